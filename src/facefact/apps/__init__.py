@@ -1,0 +1,1 @@
+"""What people run: the command line. Thin: parse, call, print."""

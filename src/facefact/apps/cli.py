@@ -1,0 +1,60 @@
+"""The command `facefact`: a table of commands, each a module with `add_parser(subparsers)` and `run(args) -> int`.
+
+Only the module of the command that was asked for is imported, so that help is there at once.
+Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130 interrupted, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from facefact import __version__
+from facefact.types import UserError
+
+COMMANDS = {
+    "demo": ("facefact.apps.demo", "see it work: portraits of people the bundled model has never seen"),
+    "generate": ("facefact.apps.generate", "photos of one person + a prompt -> portraits of that person"),
+    "inpaint": ("facefact.apps.inpaint", "put a person's face into a template picture"),
+    "faces": ("facefact.apps.faces", "show the faces that are found in pictures, or why none is"),
+    "models": ("facefact.apps.models", "list, import and pull models"),
+    "train": ("facefact.apps.train", "train a face adapter, or the bundled model from nothing"),
+    "eval": ("facefact.apps.evaluate", "measure a model"),
+}
+
+
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only the command that is asked for has its options."""
+    parser = argparse.ArgumentParser(prog="facefact", description="Identity-preserved portraits with the FACT adapter.")
+    parser.add_argument("--version", action="version", version=f"facefact {__version__}")
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, (module, help_line) in COMMANDS.items():
+        if name == asked:
+            import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=help_line)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    asked = next((arg for arg in argv if not arg.startswith("-")), None)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        args = build_parser(asked).parse_args(argv)
+        return import_module(COMMANDS[args.command][0]).run(args)
+    except UserError as error:
+        print(f"facefact: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("facefact: interrupted", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
