@@ -1,11 +1,13 @@
-"""The resampler ("attention query" in the paper): learned queries read the encoder's tokens into tokens of the text width.
+"""The resampler ("attention query" in the paper): learned queries read the encoder's tokens into tokens of the text
+width.
 
-The Perceiver resampler of Flamingo (Alayrac et al. 2022), in the form of IP-Adapter (Ye et al. 2023): keys and values over
-[tokens ; latents], pre-norm, no bias inside the layers. Parameter names are those of the published weights.
+The Perceiver resampler of Flamingo (Alayrac et al. 2022), in the form of IP-Adapter (Ye et al. 2023): keys and values
+over [tokens ; latents], pre-norm, no bias inside the layers. Parameter names are those of the published weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -79,8 +81,10 @@ class Resampler(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.proj_in(tokens)
         latents = self.latents.expand(len(x), -1, -1)
-        for layer in self.layers:
-            attention, feed_forward = layer  # type: ignore[misc]
+        for attention, feed_forward in self._pairs():
             latents = latents + attention(x, latents)
             latents = latents + feed_forward(latents)
         return self.norm_out(self.proj_out(latents))
+
+    def _pairs(self) -> Iterator[tuple[nn.Module, nn.Module]]:
+        return ((layer[0], layer[1]) for layer in self.layers)  # type: ignore[index]

@@ -1,8 +1,8 @@
 """TransFace: the vision transformer, trained for face recognition, whose local tokens are the face condition.
 
-Dan et al., "TransFace: Calibrating Transformer Training for Face Recognition from a Data-Centric Perspective", ICCV 2023.
-Parameter names are those of the published weights. What differs from a plain ViT: no class token, no bias in qkv, ReLU6
-in the MLP, and a squeeze-excitation gate over the tokens in front of the recognition head.
+Dan et al., "TransFace: Calibrating Transformer Training for Face Recognition from a Data-Centric Perspective", ICCV
+2023. Parameter names are those of the published weights. What differs from a plain ViT: no class token, no bias in
+qkv, ReLU6 in the MLP, and a squeeze-excitation gate over the tokens in front of the recognition head.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class TransFace(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, image_size, image_size) in [-1, 1] -> (n, tokens, width), after the final LayerNorm: what FACT uses."""
-        x = self.patch_embed(pixels) + self.pos_embed
+        """(n, 3, image_size, image_size) in [-1, 1] -> (n, tokens, width), after the final LayerNorm: what FACT
+        uses.""" x = self.patch_embed(pixels) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

@@ -1,0 +1,324 @@
+"""FaceAdapter: encoder, resampler and adapter layers as one thing that a diffusers user loads, attaches and calls.
+
+adapter = FaceAdapter.from_pretrained(path_or_hub_id).attach(pipe)
+face = adapter.encode("me.jpg")
+image = pipe("in a red coat", cross_attention_kwargs=adapter.condition(face, scale=0.7)).images[0]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import facefact.adapter.facechain as facechain_adapter
+import facefact.encoder.facechain as facechain_encoder
+from facefact import adapter as seam
+from facefact import checkpoint
+from facefact.adapter import AdapterLayers, Attachment, FaceCondition, Increment, LayerConfig
+from facefact.config import from_tree
+from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
+from facefact.types import FaceCrop, FaceTokens, UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+FORMAT = "facefact.FaceAdapter"
+VERSION = 1
+
+
+class FaceAdapter(nn.Module):
+    """The whole of FACT but for the base model.
+
+    encoder: pixels (n, 3, 112, 112) in [-1, 1] -> (n, 144, 512), frozen. resampler: -> (n, 16, 768). layers: one per
+    transformer block of the base model. (Sizes of the published adapter; they are settings.)
+    """
+
+    def __init__(self, *, encoder: TransFace, resampler: Resampler, layers: AdapterLayers) -> None:
+        super().__init__()
+        if encoder.config.width != resampler.config.input_width:
+            raise UserError(
+                f"the encoder's tokens are {encoder.config.width} wide, the resampler reads "
+                f"{resampler.config.input_width}"
+            )
+        for name, config in layers.configs.items():
+            if config.token_width != resampler.config.output_width:
+                raise UserError(
+                    f"the resampler's tokens are {resampler.config.output_width} wide, the layer of {name} reads "
+                    f"{config.token_width}"
+                )
+        self.encoder = encoder.requires_grad_(False)
+        self.resampler = resampler
+        self.layers = layers
+        self.about: dict[str, Any] = {}
+        self._attachment: Attachment | None = None
+        self.train(self.training)
+
+    # Make, load, save
+
+    @classmethod
+    def new(
+        cls, host: Any, *, encoder: TransFace, resampler_config: ResamplerConfig | None = None, gate: float = 0.0
+    ) -> Self:
+        """A fresh adapter for a pipeline or model, to be trained; it is not attached yet.
+
+        resampler_config: None for the published one between this encoder and this host's text. gate: where the gates
+        start; at 0 the adapter starts as the identity.
+        """
+        width = seam.text_width(host)
+        config = resampler_config or replace(ResamplerConfig(), input_width=encoder.config.width, output_width=width)
+        if config.output_width != width:
+            raise UserError(f"resampler output_width is {config.output_width}, the model's text is {width} wide")
+        layers = AdapterLayers(seam.layer_configs(host), gate=gate)
+        return cls(encoder=encoder, resampler=Resampler(config), layers=layers)
+
+    @classmethod
+    def from_facechain(
+        cls,
+        adapter: str | Path,
+        encoder: str | Path,
+        *,
+        encoder_config: TransFaceConfig | None = None,
+        resampler_config: ResamplerConfig | None = None,
+    ) -> Self:
+        """From the two published files (FaceChain-FACT's `.ckpt` and TransFace's `.pt`), in float32, for use.
+
+        The configs are read off the tensors; give one where its heads are not 64 wide.
+        """
+        vit = facechain_encoder.encoder_from_state(
+            checkpoint.load_torch(encoder), source=encoder, config=encoder_config
+        )
+        resampler, layers = facechain_adapter.split(checkpoint.load_torch(adapter), source=adapter)
+        return cls(
+            encoder=vit,
+            resampler=facechain_encoder.resampler_from_state(resampler, source=adapter, config=resampler_config),
+            layers=facechain_adapter.layers_from_state(layers, source=adapter),
+        ).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode)."""
+        directory = _local(source, revision=revision, local_files_only=local_files_only)
+        config = checkpoint.read_config(directory)
+        if config.get("format") != FORMAT:
+            raise UserError(f"{source} is not a face adapter: its {checkpoint.CONFIG} does not say {FORMAT}")
+        if config.get("version") != VERSION:
+            raise UserError(f"{source} has format version {config.get('version')}, this facefact reads {VERSION}")
+        state, _ = checkpoint.load(directory)
+        with torch.device("meta"):
+            adapter = cls(**_parts(config))
+        checkpoint.load_strictly(adapter, state, source=source, dtype=dtype)
+        adapter.about = dict(config.get("about", {}))
+        return adapter.eval()
+
+    def save_pretrained(
+        self, directory: str | Path, *, dtype: torch.dtype | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write model.safetensors and config.json. dtype: to store the weights in; None keeps theirs. about: what is
+        worth knowing of them (recipe, base model, scores), any JSON; None keeps `self.about`."""
+        state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in self.state_dict().items()}
+        config = {
+            "format": FORMAT,
+            "version": VERSION,
+            "encoder": asdict(self.encoder.config),
+            "resampler": asdict(self.resampler.config),
+            "layers": {name: asdict(layer) for name, layer in self.layers.configs.items()},
+            "about": dict(self.about if about is None else about),
+        }
+        checkpoint.save(directory, state, config)
+
+    # Photos -> tokens
+
+    @torch.no_grad()
+    def encode(self, pictures: Any, *, detector: Any = None, which: int = 0) -> FaceTokens:
+        """Photos of one person (one, or a list of them: picture, path or FaceCrop) -> FaceTokens.
+
+        detector, which: as `facefact.faces.face_crop`: how to find faces, and which one counts (0: the largest).
+        """
+        several = isinstance(pictures, Sequence) and not isinstance(pictures, (str, bytes))
+        crops = [_crop(picture, detector, which) for picture in (pictures if several else [pictures])]
+        if not crops:
+            raise UserError("no picture of the person was given")
+        return self.tokens(torch.stack([crop_pixels(crop) for crop in crops]))
+
+    def tokens(self, pixels: Tensor) -> FaceTokens:
+        """Aligned faces of one person (n, 3, 112, 112) RGB in [-1, 1] -> FaceTokens, each (1, 16 * n, width).
+
+        Gradients reach the resampler, never the encoder.
+        """
+        size = self.encoder.config.image_size
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size) or not len(pixels):
+            raise UserError(f"faces must be (n, 3, {size}, {size}), n >= 1, not {tuple(pixels.shape)}")
+        with torch.no_grad():
+            weight = self.encoder.pos_embed
+            local = self.encoder(pixels.to(weight.device, weight.dtype))
+        face = self.resampler(local.to(self.device, self.dtype))
+        return FaceTokens(face=face.flatten(0, 1)[None], null=self.null_tokens(len(pixels)))
+
+    def null_tokens(self, pictures: int = 1) -> Tensor:
+        """The resampler's answer to all-zero encoder tokens, the condition "no face": (1, 16 * pictures, width)."""
+        config = self.encoder.config
+        zeros = torch.zeros(1, config.tokens, config.width, device=self.device, dtype=self.dtype)
+        return self.resampler(zeros).repeat(1, pictures, 1)
+
+    forward = tokens
+
+    # Inside the base model
+
+    def attach(self, target: Any) -> Self:
+        """Put the layers into a pipeline or model, and go to its device. Again on the same one: nothing happens.
+
+        For use (`eval` mode) the layers take on the model's type as well; in training they keep theirs, and so does the
+        optimiser's copy of the weights.
+        """
+        model = seam.denoiser(target)
+        if self.attached is model:
+            return self
+        if self.attached is not None:
+            raise UserError(f"the adapter is attached to another {type(self.attached).__name__}: detach() it first")
+        self._attachment = seam.attach(self.layers, target)
+        weight = next((p for p in model.parameters() if p.is_floating_point() and p.element_size() > 1), None)
+        if weight is not None and weight.device.type != "meta":
+            self.to(weight.device)
+            if not self.training:
+                self.layers.to(weight.dtype)
+        return self
+
+    def detach(self) -> Self:
+        """Take the layers off the model, which is then exactly as before; nothing happens when there is none."""
+        if self._attachment is not None:
+            self._attachment.undo()
+            self._attachment = None
+        return self
+
+    @property
+    def attached(self) -> nn.Module | None:
+        """The model that holds the layers."""
+        return self._attachment.model if self._attachment is not None else None
+
+    def condition(
+        self,
+        tokens: FaceTokens,
+        scale: float | Tensor | Mapping[str, float] = 1.0,
+        guidance: bool = True,
+        *,
+        start: float = 0.0,
+    ) -> dict[str, Any]:
+        """The `cross_attention_kwargs` of a pipeline or U-Net call.
+
+        tokens: one person, or one row per prompt; rows are repeated to fill the batch, each as often as the other
+        (`num_images_per_prompt`). guidance: True for a batch [negative ; positive] (guidance_scale > 1), with the null
+        face in the negative half; False for a positive batch, or, under guidance, the same face in both halves.
+        scale: of what the adapter adds; a number (0: bit for bit the base model), a tensor (one number, or one per row
+        of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; "" is the rest, without it the rest stays out).
+        start: fraction of the noise schedule after which the face begins to count (delayed condition).
+        """
+        width = self.resampler.config.output_width
+        if tokens.face.ndim != 3 or tokens.face.shape[-1] != width:
+            raise UserError(
+                f"the face tokens are {tuple(tokens.face.shape)}, this adapter reads (people, tokens, {width}): make "
+                "them with its own encode()"
+            )
+        for prefix in scale if isinstance(scale, Mapping) else ():
+            if prefix and not any(f"{name}.".startswith(f"{prefix}.") for name in self.layers.configs):
+                raise UserError(f"scale names {prefix}, and no layer of this adapter has a name that starts so")
+        rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
+        weight = next(self.layers.parameters())
+        return {"gligen": {"objs": FaceCondition(rows.to(weight.device, weight.dtype), scale, start)}}
+
+    def record(self) -> AbstractContextManager[list[Increment]]:
+        """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.
+
+        A layer whose scale is the number 0 is skipped and leaves no record.
+        """
+        if self._attachment is None or self.attached is None:
+            raise UserError("the adapter is attached to no model: attach() it before recording")
+        return self._attachment.record()
+
+    # Training
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module, but the encoder stays frozen: its normalisation never learns."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """What FACT learns: resampler and layers."""
+        return [*self.resampler.parameters(), *self.layers.parameters()]
+
+    # What it is and where
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are made."""
+        return self.resampler.latents.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that tokens are made in."""
+        return self.resampler.latents.dtype
+
+    def content_hash(self) -> str:
+        """SHA-256 of all weights, for recipes and cards."""
+        return checkpoint.content_hash(self.state_dict())
+
+
+def crop_pixels(crop: FaceCrop) -> Tensor:
+    """A face crop as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
+    return (torch.tensor(crop.pixels).permute(2, 0, 1).float() / 255 - 0.5) / 0.5
+
+
+def _crop(picture: Any, detector: Any, which: int) -> FaceCrop:
+    if isinstance(picture, FaceCrop):
+        return picture
+    from facefact.faces import face_crop
+
+    return face_crop(picture, detector=detector, which=which)
+
+
+def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        layers = {
+            name: from_tree(LayerConfig, tree, where=f"layers.{name}.") for name, tree in config["layers"].items()
+        }
+        encoder = from_tree(TransFaceConfig, config["encoder"], where="encoder.")
+        resampler = from_tree(ResamplerConfig, config["resampler"], where="resampler.")
+    except (KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{checkpoint.CONFIG} of the face adapter is not whole: {error}") from error
+    return {"encoder": TransFace(encoder), "resampler": Resampler(resampler), "layers": AdapterLayers(layers)}
+
+
+def _local(source: str | Path, *, revision: str | None, local_files_only: bool) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) or isinstance(source, Path):
+        raise UserError(f"{source} is neither a directory nor a hub id such as owner/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                str(source),
+                revision=revision,
+                local_files_only=local_files_only,
+                allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{source} is no directory here, and the hub did not give it: {reason}") from error
