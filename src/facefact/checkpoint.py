@@ -118,7 +118,8 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same directory; on success it takes the place of `path`, on failure it is
-    removed.""" handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    removed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:

@@ -124,7 +124,8 @@ class TransFace(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, image_size, image_size) in [-1, 1] -> (n, tokens, width), after the final LayerNorm: what FACT
-        uses.""" x = self.patch_embed(pixels) + self.pos_embed
+        uses."""
+        x = self.patch_embed(pixels) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
