@@ -1,0 +1,221 @@
+"""MediaPipe 0.10.14 (the last wheel that carries its models): detector, face mesh and person segmentation, all on the
+CPU.
+
+The mesh gives landmarks and the oval; where it sees nothing (faces below a quarter of the picture), the detector finds
+faces first and the mesh looks at an enlarged box about each. Head with hair = oval + segmented person near the face,
+cut at the chin."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facefact.faces.align import alignment, inverse, transform
+from facefact.faces.detector import largest_first, overlapping_removed
+from facefact.faces.mask import polygon_mask, template_ellipse
+from facefact.faces.pose import pose_from_landmarks
+from facefact.types import Face, UserError
+
+MOST_FACES = 16
+CONFIDENCE = 0.5
+LONGEST = 1280  # pixels; the networks look at 256 or less, and more only costs time
+SMALLEST = 16  # pixels; no face can be found in a picture of less
+ENLARGED = 2.0  # side of the square about a detected face that the mesh looks at, in units of the box's longer side
+LOOK = 256  # pixels: small squares are enlarged to it
+# Mesh points: iris centres, the tip between 1 and 4, mouth corners; picture-left first.
+FIVE = ((468,), (473,), (1, 4), (61,), (291,))
+HOOD = ((56.0, 42.0), (72.0, 88.0))  # middle and half axes, in the 112 px template, of the ellipse in which hair may be
+PERSON = 0.5
+
+
+def available() -> bool:
+    """Whether `import mediapipe` can work, without importing it."""
+    return importlib.util.find_spec("mediapipe") is not None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """MediaPipe's C++ writes to file descriptor 2 whatever the log level says: send that to nowhere meanwhile."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _import() -> ModuleType:
+    """The package, silenced. UserError where it is missing, too new (without models) or lacks a system library."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", message=r".*GetPrototype\(\) is deprecated.*")
+    try:
+        with quiet():
+            import mediapipe
+
+            _ = mediapipe.solutions.face_mesh
+    except (ImportError, AttributeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"MediaPipe cannot be used ({reason}): pip install 'facefact[faces]'") from error
+    return mediapipe
+
+
+class MediaPipeDetector:
+    """Detector, mesh and segmentation of MediaPipe. Not for several threads at once: its graphs keep state."""
+
+    name = "mediapipe"
+    licence = "Apache-2.0 (MediaPipe, with its models)"
+
+    def __init__(self) -> None:
+        solutions = _import().solutions
+        with quiet():
+            self._mesh = solutions.face_mesh.FaceMesh(
+                static_image_mode=True,
+                max_num_faces=MOST_FACES,
+                refine_landmarks=True,
+                min_detection_confidence=CONFIDENCE,
+            )
+            self._finders = [
+                solutions.face_detection.FaceDetection(model_selection=reach, min_detection_confidence=CONFIDENCE)
+                for reach in (0, 1)  # within 2 m, within 5 m
+            ]
+            self._person = solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+            blank = np.zeros((LOOK, LOOK, 3), np.uint8)  # the first picture through each graph brings its remarks
+            for graph in (self._mesh, *self._finders, self._person):
+                graph.process(blank)
+        connections = solutions.face_mesh.FACEMESH_FACE_OVAL
+        self._oval = _ring(connections)
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
+        height, width = picture.shape[:2]
+        if min(height, width) < SMALLEST:
+            return []
+        scale = min(1.0, LONGEST / max(height, width))
+        new = max(1, round(width * scale)), max(1, round(height * scale))
+        seen = picture if scale == 1 else cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
+        back = np.array([width / new[0], height / new[1]])
+        found = [self._face(points, score, back) for points, score in self._meshes(np.ascontiguousarray(seen))]
+        return largest_first(overlapping_removed(found))
+
+    def _meshes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Mesh points (478, 2) in pixels and detector score of every face."""
+        size = np.array([picture.shape[1], picture.shape[0]])
+        boxes = [box for finder in self._finders for box in _boxes(finder.process(picture), size)]
+        found = []
+        for box, score in _distinct(boxes):
+            square = _square(box, ENLARGED)
+            part, matrix = _cut(picture, square)
+            points = self._points(part)
+            if points is not None:
+                found.append((transform(points, inverse(matrix)), score))
+        return found
+
+    def _points(self, part: np.ndarray) -> np.ndarray | None:
+        """(478, 2) mesh points in pixels of the face nearest to the middle of a square picture, or None."""
+        meshes = self._mesh.process(part).multi_face_landmarks or []
+        size = np.array([part.shape[1], part.shape[0]])
+        all_points = [np.array([(p.x, p.y) for p in mesh.landmark]) * size - 0.5 for mesh in meshes]
+        return min(all_points, key=lambda points: float(np.linalg.norm(points.mean(0) - size / 2)), default=None)
+
+    def _face(self, points: np.ndarray, score: float, back: np.ndarray) -> Face:
+        points = (points + 0.5) * back - 0.5
+        landmarks = np.array([points[list(which)].mean(0) for which in FIVE], np.float32)
+        oval = points[self._oval].astype(np.float32)
+        low, high = oval.min(0), oval.max(0)
+        return Face(
+            box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+            landmarks=landmarks,
+            score=score,
+            pose=pose_from_landmarks(landmarks),
+            oval=oval,
+            backend=self.name,
+        )
+
+    def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """(h, w) bool: the oval and the segmented person that touches it, inside a hood that ends at the chin."""
+        if face.oval is None:
+            raise ValueError("the face is not from this detector")
+        oval = polygon_mask(picture.shape, face.oval)
+        to_crop = alignment(face.landmarks)
+        chin = float(transform(face.oval, to_crop)[:, 1].max())
+        outline = template_ellipse(*HOOD)
+        outline[:, 1] = np.minimum(outline[:, 1], chin)
+        near = polygon_mask(picture.shape, transform(outline, inverse(to_crop)))
+        person = near & self._person_mask(picture, face)
+        _, labels = cv2.connectedComponents((person | oval).astype(np.uint8), connectivity=4)
+        touching = np.unique(labels[oval])
+        return np.isin(labels, touching[touching > 0])
+
+    def _person_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """(h, w) bool: the person, segmented within three face sizes (the network's square input would lose a small
+        face)."""
+        square = _square(np.array(face.box).reshape(2, 2), 3.0)
+        part, matrix = _cut(picture, square)
+        share = self._person.process(part).segmentation_mask
+        height, width = picture.shape[:2]
+        whole = cv2.warpAffine(share, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return whole > PERSON
+
+
+def _ring(connections: Any) -> list[int]:
+    """Edges of one closed outline (pairs of point numbers, any order) -> the points as one walks along it."""
+    after = dict(connections)
+    ring = [next(iter(after))]
+    while (following := after[ring[-1]]) != ring[0]:
+        ring.append(following)
+    return ring
+
+
+def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """[[x0, y0], [x1, y1]] in pixels and score of everything that a detector found."""
+    found = []
+    for detection in answer.detections or []:
+        box = detection.location_data.relative_bounding_box
+        corner, extent = np.array([box.xmin, box.ymin]), np.array([box.width, box.height])
+        found.append((np.stack([corner * size, (corner + extent) * size]), float(detection.score[0])))
+    return found
+
+
+def _distinct(boxes: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
+    """One box per face: both detectors may see it; the higher score stays."""
+    kept: list[tuple[np.ndarray, float]] = []
+    for box, score in sorted(boxes, key=lambda item: item[1], reverse=True):
+        middle = box.mean(0)
+        if not any(((other[0] < middle) & (middle < other[1])).all() for other, _ in kept):
+            kept.append((box, score))
+    return kept[:MOST_FACES]
+
+
+def _square(box: np.ndarray, enlarged: float) -> tuple[np.ndarray, float]:
+    """Middle and side of the square about a box."""
+    return box.mean(0), float((box[1] - box[0]).max()) * enlarged
+
+
+def _cut(picture: np.ndarray, square: tuple[np.ndarray, float]) -> tuple[np.ndarray, np.ndarray]:
+    """A LOOK x LOOK view of a square of the picture (edge pixels repeated beyond it) and the matrix picture -> view."""
+    middle, side = square
+    scale = LOOK / max(side, 1.0)
+    matrix = np.array([[scale, 0, LOOK / 2 - scale * middle[0]], [0, scale, LOOK / 2 - scale * middle[1]]])
+    how = cv2.INTER_LINEAR
+    if scale < 0.5:  # bilinear would skip pixels: shrink first
+        shrink = 2.0 * scale
+        new = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
+        small = cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
+        steps = np.array([new[0] / picture.shape[1], new[1] / picture.shape[0]])
+        scaled = matrix.copy()
+        scaled[:, :2] /= steps
+        return cv2.warpAffine(small, scaled, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
+    return cv2.warpAffine(picture, matrix, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
