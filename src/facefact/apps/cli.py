@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = next((arg for arg in argv if not arg.startswith("-")), None)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     try:
         args = build_parser(asked).parse_args(argv)
         return import_module(COMMANDS[args.command][0]).run(args)

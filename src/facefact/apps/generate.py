@@ -1,0 +1,73 @@
+"""`facefact generate`: photos of one person and a prompt become portraits of that person."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facefact.apps import portraits
+from facefact.types import UserError
+
+if TYPE_CHECKING:
+    from facefact.types import Portrait
+
+log = logging.getLogger("facefact")
+
+REPLAYED = ("prompt", "negative_prompt", "seed", "steps", "scale", "guidance_scale", "width", "height")
+EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, smiling, snow" -n 4 --seed 7'
+
+
+def add_parser(subparsers: Any) -> None:
+    line = "photos of one person + a prompt -> portraits of that person"
+    parser = subparsers.add_parser("generate", help=line, description=f"{line}. Example: {EXAMPLE}")
+    portraits.add_options(parser)
+    parser.add_argument("--which", type=int, default=0, help="which face of a photo, 0 is the largest (default 0)")
+    parser.add_argument("--width", type=int, help="as --size, the width alone")
+    parser.add_argument("--height", type=int, help="as --size, the height alone")
+    parser.add_argument("--recipe", type=Path, metavar="PICTURE",
+                        help="make this picture again: its settings, unless others are given here")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    args.width, args.height = args.width or args.size, args.height or args.size
+    recipe = _replay(args) if args.recipe else {}
+    if args.prompt is None:
+        raise UserError("say what to show: --prompt TEXT")
+    portraits.refuse_to_overwrite(args)
+
+    from facefact.generate import Settings, text_to_image
+
+    settings = portraits.settings_from(Settings, args)
+    studio = portraits.open_studio(args)
+    tokens, person = portraits.read_person(studio, args.face, which=args.which)
+    origin = studio.origin | person
+    _warn_of_differences(recipe, origin)
+
+    def make(seed: int, on_step: Callable[[], None]) -> Portrait:
+        one = replace(settings, seed=seed)
+        return text_to_image(studio.pipe, studio.adapter, tokens, one, origin=origin, on_step=on_step)
+
+    return portraits.report(args, portraits.make_portraits(args, settings.steps, make))
+
+
+def _replay(args: argparse.Namespace) -> dict[str, Any]:
+    """Fills the options that were not given from a picture's recipe, and returns the recipe."""
+    from facefact.generate import read_recipe
+
+    recipe = read_recipe(args.recipe)
+    if recipe.get("kind") != "text-to-image":
+        raise UserError(f"{args.recipe} is of `facefact inpaint`; only pictures of `facefact generate` are replayed")
+    for name in REPLAYED:
+        if getattr(args, name) is None:
+            setattr(args, name, recipe.get(name))
+    return recipe
+
+
+def _warn_of_differences(recipe: dict[str, Any], origin: dict[str, Any]) -> None:
+    for key in origin if recipe else ():
+        if recipe.get(key) != origin[key]:
+            log.warning("warning: %s is not what the recipe says: the picture will be another one", key)

@@ -1,0 +1,69 @@
+"""`facefact inpaint`: one face of a template picture becomes another person's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facefact.apps import portraits
+from facefact.types import UserError
+
+if TYPE_CHECKING:
+    from facefact.generate import Template
+    from facefact.types import Face, Portrait
+
+EXAMPLE = 'facefact inpaint --face me.jpg --template group.png --which 2 --prompt "a smiling person"'
+
+
+def add_parser(subparsers: Any) -> None:
+    line = "put a person's face into a template picture"
+    more = "Every pixel outside the blended region stays as it was."
+    parser = subparsers.add_parser("inpaint", help=line, description=f"{line}. {more} Example: {EXAMPLE}")
+    portraits.add_options(parser)
+    parser.add_argument("--template", type=Path, required=True, metavar="PICTURE", help="the picture to work on")
+    parser.add_argument("--which", type=int, default=0,
+                        help="which face of the template, by size: 0 is the largest (default 0)")  # fmt: skip
+    parser.add_argument("--face-which", type=int, default=0, help="which face of a photo, by size (default 0)")
+    parser.add_argument("--strength", type=float, help="how much of the template's face is forgotten (default 0.8)")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.prompt is None:
+        raise UserError("say what to show: --prompt TEXT")
+    portraits.refuse_to_overwrite(args)
+
+    from facefact.generate import InpaintSettings, file_hash, inpaint, open_template
+
+    settings = portraits.settings_from(InpaintSettings, args, width=args.size, height=args.size)
+    template = open_template(args.template)
+    studio = portraits.open_studio(args)
+    face = _template_face(args, studio, template)
+    tokens, person = portraits.read_person(studio, args.face, which=args.face_which)
+    origin = studio.origin | person | {"template": file_hash(args.template), "template_which": args.which}
+
+    def make(seed: int, on_step: Callable[[], None]) -> Portrait:
+        return inpaint(
+            studio.pipe,
+            studio.adapter,
+            tokens,
+            replace(settings, seed=seed),
+            template=template,
+            face=face,
+            origin=origin,
+            on_step=on_step,
+        )
+
+    steps = int(settings.steps * settings.strength)
+    return portraits.report(args, portraits.make_portraits(args, steps, make))
+
+
+def _template_face(args: argparse.Namespace, studio: portraits.Studio, template: Template) -> Face:
+    from facefact.faces import choose_face
+
+    try:
+        return choose_face(studio.detector.detect(template.seen), args.which)
+    except UserError as error:
+        raise UserError(f"{args.template}: {error}") from None

@@ -1,0 +1,75 @@
+"""`facefact models`: what is here, published files made usable, and models from the hub, when asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facefact.types import UserError
+
+if TYPE_CHECKING:
+    from facefact.generate.models import Listed
+
+FACECHAIN_LICENCE = "the published weights have their own terms: see the place where you got them"
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("models", help="list, import and pull models")
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the demo model, and what is in $FACEFACT_HOME (~/.cache/facefact)")
+    listing.add_argument("--json", action="store_true", help="print it as JSON")
+    convert = actions.add_parser("import", help="make an adapter directory of the published FaceChain-FACT files")
+    convert.add_argument("--adapter", type=Path, required=True, metavar="FILE.ckpt", help="the adapter's checkpoint")
+    convert.add_argument("--encoder", type=Path, required=True, metavar="FILE.pt", help="the TransFace checkpoint")
+    convert.add_argument("--out", type=Path, metavar="DIR", help="where to (default: among the models that are listed)")
+    fetch = actions.add_parser("pull", help="fetch a base model or an adapter from the hub (uses the network)")
+    fetch.add_argument("hub_id", metavar="OWNER/NAME")
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"list": _list, "import": _import, "pull": _pull}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from facefact.demo import bundle_path
+    from facefact.generate import describe, list_models
+
+    models = [describe(bundle_path(), name="demo"), *list_models()]
+    if args.json:
+        print(json.dumps([asdict(model) | {"path": str(model.path)} for model in models], indent=2))
+        return 0
+    for model in models:
+        print(_line(model))
+    return 0
+
+
+def _line(model: Listed) -> str:
+    licence = model.licence or "licence not stated"
+    return f"{model.name:<32} {model.kind:<9} {model.size / 1e6:>9.1f} MB  {licence:<20} {model.path}"
+
+
+def _import(args: argparse.Namespace) -> int:
+    from facefact.face_adapter import FaceAdapter
+    from facefact.generate import models_dir
+
+    out = args.out or models_dir() / args.adapter.stem
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} is already there: choose another --out")
+    for path in (args.adapter, args.encoder):
+        if not path.is_file():
+            raise UserError(f"{path}: there is no such file")
+    FaceAdapter.from_facechain(adapter=args.adapter, encoder=args.encoder).save_pretrained(out)
+    print(f"{out}\nuse it: facefact generate --model SD1.5-DIR --adapter {out} ...   ({FACECHAIN_LICENCE})")
+    return 0
+
+
+def _pull(args: argparse.Namespace) -> int:
+    from facefact.generate import describe, models_dir, pull
+
+    if (models_dir() / args.hub_id.replace("/", "--")).is_dir():
+        raise UserError(f"{args.hub_id} is already in {models_dir()}: remove it there to fetch it again")
+    print(_line(describe(pull(args.hub_id))))
+    return 0

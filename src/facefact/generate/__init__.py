@@ -1,0 +1,28 @@
+"""Portraits from stock diffusers pipelines with a face adapter: text-to-image, inpainting, recipes, models."""
+
+from __future__ import annotations
+
+from facefact.generate.inpaint import InpaintSettings, Template, inpaint, open_template
+from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
+from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait
+from facefact.generate.text_to_image import Settings, text_to_image
+
+__all__ = [
+    "InpaintSettings",
+    "Settings",
+    "Template",
+    "describe",
+    "file_hash",
+    "inpaint",
+    "list_models",
+    "load_base",
+    "locate",
+    "model_hash",
+    "models_dir",
+    "native_size",
+    "open_template",
+    "pull",
+    "read_recipe",
+    "save_portrait",
+    "text_to_image",
+]

@@ -1,0 +1,158 @@
+"""Inpainting: one face of a template picture becomes another person's; every pixel outside the blend stays as it was.
+
+    open_template -> work_square -> face_region -> (the model repaints the square) -> blend
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from facefact.faces import open_picture
+from facefact.faces.align import alignment, inverse, transform
+from facefact.faces.mask import polygon_mask
+from facefact.generate.text_to_image import Settings, call_arguments, first_image, make_recipe, picture_size
+from facefact.types import Face, FaceTokens, Portrait, UserError
+
+if TYPE_CHECKING:
+    from facefact.face_adapter import FaceAdapter
+
+CONTEXT = 2.4  # side of the square that the model sees, in longer sides of the face's box
+GROWTH = 0.06  # how far the repainted region reaches beyond the face, in longer sides of its box
+FEATHER = 0.04  # width of the blend (a Gaussian's sigma), in the same unit
+# A face from hairline to chin in the 112 px ArcFace template (eyes at y = 52, mouth corners at y = 92).
+FACE_CENTRE = (56.0, 64.0)
+FACE_AXES = (44.0, 54.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintSettings(Settings):
+    """As Settings; width and height are those of the model's square, not of the template.
+
+    strength: how much of the template's face is forgotten, in (0, 1]; 1 keeps nothing of it.
+    """
+
+    strength: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.strength <= 1:
+            raise UserError(f"the strength {self.strength} is not in (0, 1]")
+        if self.width != self.height:
+            raise UserError("inpainting works on a square: width and height must be equal")
+        if int(self.steps * self.strength) < 1:
+            raise UserError(f"strength {self.strength} leaves none of {self.steps} steps: raise one of them")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A picture to work on. colours: (h, w, 3) uint8 RGB as stored, upright. alpha: (h, w) uint8, or None.
+
+    seen: (h, w, 3) uint8, transparency laid over white: what detectors and the model look at.
+    """
+
+    colours: np.ndarray
+    alpha: np.ndarray | None
+    seen: np.ndarray
+
+
+def open_template(path: str | Path) -> Template:
+    """A template at its full size, 8 bits per channel. UserErrors as `open_picture`."""
+    seen = open_picture(path, max_side=1 << 30)
+    with Image.open(path) as image:
+        if not (image.has_transparency_data and image.mode != "P") and "transparency" not in image.info:
+            return Template(seen, None, seen)
+        rgba = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    return Template(rgba[..., :3], rgba[..., 3], seen)
+
+
+def work_square(face: Face, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """x, y and side of the square around a face that the model sees, inside a picture of shape (h, w, ...)."""
+    height, width = shape[:2]
+    x0, y0, x1, y1 = face.box
+    side = min(round(CONTEXT * max(x1 - x0, y1 - y0)), height, width)
+    x = min(max(round((x0 + x1 - side) / 2), 0), width - side)
+    y = min(max(round((y0 + y1 - side) / 2), 0), height - side)
+    return x, y, side
+
+
+def face_region(face: Face, square: tuple[int, int, int]) -> np.ndarray:
+    """(side, side) float32 in [0, 1]: how much of each pixel in the square is repainted; exactly 0 off the face."""
+    x, y, side = square
+    if face.oval is not None and len(face.oval) > 2:
+        outline = np.asarray(face.oval, np.float64)
+    else:
+        angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+        ellipse = np.column_stack([np.cos(angle), np.sin(angle)]) * FACE_AXES + FACE_CENTRE
+        outline = transform(ellipse, inverse(alignment(face.landmarks)))
+    size = max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+    reach = 2 * round(GROWTH * size) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    inside = cv2.dilate(polygon_mask((side, side), outline - (x, y)).astype(np.float32), kernel)
+    weight = cv2.GaussianBlur(inside, (0, 0), max(0.5, FEATHER * size))
+    return np.where(weight < 1 / 255, 0, weight).astype(np.float32)
+
+
+def blend(colours: np.ndarray, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8 colours and patch, (h, w) weight -> the mixture; the colours bit for bit where it is 0."""
+    mixed = colours + (patch.astype(np.float32) - colours) * weight[..., None]
+    return np.where(weight[..., None] > 0, np.round(mixed), colours).astype(np.uint8)
+
+
+def inpaint(
+    pipe: Any,
+    adapter: FaceAdapter,
+    tokens: FaceTokens,
+    settings: InpaintSettings,
+    *,
+    template: Template,
+    face: Face,
+    origin: Mapping[str, Any] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> Portrait:
+    """The template with one of its faces replaced. Works with a text-to-image pipeline and with an inpainting one.
+
+    The adapter is attached to the pipeline. face: the one to replace, found in `template.seen`. UserError: a size the
+    model cannot make.
+    """
+    x, y, side = square = work_square(face, template.colours.shape)
+    part = np.s_[y : y + side, x : x + side]
+    weight = face_region(face, square)
+    size = picture_size(pipe, settings)
+    painter = _inpainting_pipeline(pipe)
+    result = painter(
+        image=_resized(template.seen[part], size),
+        mask_image=_resized((weight > 0).astype(np.uint8) * 255, size),
+        strength=settings.strength,
+        width=size[0],
+        height=size[1],
+        **call_arguments(pipe, adapter, tokens, settings, on_step=on_step),
+    )
+    patch = np.asarray(_resized(np.asarray(first_image(result, settings).convert("RGB")), (side, side)))
+    colours = template.colours.copy()
+    colours[part] = blend(colours[part], patch, weight)
+    channels = [colours] if template.alpha is None else [colours, template.alpha[..., None]]
+    image = Image.fromarray(np.concatenate(channels, axis=2))
+    recipe = make_recipe(pipe, settings, kind="inpainting", size=size, origin=origin)
+    return Portrait(image, recipe | {"square": [x, y, side]})
+
+
+def _inpainting_pipeline(pipe: Any) -> Any:
+    """The same components (U-Net and adapter included) behind diffusers' inpainting call."""
+    from diffusers import AutoPipelineForInpainting
+
+    painter = AutoPipelineForInpainting.from_pipe(pipe)
+    painter.set_progress_bar_config(disable=True)
+    return painter
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """(h, w[, 3]) uint8 -> a PIL image of the size (width, height)."""
+    image = Image.fromarray(pixels)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

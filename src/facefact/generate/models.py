@@ -1,0 +1,141 @@
+"""Where models lie and how they are opened: a directory, the models directory, or (only when asked) the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from facefact.types import UserError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TEXTS = (".json", ".txt", ".model", ".md")
+WEIGHTS = (".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One model of the models directory. size: bytes on disk. licence: as its README says, else ""."""
+
+    name: str
+    path: Path
+    kind: str
+    size: int
+    licence: str
+
+
+def models_dir() -> Path:
+    """$FACEFACT_HOME, or ~/.cache/facefact (it need not exist)."""
+    return Path(os.environ.get("FACEFACT_HOME") or "~/.cache/facefact").expanduser()
+
+
+def locate(name: str, *, offline: bool = False) -> Path:
+    """The directory of a model: `name` is a directory, a name in the models directory, or a hub id (owner/name).
+
+    A hub id that is not there yet is pulled, unless offline. UserError: none of these.
+    """
+    if name and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    stored = models_dir() / name.replace("/", "--")
+    if name and stored.is_dir():
+        return stored
+    if not HUB_ID.fullmatch(name):
+        raise UserError(f"no model {name!r}: give a directory, a name from `facefact models list` or a hub id")
+    if offline:
+        raise UserError(f"the model {name} is not in {models_dir()}, and --offline forbids to fetch it")
+    return pull(name)
+
+
+def pull(hub_id: str) -> Path:
+    """Fetches a pipeline or an adapter from the hub into the models directory, whole or not at all."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    goal = models_dir() / hub_id.replace("/", "--")
+    partial = goal.with_name(goal.name + ".partial")
+    try:
+        files = wanted(HfApi().list_repo_files(hub_id))
+        snapshot_download(hub_id, local_dir=partial, allow_patterns=files)
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+        raise UserError(f"cannot pull {hub_id} from the hub: {str(error).splitlines()[0]}") from error
+    partial.rename(goal)
+    return goal
+
+
+def wanted(files: Sequence[str]) -> list[str]:
+    """Of a repository's files those to fetch: texts, and per folder the safetensors (else .bin) without variants.
+
+    A pipeline's components lie in folders: weights beside its model_index.json are other formats of the same model.
+    """
+    pipeline = "model_index.json" in files
+    weights = [name for name in files if name.endswith(WEIGHTS) and not _is_variant(name)]
+    safe = {PurePosixPath(name).parent for name in weights if name.endswith(".safetensors")}
+    chosen = [name for name in files if name.endswith(TEXTS) or PurePosixPath(name).name.startswith("LICENSE")]
+    for name in weights:
+        folder = PurePosixPath(name).parent
+        if pipeline and folder == PurePosixPath("."):
+            continue
+        if name.endswith(".safetensors") or folder not in safe:
+            chosen.append(name)
+    return sorted(chosen)
+
+
+def _is_variant(name: str) -> bool:
+    """unet/diffusion_pytorch_model.fp16.safetensors, but not model-00001-of-00002.safetensors."""
+    return len(PurePosixPath(name).suffixes) > 1
+
+
+def list_models(directory: Path | None = None) -> Iterator[Listed]:
+    """What is in the models directory, by name."""
+    directory = models_dir() if directory is None else directory
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if path.is_dir() and path.suffix != ".partial" and not path.name.startswith("."):
+            yield describe(path)
+
+
+def describe(path: Path, *, name: str | None = None) -> Listed:
+    """Kind, size and licence of one model directory."""
+    kinds = {"model_index.json": "pipeline", "config.json": "adapter"}
+    kind = next((kind for name, kind in kinds.items() if (path / name).is_file()), "?")
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return Listed(name=name or path.name.replace("--", "/"), path=path, kind=kind, size=size, licence=_licence(path))
+
+
+def _licence(path: Path) -> str:
+    """`license: x` of the front matter of a model card."""
+    card = path / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = re.search(r"^license:\s*(\S+)", text, flags=re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def load_base(directory: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """The diffusers pipeline in a directory, on the device, silent. Opens no network connection.
+
+    UserError: the directory holds no pipeline, or a broken one.
+    """
+    from diffusers import DiffusionPipeline
+
+    directory = Path(directory)
+    if not (directory / "model_index.json").is_file():
+        raise UserError(f"{directory} is no diffusers pipeline: it has no model_index.json")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer releases call it dtype, older ones cannot
+            pipe = DiffusionPipeline.from_pretrained(str(directory), torch_dtype=dtype, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot open the pipeline {directory}: {' '.join(str(error).split())}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def native_size(pipe: Any) -> int:
+    """The side of the pictures, in pixels, that the pipeline's U-Net was trained for."""
+    sample = pipe.unet.config.sample_size
+    return int(sample if isinstance(sample, int) else min(sample)) * int(pipe.vae_scale_factor)

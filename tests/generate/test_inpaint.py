@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import tiny_adapter, tiny_pipeline
+from facefact.faces import face_from_landmarks
+from facefact.generate import InpaintSettings, Template, inpaint, open_template
+from facefact.generate.inpaint import blend, face_region, work_square
+from facefact.types import Face, UserError
+
+SETTINGS = InpaintSettings(prompt="a smile", seed=3, steps=4, strength=0.75)
+POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+
+
+def face_at(x: float, y: float, *, scale: float = 1.0) -> Face:
+    """A frontal face whose 112 px crop lies at x, y."""
+    return face_from_landmarks(POINTS * scale + (x, y))
+
+
+def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (140, 60), (-30, -30), (250, 150)])
+def test_the_square_lies_inside_the_picture_and_around_the_face(corner: tuple[int, int]) -> None:
+    face = face_at(*corner)
+    x, y, side = work_square(face, (300, 400, 3))
+    assert 0 <= x <= x + side <= 400
+    assert 0 <= y <= y + side <= 300
+    x0, y0, x1, y1 = face.box
+    assert side >= max(x1 - x0, y1 - y0)
+    assert x <= max(x0, 0)
+    assert min(x1, 400) <= x + side
+
+
+def test_the_region_is_the_face_and_fades_to_exactly_0() -> None:
+    face = face_at(100, 100)
+    weight = face_region(face, (50, 50, 250))
+    for px, py in POINTS + 50:
+        assert weight[round(py), round(px)] > 0.95
+    border = np.concatenate([weight[0], weight[-1], weight[:, 0], weight[:, -1]])
+    assert (border == 0).all()
+    moved = face_region(face, (40, 30, 250))
+    np.testing.assert_array_equal(moved[20:, 10:], weight[:-20, :-10])
+
+
+def test_an_oval_is_used_where_it_is_known() -> None:
+    square = np.array([[120, 120], [180, 120], [180, 180], [120, 180]], np.float32)
+    face = face_at(100, 100)
+    face = Face(face.box, face.landmarks, 1.0, face.pose, oval=square)
+    weight = face_region(face, (0, 0, 300))
+    assert weight[150, 150] > 0.99
+    assert weight[205, 150] == 0 < weight[185, 150]
+
+
+def test_blend_is_linear_and_exact_where_the_weight_is_0() -> None:
+    colours, patch = picture(4, 6), picture(4, 6)[::-1]
+    weight = np.zeros((4, 6), np.float32)
+    weight[:, 3:] = 0.25
+    out = blend(colours, patch, weight)
+    np.testing.assert_array_equal(out[:, :3], colours[:, :3])
+    expected = 0.75 * colours[:, 3:].astype(float) + 0.25 * patch[:, 3:]
+    np.testing.assert_allclose(out[:, 3:], expected, atol=0.5001)
+
+
+def test_a_template_keeps_what_is_stored(tmp_path: Path) -> None:
+    rgba = picture(20, 30, 4)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    template = open_template(tmp_path / "a.png")
+    assert template.alpha is not None
+    np.testing.assert_array_equal(np.dstack([template.colours, template.alpha]), rgba)
+    assert template.seen.shape == (20, 30, 3)
+    Image.fromarray(rgba[..., :3]).save(tmp_path / "b.png")
+    plain = open_template(tmp_path / "b.png")
+    assert plain.alpha is None
+    np.testing.assert_array_equal(plain.colours, rgba[..., :3])
+    Image.fromarray(rgba[..., 0]).convert("P").save(tmp_path / "c.png", transparency=3)
+    palette = open_template(tmp_path / "c.png")
+    assert palette.alpha is not None
+    assert set(np.unique(palette.alpha)) <= {0, 255}
+
+
+@pytest.mark.parametrize("in_channels", [4, 9])
+def test_only_the_face_changes(in_channels: int) -> None:
+    pipe = tiny_pipeline(in_channels=in_channels)
+    adapter = tiny_adapter(pipe).attach(pipe)
+    tokens = adapter.tokens(torch.zeros(1, 3, 112, 112))
+    rgba = picture(300, 400, 4)
+    template = Template(rgba[..., :3], rgba[..., 3], rgba[..., :3])
+    face = face_at(200, 120, scale=0.8)
+    steps: list[int] = []
+    arguments: dict[str, Any] = {"template": template, "face": face, "on_step": lambda: steps.append(1)}
+    one, again = (inpaint(pipe, adapter, tokens, SETTINGS, **arguments) for _ in range(2))
+    out = np.asarray(one.image)
+    np.testing.assert_array_equal(out, np.asarray(again.image))
+    assert out.shape == rgba.shape
+    x, y, side = square = work_square(face, rgba.shape)
+    kept = np.ones((300, 400), bool)
+    kept[y : y + side, x : x + side] = face_region(face, square) == 0
+    np.testing.assert_array_equal(out[kept], rgba[kept])
+    np.testing.assert_array_equal(out[..., 3], rgba[..., 3])
+    assert (out[..., :3][~kept] != rgba[..., :3][~kept]).mean() > 0.5
+    assert one.recipe["kind"] == "inpainting"
+    assert one.recipe["square"] == list(square)
+    assert steps
+
+
+@pytest.mark.parametrize("wrong", [{"strength": 0.0}, {"strength": 1.1}, {"width": 64}, {"steps": 2, "strength": 0.3}])
+def test_wrong_settings(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        InpaintSettings(prompt="", **wrong)
