@@ -1,4 +1,4 @@
-"""What the tests share: no network, one thread, and a whole Stable Diffusion of tiny random networks."""
+"""What all tests share: no network, one thread, and a tiny model (see tiny.py)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tiny import tiny_adapter, tiny_pipeline
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,69 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
-def byte_tokenizer(directory: Path) -> Any:
-    """A CLIPTokenizer whose words are single bytes: any text, no file from anywhere."""
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
-
-    letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
-
-
-def tiny_pipeline(*, in_channels: int = 4, sample_size: int = 8, width: int = 32) -> Any:
-    """A StableDiffusionPipeline: 64 px (f8), attention at two resolutions, text width 32; random, always the same."""
-    import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    torch.manual_seed(0)
-    tokenizer = byte_tokenizer(Path("."))
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=64, num_hidden_layers=1,
-            num_attention_heads=2, projection_dim=width, bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )
-    )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=sample_size, in_channels=in_channels, out_channels=4, layers_per_block=1,
-        block_out_channels=(32, 64), norm_num_groups=8, attention_head_dim=(2, 4), cross_attention_dim=width,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8), norm_num_groups=4, latent_channels=4, layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    scheduler = PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
-    )
-    pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 @pytest.fixture
 def pipe() -> Any:
     return tiny_pipeline()
-
-
-def tiny_adapter(pipe: Any) -> Any:
-    """A FaceAdapter for the tiny pipeline: random, always the same, its gates open; not attached."""
-    import torch
-
-    from facefact import FaceAdapter
-    from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
-
-    torch.manual_seed(1)
-    encoder = TransFace(TransFaceConfig(patch_size=28, width=16, depth=1, heads=2, embedding_size=8))
-    width = pipe.text_encoder.config.hidden_size
-    resampler = ResamplerConfig(input_width=16, width=16, depth=1, heads=2, head_width=8, queries=4, output_width=width)
-    return FaceAdapter.new(pipe, encoder=encoder, resampler_config=resampler, gate=0.5).eval()
 
 
 @pytest.fixture

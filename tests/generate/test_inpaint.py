@@ -3,16 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from conftest import tiny_adapter, tiny_pipeline
 from facefact.faces import face_from_landmarks
 from facefact.generate import InpaintSettings, Template, inpaint, open_template
-from facefact.generate.inpaint import blend, face_region, work_square
+from facefact.generate.inpaint import blend, face_region, repaint, work_square
 from facefact.types import Face, UserError
+from tiny import tiny_adapter, tiny_pipeline
 
 SETTINGS = InpaintSettings(prompt="a smile", seed=3, steps=4, strength=0.75)
 POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
@@ -86,9 +87,9 @@ def test_a_template_keeps_what_is_stored(tmp_path: Path) -> None:
     assert set(np.unique(palette.alpha)) <= {0, 255}
 
 
-@pytest.mark.parametrize("in_channels", [4, 9])
-def test_only_the_face_changes(in_channels: int) -> None:
-    pipe = tiny_pipeline(in_channels=in_channels)
+@pytest.mark.parametrize(("in_channels", "latent_channels"), [(4, 4), (9, 4), (8, 8)])
+def test_only_the_face_changes(in_channels: int, latent_channels: int) -> None:
+    pipe = tiny_pipeline(in_channels=in_channels, latent_channels=latent_channels)
     adapter = tiny_adapter(pipe).attach(pipe)
     tokens = adapter.tokens(torch.zeros(1, 3, 112, 112))
     rgba = picture(300, 400, 4)
@@ -115,3 +116,18 @@ def test_only_the_face_changes(in_channels: int) -> None:
 def test_wrong_settings(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         InpaintSettings(prompt="", **wrong)
+
+
+@pytest.mark.parametrize("name", ["PNDM", "DDIM", "EulerDiscrete", "DPMSolverMultistep"])
+def test_what_the_mask_leaves_out_ends_as_the_image_itself(name: str) -> None:
+    """With nothing to paint, the result is the image through the autoencoder, whatever the noise and the scheduler."""
+    pipe = tiny_pipeline()
+    pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(pipe.scheduler.config)
+    image = Image.fromarray(picture(64, 64))
+    mask = Image.fromarray(np.zeros((64, 64), np.uint8))
+    arguments = {"prompt": "x", "image": image, "num_inference_steps": 4, "strength": 0.8, "output_type": "pt"}
+    out = repaint(pipe, arguments, mask=mask, seed=0, on_step=None).images
+    with torch.no_grad():
+        latents = pipe.vae.encode(pipe.image_processor.preprocess(image)).latent_dist.mode()
+        expected = (pipe.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import tiny_pipeline
 from facefact.generate import Settings, text_to_image
 from facefact.types import FaceTokens, UserError
+from tiny import tiny_pipeline
 
 SETTINGS = Settings(prompt="a red coat", seed=7, steps=2)
 

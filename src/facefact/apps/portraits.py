@@ -78,7 +78,6 @@ def open_studio(args: argparse.Namespace) -> Studio:
     """Opens what --model, --adapter, --device and --dtype name."""
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, below
-    from facefact.demo import bundle_path
     from facefact.device import choose_device, choose_dtype
     from facefact.face_adapter import FaceAdapter
     from facefact.faces import get_detector
@@ -88,7 +87,7 @@ def open_studio(args: argparse.Namespace) -> Studio:
     device = choose_device(args.device)
     dtype = choose_dtype(device, args.dtype)
     is_demo = args.model == DEMO
-    base = bundle_path() if is_demo else locate(args.model, offline=args.offline)
+    base = bundle() if is_demo else locate(args.model, offline=args.offline)
     face = locate(args.adapter, offline=args.offline) if args.adapter else base / "adapter"
     if not face.is_dir():
         raise UserError(f"the model {args.model} has no face adapter inside: name one with --adapter")
@@ -99,6 +98,13 @@ def open_studio(args: argparse.Namespace) -> Studio:
         "adapter": {"name": _public_name(args.adapter or args.model), "sha256": adapter.content_hash()},
     }
     return Studio(pipe, adapter.attach(pipe), get_detector(model=args.yunet), origin, is_demo)
+
+
+def bundle() -> Path:
+    """The directory of the model that ships with the package."""
+    from facefact.demo import bundle_path
+
+    return bundle_path()
 
 
 def _silence_loading() -> None:
@@ -158,12 +164,12 @@ def make_portraits(
     from facefact.generate import save_portrait
 
     made = []
-    with tqdm(total=args.count * steps, unit="step", desc="portraits") as progress:
-        for seed in seeds(args):
-            portrait = make(seed, progress.update)
-            path = target(args, seed)
-            save_portrait(portrait, path)
-            made.append({"file": str(path), "recipe": portrait.recipe})
+    for seed in seeds(args):
+        path = target(args, seed)
+        with tqdm(total=steps, unit="step", desc=path.name) as progress:
+            portrait = make(seed, lambda bar=progress: bar.update(bar.n < steps))
+        save_portrait(portrait, path)
+        made.append({"file": str(path), "recipe": portrait.recipe})
     return made
 
 

@@ -1,6 +1,6 @@
 """Inpainting: one face of a template picture becomes another person's; every pixel outside the blend stays as it was.
 
-    open_template -> work_square -> face_region -> (the model repaints the square) -> blend
+    open_template -> work_square -> face_region -> repaint -> blend
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from facefact.faces import open_picture
 from facefact.faces.align import alignment, inverse, transform
 from facefact.faces.mask import polygon_mask
-from facefact.generate.text_to_image import Settings, call_arguments, first_image, make_recipe, picture_size
+from facefact.generate.text_to_image import (
+    Settings,
+    call_arguments,
+    first_image,
+    make_recipe,
+    picture_size,
+    reads_latents_alone,
+    step_callback,
+)
 from facefact.types import Face, FaceTokens, Portrait, UserError
 
 if TYPE_CHECKING:
@@ -35,7 +45,7 @@ FACE_AXES = (44.0, 54.0)
 class InpaintSettings(Settings):
     """As Settings; width and height are those of the model's square, not of the template.
 
-    strength: how much of the template's face is forgotten, in (0, 1]; 1 keeps nothing of it.
+    strength: how much of the template's face is forgotten, in (0, 1]; 1 keeps next to nothing of it.
     """
 
     strength: float = 0.8
@@ -125,15 +135,9 @@ def inpaint(
     part = np.s_[y : y + side, x : x + side]
     weight = face_region(face, square)
     size = picture_size(pipe, settings)
-    painter = _inpainting_pipeline(pipe)
-    result = painter(
-        image=_resized(template.seen[part], size),
-        mask_image=_resized((weight > 0).astype(np.uint8) * 255, size),
-        strength=settings.strength,
-        width=size[0],
-        height=size[1],
-        **call_arguments(pipe, adapter, tokens, settings, on_step=on_step),
-    )
+    image, mask = _resized(template.seen[part], size), _resized((weight > 0).astype(np.uint8) * 255, size)
+    arguments = call_arguments(pipe, adapter, tokens, settings) | {"strength": settings.strength, "image": image}
+    result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step)
     patch = np.asarray(_resized(np.asarray(first_image(result, settings).convert("RGB")), (side, side)))
     colours = template.colours.copy()
     colours[part] = blend(colours[part], patch, weight)
@@ -143,13 +147,47 @@ def inpaint(
     return Portrait(image, recipe | {"square": [x, y, side]})
 
 
-def _inpainting_pipeline(pipe: Any) -> Any:
-    """The same components (U-Net and adapter included) behind diffusers' inpainting call."""
-    from diffusers import AutoPipelineForInpainting
+def repaint(
+    pipe: Any, arguments: dict[str, Any], *, mask: Image.Image, seed: int, on_step: Callable[[], None] | None
+) -> Any:
+    """diffusers' result for `image` among the arguments, new where the mask is not 0. mask: of the image's size, grey.
 
-    painter = AutoPipelineForInpainting.from_pipe(pipe)
+    An inpainting model is called as such. Of any other, however many channels its latents have, the image-to-image call
+    is used, and after every step what the mask leaves out is put back (blended diffusion, Avrahami et al. 2022).
+    """
+    from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+
+    if reads_latents_alone(pipe):
+        painter = AutoPipelineForImage2Image.from_pipe(pipe)
+        callback = step_callback(on_step, putting_back(pipe, arguments["image"], mask, seed=seed))
+    else:
+        painter = AutoPipelineForInpainting.from_pipe(pipe)
+        callback = step_callback(on_step)
+        arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
     painter.set_progress_bar_config(disable=True)
-    return painter
+    return painter(callback_on_step_end=callback, **arguments)
+
+
+@torch.no_grad()
+def putting_back(
+    pipe: Any, image: Image.Image, mask: Image.Image, *, seed: int
+) -> Callable[[Any, int, torch.Tensor], torch.Tensor]:
+    """(pipeline, step, latents) -> latents with the image where the mask is 0, at the next step's noise level."""
+    vae = pipe.vae
+    pixels = pipe.image_processor.preprocess(image).to(vae.device, vae.dtype)
+    clean = (vae.encode(pixels).latent_dist.mode() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(seed)).to(clean)
+    painted = torch.from_numpy(np.array(mask)).to(clean)[None, None]
+    new = F.adaptive_max_pool2d(painted, clean.shape[-2:]) > 0
+
+    def edit(pipe: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
+        timesteps = pipe.scheduler.timesteps
+        following = len(timesteps) - pipe.num_timesteps + step + 1
+        ended = following >= len(timesteps)
+        old = clean if ended else pipe.scheduler.add_noise(clean, noise, timesteps[following : following + 1])
+        return torch.where(new, latents, old.to(latents.dtype))
+
+    return edit
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:

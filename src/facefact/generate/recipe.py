@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +16,7 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
 
+from facefact.checkpoint import replacing
 from facefact.types import Portrait, UserError
 
 CHUNK = "facefact"
@@ -111,12 +111,8 @@ def save_portrait(portrait: Portrait, path: str | Path) -> None:
     """Writes a PNG with its recipe: under a temporary name first, so that no half picture ever has its own."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         portrait.image.save(temporary, format="PNG", pnginfo=png_info(portrait.recipe))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

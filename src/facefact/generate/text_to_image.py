@@ -59,10 +59,15 @@ def text_to_image(
     origin: what else belongs into the recipe (content hashes of model, adapter and faces). on_step: called after every
     denoising step. UserError: a size the model cannot make, an inpainting model.
     """
-    if pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
+    if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: use it with `facefact inpaint`, or take its text-to-image base")
     width, height = picture_size(pipe, settings)
-    result = pipe(width=width, height=height, **call_arguments(pipe, adapter, tokens, settings, on_step=on_step))
+    result = pipe(
+        width=width,
+        height=height,
+        callback_on_step_end=step_callback(on_step),
+        **call_arguments(pipe, adapter, tokens, settings),
+    )
     recipe = make_recipe(pipe, settings, kind="text-to-image", size=(width, height), origin=origin)
     return Portrait(first_image(result, settings), recipe)
 
@@ -77,14 +82,17 @@ def picture_size(pipe: Any, settings: Settings) -> tuple[int, int]:
     return size
 
 
-def call_arguments(
-    pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings: Settings, *, on_step: Callable[[], None] | None
-) -> dict[str, Any]:
+def reads_latents_alone(pipe: Any) -> bool:
+    """False for inpainting models, whose U-Net reads a mask and a masked picture besides the latents."""
+    return pipe.unet.config.in_channels == pipe.vae.config.latent_channels
+
+
+def call_arguments(pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings: Settings) -> dict[str, Any]:
     """The arguments that text-to-image and inpainting share. The noise is drawn on the CPU, so that every device draws
     the same."""
     guidance = settings.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
     tokens = tokens.to(device=pipe.device, dtype=pipe.unet.dtype)
-    arguments = {
+    return {
         "prompt": settings.prompt,
         "negative_prompt": settings.negative_prompt,
         "num_inference_steps": settings.steps,
@@ -92,15 +100,18 @@ def call_arguments(
         "generator": torch.Generator("cpu").manual_seed(settings.seed),
         "cross_attention_kwargs": adapter.condition(tokens, scale=settings.scale, guidance=guidance),
     }
-    if on_step is not None:
-        arguments["callback_on_step_end"] = _callback(on_step)
-    return arguments
 
 
-def _callback(on_step: Callable[[], None]) -> Callable[..., dict[str, Any]]:
+def step_callback(
+    on_step: Callable[[], None] | None,
+    edit: Callable[[Any, int, torch.Tensor], torch.Tensor] = lambda pipe, step, latents: latents,
+) -> Callable[..., dict[str, Any]]:
+    """What diffusers calls after every step: `edit` changes the latents, then `on_step` is told."""
+
     def callback(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        on_step()
-        return tensors
+        if on_step is not None:
+            on_step()
+        return tensors | {"latents": edit(pipe, step, tensors["latents"])}
 
     return callback
 

@@ -1,0 +1,199 @@
+"""`facefact generate`, `inpaint` and `models` from the command line, on a tiny model in a directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefact.apps import cli
+from facefact.faces import face_from_landmarks
+from facefact.generate import read_recipe
+from facefact.types import Face
+from tiny import tiny_adapter, tiny_pipeline
+
+POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+
+
+class FixedDetector:
+    """Finds the faces it was made with, in any picture; the whole picture is head."""
+
+    name, licence = "fixed", ""
+
+    def __init__(self, *faces: Face) -> None:
+        self.faces = list(faces)
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        return self.faces
+
+    def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        return np.ones(picture.shape[:2], bool)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline directory with an adapter inside, laid out as the bundle is."""
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    pipe = tiny_pipeline()
+    pipe.save_pretrained(directory)
+    tiny_adapter(pipe).save_pretrained(directory / "adapter")
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def detector(monkeypatch: pytest.MonkeyPatch) -> FixedDetector:
+    large, small = (face_from_landmarks(POINTS * scale + where) for scale, where in [(1.0, 20), (0.5, 150)])
+    detector = FixedDetector(large, small)
+    monkeypatch.setattr("facefact.faces.get_detector", lambda *args, **kwargs: detector)
+    return detector
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 260, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+@pytest.fixture
+def call(model: Path, photo: Path, tmp_path: Path) -> list[str]:
+    return ["--face", str(photo), "--prompt", "a red coat", "--model", str(model), "--steps", "2",
+            "--device", "cpu", "--out", str(tmp_path / "out")]  # fmt: skip
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_generate_says_what_it_made(
+    call: list[str], photo: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["-n", "2", "--seed", "7", "--scale", "0.5", "--negative-prompt", "snow", "--json", "--offline"]
+    assert cli.main(["generate", *call, *more]) == 0
+    streams = capsys.readouterr()
+    made = json.loads(streams.out)["portraits"]
+    files = [tmp_path / "out" / f"portrait-{seed}.png" for seed in (7, 8)]
+    assert [one["file"] for one in made] == [str(file) for file in files]
+    assert [one["recipe"] for one in made] == [read_recipe(file) for file in files]
+    assert "portrait-8.png" in streams.err  # the progress
+    recipe = made[0]["recipe"]
+    settings = {"prompt": "a red coat", "negative_prompt": "snow", "seed": 7, "scale": 0.5, "steps": 2}
+    assert settings.items() <= recipe.items()
+    assert recipe["model"]["name"] == "tiny"
+    assert len(recipe["adapter"]["sha256"]) == len(recipe["faces"][0]) == 64
+    assert str(photo.parent) not in json.dumps(recipe)  # no paths of this machine
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(call: list[str], tmp_path: Path) -> None:
+    assert cli.main(["generate", *call, "-n", "3", "--seed", "5"]) == 0
+    three = [pixels(tmp_path / "out" / f"portrait-{seed}.png") for seed in (5, 6, 7)]
+    assert cli.main(["generate", *call, "--seed", "6", "--overwrite"]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "portrait-6.png"), three[1])
+    assert (three[0] != three[1]).any()
+
+
+def test_nothing_is_overwritten_silently(call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "portrait-1.png").write_text("precious")
+    assert cli.main(["generate", *call, "-n", "2"]) == 2
+    assert "portrait-1.png is already there" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "portrait-0.png").exists()
+    assert (tmp_path / "out" / "portrait-1.png").read_text() == "precious"
+
+
+def test_a_recipe_makes_the_picture_again(
+    call: list[str], photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = tmp_path / "out" / "portrait-4.png"
+    assert cli.main(["generate", *call, "--seed", "4", "--size", "72", "--guidance-scale", "3"]) == 0
+    again = [*call[:2], "--model", call[5], "--out", str(tmp_path / "again"), "--recipe", str(made)]
+    assert cli.main(["generate", *again]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "again" / "portrait-4.png"), pixels(made))
+    assert "not what the recipe says" not in caplog.text
+    Image.fromarray(pixels(photo)[::-1]).save(photo)
+    assert cli.main(["generate", *again, "--overwrite"]) == 0
+    assert "faces is not what the recipe says" in caplog.text
+
+
+def test_several_photos_of_one_person_and_another_face(call: list[str], photo: Path, tmp_path: Path) -> None:
+    assert cli.main(["generate", *call, "--face", str(photo), "--which", "1"]) == 0
+    recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
+    assert len(recipe["faces"]) == 2
+    assert recipe["which"] == 1
+
+
+def test_inpaint_replaces_one_face(call: list[str], photo: Path, tmp_path: Path, detector: FixedDetector) -> None:
+    assert cli.main(["inpaint", *call, "--template", str(photo), "--which", "1", "--strength", "1"]) == 0
+    made, template = tmp_path / "out" / "portrait-0.png", pixels(photo)
+    changed = (pixels(made) != template).any(axis=2)
+    x0, y0, x1, y1 = detector.faces[1].box
+    rows, columns = np.nonzero(changed)
+    assert changed[round((y0 + y1) / 2), round((x0 + x1) / 2)]
+    assert x0 - 20 < columns.min() < columns.max() < x1 + 20
+    assert y0 - 25 < rows.min() < rows.max() < y1 + 20
+    assert read_recipe(made)["template_which"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--which", "5"], "there is no face 5"),
+        (["--model", "nowhere"], "no model 'nowhere'"),
+        (["--size", "65"], "take a multiple of 8"),
+        (["--steps", "0"], "0 steps make no picture"),
+        (["--device", "gpu"], "unknown device"),
+        (["--face", "/no/such.png"], "/no/such.png: there is no such file"),
+        (["--recipe", "/no/such.png"], "cannot read a recipe"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    call: list[str], change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", *call, *change]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("facefact: error: ")
+    assert message in last
+
+
+def test_a_model_without_an_adapter_asks_for_one(
+    call: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_pipeline().save_pretrained(tmp_path / "bare")
+    assert cli.main(["generate", *call, "--model", str(tmp_path / "bare")]) == 2
+    assert "name one with --adapter" in capsys.readouterr().err
+    more = ["--model", str(tmp_path / "bare"), "--adapter", str(model / "adapter")]
+    assert cli.main(["generate", *call, *more]) == 0
+
+
+def test_the_demo_model_warns_of_photos(
+    call: list[str], model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
+    assert cli.main(["generate", *call, "--model", "demo"]) == 0
+    assert "knows drawn avatars only" in caplog.text
+
+
+def test_models_list(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
+    monkeypatch.setenv("FACEFACT_HOME", str(tmp_path))
+    tiny_adapter(tiny_pipeline()).save_pretrained(tmp_path / "mine")
+    assert cli.main(["models", "list"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:2] == ["demo", "pipeline"]
+    assert second.split()[:2] == ["mine", "adapter"]
+    assert cli.main(["models", "list", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["demo", "mine"]
+
+
+def test_models_import_and_pull_say_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--adapter", str(tmp_path / "x.ckpt"), "--encoder", str(tmp_path / "y.pt"), "--out", str(tmp_path / "new")]
+    assert cli.main(["models", "import", *files]) == 2
+    assert "x.ckpt: there is no such file" in capsys.readouterr().err
+    assert cli.main(["models", "pull", "someone/model"]) == 2
+    assert "cannot pull someone/model" in capsys.readouterr().err
