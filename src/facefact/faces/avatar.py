@@ -28,9 +28,10 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PADDING = 127  # grey beside a picture that is not square
 PRESENCE = 0.9  # below this probability it is no avatar: photos must go on to the detectors made for photos
-WINDOW_STEP = 0.5  # a long picture may hold several avatars: square windows, half overlapping, besides the whole
+WINDOW_STEP = 0.5  # a long picture may hold several avatars: square windows, half overlapping
 LONG = 1.4  # a picture is long from this ratio of its sides on
 MAX_WINDOWS = 16
+CUT = 0.02  # of a window's side: a box nearer to its edge is cut off
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,15 @@ def net_maps(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """x0, y0, x1, y1 of the parts to look at: the whole picture and, if it is long, overlapping squares along it."""
-    whole = (0, 0, width, height)
+    """x0, y0, x1, y1 of the parts to look at: the whole picture or, if it is long, overlapping squares along it."""
     side, length = min(height, width), max(height, width)
     if length < LONG * side:
-        return [whole]
+        return [(0, 0, width, height)]
     count = min(MAX_WINDOWS, int(np.ceil((length - side) / (side * WINDOW_STEP))) + 1)
     starts = np.linspace(0, length - side, count).round().astype(int)
     if width > height:
-        return [whole, *[(int(s), 0, int(s) + side, side) for s in starts]]
-    return [whole, *[(0, int(s), side, int(s) + side) for s in starts]]
+        return [(int(s), 0, int(s) + side, side) for s in starts]
+    return [(0, int(s), side, int(s) + side) for s in starts]
 
 
 class AvatarDetector:
@@ -145,6 +145,7 @@ class AvatarDetector:
             for i in range(len(parts))
             if scores[i] >= self.presence
         ]
+        found = [item for item in found if not _cut_off(item[0], item[1][1], picture.shape)]
         kept = largest_first(overlapping_removed([face for face, _ in found]))
         return [
             (face, self._mask(answer, picture.shape[:2])) for face in kept for seen, answer in found if seen is face
@@ -175,6 +176,14 @@ class AvatarDetector:
         mask = np.zeros(shape, bool)
         mask[y0:y1, x0:x1] = _to_part(logits, part, placed) > 0
         return mask
+
+
+def _cut_off(face: Face, part: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+    """Whether the face reaches an edge of its window inside the picture: another window sees all of it."""
+    low, high = part[0] > 0 or part[1] > 0, part[2] < shape[1] or part[3] < shape[0]
+    axis = 0 if shape[1] > shape[0] else 1
+    margin = CUT * (part[2] - part[0])
+    return (low and face.box[axis] < part[axis] + margin) or (high and face.box[axis + 2] > part[axis + 2] - margin)
 
 
 def _to_part(logits: np.ndarray, part: tuple[int, int, int, int], placed: Letterbox) -> np.ndarray:

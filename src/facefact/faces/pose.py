@@ -45,10 +45,9 @@ def head_rotation(landmarks: np.ndarray) -> np.ndarray:
     Alternates between the depths that the present rotation implies and the best rotation for landmarks with those
     depths (orthogonal Procrustes); every step lowers the squared error."""
     seen = np.asarray(landmarks, np.float64)
-    seen = seen - seen.mean(0)
-    head = HEAD - HEAD.mean(0)
     if not np.isfinite(seen).all() or np.ptp(seen, axis=0).max() < 1e-6:
         return np.eye(3)
+    seen, head = seen - seen.mean(0), HEAD - HEAD.mean(0)
     rotation, scale = _first_guess(seen, head)
     for _ in range(ROUNDS):
         depth = scale * head @ rotation[2]
