@@ -1,4 +1,4 @@
-"""The detectors on real photos; each is skipped, with the reason, where its package, model or the photos are missing."""
+"""The detectors on real photos; each is skipped, with the reason, where its package, model or the photos lack."""
 
 from __future__ import annotations
 
