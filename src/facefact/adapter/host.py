@@ -86,8 +86,8 @@ class Attachment:
             return condition
         if self.timestep is None:
             raise UserError("a delayed face condition needs the model to be called with its timestep")
-        passed = 1 - float(torch.as_tensor(self.timestep).max()) / self.schedule_length
-        return condition._replace(scale=0.0) if passed < condition.start else condition
+        noisy = float(torch.as_tensor(self.timestep).max()) > (1 - condition.start) * self.schedule_length
+        return condition._replace(scale=0.0) if noisy else condition
 
     def note_timestep(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
@@ -191,8 +191,8 @@ def denoiser(target: Any) -> nn.Module:
         raise UserError(f"{type(target).__name__} is neither a diffusers pipeline with a U-Net nor a model")
     if hasattr(target, "_orig_mod"):  # torch.compile
         return denoiser(target._orig_mod)
-    if hasattr(target, "get_base_model"):  # peft
-        return denoiser(target.get_base_model())
+    if callable(base := getattr(target, "get_base_model", None)):  # peft
+        return denoiser(base())
     if isinstance(target, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
         return denoiser(target.module)
     return target
