@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 
@@ -63,3 +65,30 @@ def tiny_adapter(pipe: Any) -> Any:
     width = pipe.text_encoder.config.hidden_size
     resampler = ResamplerConfig(input_width=16, width=16, depth=1, heads=2, head_width=8, queries=4, output_width=width)
     return FaceAdapter.new(pipe, encoder=encoder, resampler_config=resampler, gate=0.5).eval()
+
+
+def as_published(directory: Path, *, tokenizer: Any) -> None:
+    """Changes a saved pipeline, in place, into what the hub's SD1.5 directories look like.
+
+    The tokenizer is vocab.json and merges.txt; there is a (tiny) safety checker, and a feature extractor under the name
+    of the class that needs torchvision.
+    """
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    (directory / "tokenizer" / "tokenizer.json").unlink()
+    (directory / "tokenizer" / "vocab.json").write_text(json.dumps(tokenizer.get_vocab()), encoding="utf-8")
+    (directory / "tokenizer" / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes = {"image_size": 32, "patch_size": 16, "projection_dim": 8}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision | sizes, projection_dim=8))
+    checker.save_pretrained(directory / "safety_checker")
+    (directory / "feature_extractor").mkdir()
+    extractor = {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}
+    (directory / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(extractor))
+    index = directory / "model_index.json"
+    parts = {
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    }
+    index.write_text(json.dumps(json.loads(index.read_text()) | parts))

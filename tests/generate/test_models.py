@@ -10,6 +10,7 @@ import torch
 from facefact.generate import describe, list_models, load_base, locate, models_dir, native_size
 from facefact.generate.models import wanted
 from facefact.types import UserError
+from tiny import as_published
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,17 @@ def test_a_saved_pipeline_gives_the_same_picture(pipe: Any, tmp_path: Path) -> N
     half = load_base(tmp_path / "base", dtype=torch.bfloat16)
     assert half.unet.dtype == half.vae.dtype == torch.bfloat16
     assert native_size(half) == 64
+
+
+def test_a_directory_laid_out_as_the_published_ones(pipe: Any, tmp_path: Path) -> None:
+    """Slow-tokenizer files, a safety checker, and a feature extractor under the name of the torchvision class."""
+    base = tmp_path / "base"
+    pipe.save_pretrained(base)
+    as_published(base, tokenizer=pipe.tokenizer)
+    opened = load_base(base)
+    assert opened.tokenizer("a Coat")["input_ids"] == pipe.tokenizer("a Coat")["input_ids"]
+    result = opened("x", num_inference_steps=1)
+    assert result.nsfw_content_detected is not None
 
 
 def test_what_is_no_pipeline_is_refused(pipe: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +168,15 @@ def make_portraits(
     for seed in seeds(args):
         path = target(args, seed)
         with tqdm(total=steps, unit="step", desc=path.name) as progress:
-            portrait = make(seed, lambda bar=progress: bar.update(bar.n < steps))
+            portrait = make(seed, partial(_advance, progress))
         save_portrait(portrait, path)
         made.append({"file": str(path), "recipe": portrait.recipe})
     return made
+
+
+def _advance(progress: Any) -> None:
+    """One step more, but never beyond the end: some schedulers take a step more than they were asked for."""
+    progress.update(progress.n < progress.total)
 
 
 def report(args: argparse.Namespace, made: list[dict[str, Any]]) -> int:
