@@ -1,0 +1,102 @@
+"""The bundle's base model: CLIP tokenizer and text model, U-Net and scheduler, in the classes of Stable Diffusion, small.
+
+v-prediction with a zero terminal signal-to-noise ratio (Lin et al. 2023), so that dark scenes are dark and light ones light;
+noise levels are drawn evenly spread over the batch, more of them in the middle, where a picture's layout is decided.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from facefact.world import corpus
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """Widths of the U-Net's two levels (16x16 and 8x8 latents), of a head, and of the text model."""
+
+    widths: tuple[int, ...] = (96, 176)
+    head_width: int = 16
+    latent_channels: int = 8
+    sample_size: int = 16
+    text_width: int = 160
+    text_layers: int = 3
+    text_length: int = 40
+
+
+def new_tokenizer(config: BaseConfig) -> CLIPTokenizer:
+    """A byte-level BPE in CLIP's form in which every word of the world is one token (and any other text still is text)."""
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trained.train_from_iterator(
+        [*corpus(), "a person without hair no hat not and the of man woman face photo drawing avatar"] * 3,
+        trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(alphabet), end_of_word_suffix="</w>", min_frequency=2),
+    )
+    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
+    symbols = sorted(alphabet) + [letter + "</w>" for letter in sorted(alphabet)] + [a + b for a, b in merges] + [START, END]
+    vocabulary = {symbol: i for i, symbol in enumerate(dict.fromkeys(symbols))}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=config.text_length)
+
+
+def new_text_encoder(config: BaseConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=config.text_width, intermediate_size=2 * config.text_width,
+        num_hidden_layers=config.text_layers, num_attention_heads=config.text_width // 32,
+        max_position_embeddings=config.text_length, projection_dim=config.text_width,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    ))  # fmt: skip
+
+
+def new_unet(config: BaseConfig) -> UNet2DConditionModel:
+    n = len(config.widths)
+    return UNet2DConditionModel(
+        sample_size=config.sample_size, in_channels=config.latent_channels, out_channels=config.latent_channels,
+        block_out_channels=config.widths, layers_per_block=1, cross_attention_dim=config.text_width, norm_num_groups=16,
+        attention_head_dim=[width // config.head_width for width in config.widths],  # (the number of heads, as ever)
+        down_block_types=("CrossAttnDownBlock2D",) * n, up_block_types=("CrossAttnUpBlock2D",) * n,
+    )  # fmt: skip
+
+
+def new_scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+    )  # fmt: skip
+
+
+def spread_timesteps(n: int, device: torch.device, *, length: int = 1000, middle: float = 0.5) -> Tensor:
+    """(n,) timesteps, one in each n-th part of the schedule; a share `middle` of their density is a bump around its middle."""
+    u = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
+    bent = u + middle * torch.sin(2 * torch.pi * u) / (2 * torch.pi)
+    return (bent * length).long().clamp(0, length - 1)
+
+
+def noisy(scheduler: DDIMScheduler, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """Noised latents and the velocity to be predicted."""
+    noise = torch.randn_like(latents)
+    return scheduler.add_noise(latents, noise, timesteps), scheduler.get_velocity(latents, noise, timesteps)
+
+
+class BaseStage(nn.Module):
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler):
+        super().__init__()
+        self.unet, self.text_encoder, self.scheduler = unet.to(memory_format=torch.channels_last), text_encoder, scheduler
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        latents = batch["latents"]
+        timesteps = spread_timesteps(len(latents), latents.device)
+        sample, velocity = noisy(self.scheduler, latents, timesteps)
+        words = self.text_encoder(batch["ids"])[0]
+        error = (self.unet(sample, timesteps, words).sample.float() - velocity).square()
+        face = batch["face"][:, None]
+        return {"loss": error.mean(), "face_loss": (error * face).sum() / (face.sum() * error.shape[1])}

@@ -1,0 +1,44 @@
+"""FAIR, Face Adapting Increment Regularization: what the adapter adds is held to the face.
+
+METHOD, "Training" (published formula): L_FAIR(x) = ||GSA(x) (1 - M_x)|| / ||x (1 - M_x)||, averaged over the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facefact.adapter import Increment
+
+TINY = 1e-6
+
+
+def mask_for(face: Tensor, places: int) -> Tensor:
+    """(b, h, w) share of each cell that is face -> (b, places, 1) at a layer's resolution, by area.
+
+    The layer's grid has the mask's aspect; ValueError when no grid of `places` cells has.
+    """
+    h, w = face.shape[-2:]
+    rows = round((places * h / w) ** 0.5)
+    if rows == 0 or places % rows:
+        raise ValueError(f"a layer of {places} places has no grid of the aspect {w}:{h}")
+    return F.adaptive_avg_pool2d(face[:, None], (rows, places // rows)).flatten(2).transpose(1, 2)
+
+
+def leak(increment: Increment, face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
+    """(b,): the share of change outside the face of one layer. part: the attention's increment alone (as published), or that of the
+    whole layer with its feed-forward. face: (b, h, w) in [0, 1]."""
+    outside = 1 - mask_for(face, increment.entering.shape[1])
+    added = getattr(increment, part).float() * outside
+    entering = increment.entering.float().detach() * outside
+    size = lambda t: (t.square().sum((1, 2)) + TINY).sqrt()  # noqa: E731
+    return size(added) / size(entering)
+
+
+def fair(increments: Sequence[Increment], face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
+    """Scalar: the mean leak over layers and samples."""
+    return torch.stack([leak(one, face, part) for one in increments]).mean()
