@@ -157,7 +157,7 @@ class FaceAdapter(nn.Module):
     def tokens(self, pixels: Tensor) -> FaceTokens:
         """Aligned faces of one person (n, 3, 112, 112) RGB in [-1, 1] -> FaceTokens, each (1, 16 * n, width).
 
-        Gradients reach the resampler, never the encoder.
+        In training gradients reach the resampler (never the encoder); for use (`eval` mode) there are none.
         """
         size = self.encoder.config.image_size
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size) or not len(pixels):
@@ -165,8 +165,9 @@ class FaceAdapter(nn.Module):
         with torch.no_grad():
             weight = self.encoder.pos_embed
             local = self.encoder(pixels.to(weight.device, weight.dtype))
-        face = self.resampler(local.to(self.device, self.dtype))
-        return FaceTokens(face=face.flatten(0, 1)[None], null=self.null_tokens(len(pixels)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.training):
+            face = self.resampler(local.to(self.device, self.dtype))
+            return FaceTokens(face=face.flatten(0, 1)[None], null=self.null_tokens(len(pixels)))
 
     def null_tokens(self, pictures: int = 1) -> Tensor:
         """The resampler's answer to all-zero encoder tokens, the condition "no face": (1, 16 * pictures, width)."""
@@ -235,6 +236,8 @@ class FaceAdapter(nn.Module):
         for prefix in scale if isinstance(scale, Mapping) else ():
             if prefix and not any(f"{name}.".startswith(f"{prefix}.") for name in self.layers.configs):
                 raise UserError(f"scale names {prefix}, and no layer of this adapter has a name that starts so")
+        if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
+            raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
         weight = next(self.layers.parameters())
         return {"gligen": {"objs": FaceCondition(rows.to(weight.device, weight.dtype), scale, start)}}

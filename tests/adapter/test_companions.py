@@ -170,6 +170,34 @@ def test_inpainting() -> None:
     assert not np.array_equal(adapted, base)
 
 
+def sdxl_pipeline() -> Any:
+    from diffusers import StableDiffusionXLPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    parts = tiny_pipeline().components
+    config = CLIPTextConfig(**parts["text_encoder"].config.to_dict() | {"hidden_size": 12, "projection_dim": 10})
+    pipe = StableDiffusionXLPipeline(
+        vae=parts["vae"], text_encoder=CLIPTextModel(config), text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer=parts["tokenizer"], tokenizer_2=parts["tokenizer"], unet=make_host("sdxl"),
+        scheduler=parts["scheduler"], add_watermarker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_sdxl() -> None:
+    pipe = sdxl_pipeline()
+    adapter = make_adapter(pipe).attach(pipe)
+    tokens = make_tokens(adapter)
+    options = {"height": 64, "width": 64, "num_images_per_prompt": 2}
+    adapted = draw(pipe, adapter.condition(tokens), **options)
+    zero = draw(pipe, adapter.condition(tokens, scale=0.0), **options)
+    adapter.detach()
+    base = draw(pipe, **options)
+    assert np.array_equal(zero, base)
+    assert not np.array_equal(adapted, base)
+
+
 def test_delay_in_a_pipeline(pipe: Any) -> None:
     adapter = make_adapter(pipe).attach(pipe)
     tokens = make_tokens(adapter)
