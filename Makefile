@@ -1,7 +1,7 @@
 # Everything lives in $(VENV); each stamp there says that one step is done, so the second call starts at once.
 PYTHON ?= python3
 VENV   ?= .venv
-# A pinned PyTorch. Any pip requirement will do, for instance one for your CUDA: make demo TORCH="torch==2.13.0+cu126"
+# A pinned PyTorch; whatever pip takes will do: make install TORCH="--index-url URL torch==2.13.0"
 TORCH  ?= torch==2.13.0
 JOBS   ?= 2
 BIN    := $(VENV)/bin
@@ -29,7 +29,7 @@ figures: $(VENV)/.core   ## measure the bundled model again, every figure of the
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 

@@ -16,11 +16,12 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
 
+from facefact import __version__
 from facefact.checkpoint import replacing
 from facefact.types import Portrait, UserError
 
 CHUNK = "facefact"
-PACKAGES = ("facefact", "torch", "diffusers", "transformers")
+PACKAGES = ("torch", "diffusers", "transformers")
 # cv.iptc.org/newscodes/digitalsourcetype: made by a model; a picture of which a model made a part.
 SOURCE_TYPES = {
     "text-to-image": "trainedAlgorithmicMedia",
@@ -40,12 +41,12 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that a picture depends on."""
-    found = {}
+    found = {"facefact": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed as a package"
+            found[name] = "unknown"
     return found
 
 
