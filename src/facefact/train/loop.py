@@ -9,26 +9,38 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast, send_to_device
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
 
 from facefact.train.muon import Muon
+from facefact.types import UserError
+
+Batches = Callable[[int], Iterator[Any]]  # first step -> the batches from there
 
 ALL_ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. lr: of Muon; AdamW's is `adamw` times that. ema: the average's memory in steps as a
-    share of the steps so far (0.1: about the last tenth). save_every: seconds between checkpoints."""
+    """How long and how fast.
+
+    lr: of Muon; AdamW's is `adamw` times that. warmup: steps. clip: of the gradient's norm. ema: the average's memory in
+    steps as a share of the steps so far (0.1: about the last tenth). save_every: seconds between checkpoints. log_every:
+    steps. workers: processes that make batches ahead (0: the training process itself does).
+    """
 
     steps: int
     batch: int
@@ -38,12 +50,13 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.05
-    precision: str = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"
     muon: bool = True
     adamw: float = 0.5
     seed: int = 0
     save_every: float = 120.0
     log_every: int = 20
+    workers: int = 0
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
@@ -90,6 +103,32 @@ class Average:
                 parameter.copy_(self.values[name])
 
 
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make what a step draws (noise, timesteps) a function of the step alone: a resumed run repeats an uninterrupted one."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1))
+
+
+class _Ahead(IterableDataset):
+    """Worker w of n makes the batches of steps first + w, first + w + n, ...; a DataLoader takes them in turn."""
+
+    def __init__(self, batches: Batches, first: int):
+        self.batches, self.first = batches, first
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        step, stride = self.first + worker.id, worker.num_workers
+        while True:
+            yield next(self.batches(step))
+            step += stride
+
+
+def loaded(batches: Batches, first: int, workers: int) -> Iterator[Any]:
+    """The batches from step `first` on, the same ones for any number of workers."""
+    if workers == 0:
+        return batches(first)
+    return iter(DataLoader(_Ahead(batches, first), batch_size=None, num_workers=workers, multiprocessing_context="fork"))
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write beside, then rename: a half-written checkpoint is never found."""
     temporary = path.with_suffix(".partial")
@@ -102,71 +141,100 @@ def log(folder: Path, record: dict[str, float]) -> None:
         out.write(json.dumps({k: round(v, 6) for k, v in record.items()}) + "\n")
 
 
-def fit(
-    stage: nn.Module, batches: Callable[[int], Iterator[Any]], schedule: Schedule, folder: Path, *, stop: float | None = None
-) -> bool:
+def learned(stage: nn.Module) -> set[str]:
+    """Names of what a checkpoint holds: the parameters that learn, and every buffer."""
+    return {n for n, p in stage.named_parameters() if p.requires_grad} | {n for n, _ in stage.named_buffers()}
+
+
+def restore(state_file: Path, stage: nn.Module, used: list[torch.optim.Optimizer], average: Average) -> int:
+    """Put a checkpoint back; returns the step that comes next. UserError when it was made for another network."""
+    device = next(stage.parameters()).device
+    state = torch.load(state_file, map_location=device, weights_only=True)
+    wrong = UserError(f"{state_file} was made for another network or other settings; give another folder or remove it")
+    try:
+        missing, unexpected = stage.load_state_dict(state["stage"], strict=False)
+        for one, saved in zip(used, state["optimizers"], strict=True):
+            one.load_state_dict(saved)
+    except (RuntimeError, ValueError) as error:
+        raise wrong from error
+    if unexpected or set(missing) & set(average.values) or state["average"].keys() != average.values.keys():
+        raise wrong
+    average.values = state["average"]
+    return int(state["step"])
+
+
+def fit(stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *, stop: float | None = None) -> bool:
     """Train `stage` and leave the averaged weights in it; returns whether the schedule was finished.
 
     batches(first step) -> iterator of batches from there (each a pure function of the seed and the step, so that a resumed
-    run sees what an uninterrupted one would). The same call with the same folder goes on where it stopped. stop: end
-    after so many seconds, checkpoint saved.
+    run sees what an uninterrupted one would). The same call with the same folder goes on where it stopped: on one
+    process in fp32, bit for bit. stop: end after so many seconds, checkpoint saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"fp32": "no"}.get(schedule.precision, schedule.precision))
-    torch.manual_seed(schedule.seed + accelerator.process_index)
-    stage.train().to(accelerator.device)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # (autocast is below)
+    device, rank, main = accelerator.device, accelerator.process_index, accelerator.is_main_process
+    stage.train().to(device)
     used = optimizers(stage, schedule)
+    peaks = [[group["lr"] for group in one.param_groups] for one in used]
     average, step, state_file = Average(stage, schedule.ema), 0, folder / "state.pt"
     if state_file.exists():
-        state = torch.load(state_file, map_location=accelerator.device, weights_only=True)
-        missing, unexpected = stage.load_state_dict(state["stage"], strict=False)
-        frozen = {n for n, p in stage.named_parameters() if not p.requires_grad} | {n for n, _ in stage.named_buffers()}
-        if unexpected or set(missing) - frozen:
-            raise RuntimeError(f"{state_file} was made for another network: {(unexpected + missing)[:3]}; use another folder")
-        for one, saved in zip(used, state["optimizers"], strict=True):
-            one.load_state_dict(saved)
-        average.values, step = state["average"], state["step"]
-        torch.manual_seed(schedule.seed + 7919 * step + accelerator.process_index)
-    wrapped, *used = accelerator.prepare(stage, *used)
+        step = restore(state_file, stage, used, average)
+    wrapped, *prepared = accelerator.prepare(stage, *used)
     trainable = [p for p in stage.parameters() if p.requires_grad]
-    kept = {n for n, p in stage.named_parameters() if p.requires_grad} | {n for n, _ in stage.named_buffers()}
+    kept = learned(stage)
 
     def checkpoint() -> None:
-        if accelerator.is_main_process:
+        if main:
             state = {"stage": {n: v for n, v in stage.state_dict().items() if n in kept}, "average": average.values,
-                     "optimizers": [one.optimizer.state_dict() for one in used], "step": step, "schedule": asdict(schedule)}  # fmt: skip
+                     "optimizers": [one.state_dict() for one in used], "step": step, "schedule": asdict(schedule)}  # fmt: skip
             save_state(state_file, state)
 
+    def over() -> bool:
+        """Whether to stop early; all processes hear the first one's answer, for none may go on alone."""
+        if stop is None:
+            return False
+        return bool(broadcast(torch.tensor(float(time.monotonic() - began > stop), device=device)))
+
     # On a CPU the fused attention's backward pass is slower than plain matrix products at these sizes.
-    attention = [SDPBackend.MATH] if accelerator.device.type == "cpu" else list(ALL_ATTENTION)
+    attention = [SDPBackend.MATH] if device.type == "cpu" else list(ALL_ATTENTION)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16")
     began = saved = time.monotonic()
-    source = batches(step)
-    while step < schedule.steps and not (stop and time.monotonic() - began > stop):
+    source, first = loaded(batches, step, schedule.workers), step
+    bar = tqdm(total=schedule.steps, initial=step, desc=folder.name, unit="step", disable=not main, dynamic_ncols=True,
+               mininterval=0.5 if sys.stderr.isatty() else 30.0)  # fmt: skip
+    while step < schedule.steps and not over():
         tick = time.monotonic()
-        batch = next(source)
+        batch = send_to_device(next(source), device, non_blocking=True)
         wait = time.monotonic() - tick
-        for one in used:
-            for group in one.param_groups:
-                group["lr"] = group.setdefault("peak", group["lr"]) * learning_rate(step, schedule)
+        for one, of_groups in zip(used, peaks, strict=True):
+            for group, peak in zip(one.param_groups, of_groups, strict=True):
+                group["lr"] = peak * learning_rate(step, schedule)
+        seed_step(schedule.seed, step, rank)
         with sdpa_kernel(attention):
-            terms = wrapped(batch)
+            with half:
+                terms = wrapped(batch)
             accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trainable, schedule.clip)
         if not torch.isfinite(norm):
             raise RuntimeError(f"step {step}: the loss is {float(terms['loss'])}; the last good state is in {state_file}")
-        for one in used:
+        for one in prepared:
             one.step()
             one.zero_grad()
         average.update(stage, step)
         step += 1
-        if accelerator.is_main_process and step % schedule.log_every == 0:
+        bar.update()
+        if main and step % schedule.log_every == 0:
             record = {"step": step, **{k: float(v.detach()) for k, v in terms.items()}, "norm": float(norm), "wait": wait,
                       "lr": schedule.lr * learning_rate(step, schedule), "seconds": time.monotonic() - tick}  # fmt: skip
             log(folder, record)
+            bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
         if time.monotonic() - saved > schedule.save_every:
             checkpoint()
             saved = time.monotonic()
-    checkpoint()
+    bar.close()
+    if step > first:
+        checkpoint()
+    accelerator.free_memory()
     average.copy_to(stage)
     stage.eval()
     return step >= schedule.steps
