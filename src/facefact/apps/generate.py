@@ -39,11 +39,13 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("say what to show: --prompt TEXT")
     portraits.refuse_to_overwrite(args)
 
+    from facefact.faces import get_detector
     from facefact.generate import Settings, text_to_image
 
     settings = portraits.settings_from(Settings, args)
+    crops, person = portraits.find_person(args, get_detector(model=args.yunet), which=args.which)
     studio = portraits.open_studio(args)
-    tokens, person = portraits.read_person(studio, args.face, which=args.which)
+    tokens = studio.adapter.encode(crops)
     origin = studio.origin | person
     _warn_of_differences(recipe, origin)
 

@@ -12,6 +12,7 @@ from facefact.apps import portraits
 from facefact.types import UserError
 
 if TYPE_CHECKING:
+    from facefact.faces import Detector
     from facefact.generate import Template
     from facefact.types import Face, Portrait
 
@@ -35,13 +36,16 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("say what to show: --prompt TEXT")
     portraits.refuse_to_overwrite(args)
 
+    from facefact.faces import get_detector
     from facefact.generate import InpaintSettings, file_hash, inpaint, open_template
 
     settings = portraits.settings_from(InpaintSettings, args, width=args.size, height=args.size)
     template = open_template(args.template)
+    detector = get_detector(model=args.yunet)
+    face = _template_face(args, detector, template)
+    crops, person = portraits.find_person(args, detector, which=args.face_which)
     studio = portraits.open_studio(args)
-    face = _template_face(args, studio, template)
-    tokens, person = portraits.read_person(studio, args.face, which=args.face_which)
+    tokens = studio.adapter.encode(crops)
     origin = studio.origin | person | {"template": file_hash(args.template), "template_which": args.which}
 
     def make(seed: int, on_step: Callable[[], None]) -> Portrait:
@@ -60,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
     return portraits.report(args, portraits.make_portraits(args, steps, make))
 
 
-def _template_face(args: argparse.Namespace, studio: portraits.Studio, template: Template) -> Face:
+def _template_face(args: argparse.Namespace, detector: Detector, template: Template) -> Face:
     from facefact.faces import choose_face
 
     try:
-        return choose_face(studio.detector.detect(template.seen), args.which)
+        return choose_face(detector.detect(template.seen), args.which)
     except UserError as error:
         raise UserError(f"{args.template}: {error}") from None

@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from facefact.types import UserError
 if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
     from facefact.faces import Detector
-    from facefact.types import FaceTokens, Portrait
+    from facefact.types import FaceCrop, Portrait
 
 log = logging.getLogger("facefact")
 
 DEMO = "demo"
+DEMO_SETTINGS = {"scale": 1.0, "guidance_scale": 3.0}  # what the demo model was tuned and measured at
 UNKNOWN_FACE = (
     "warning: %s: the demo model knows drawn avatars only, and this face is none: the portraits will not resemble it. "
     "For photos take a photo model: --model DIR|HUB_ID --adapter DIR"
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     person = parser.add_argument_group("the person")
     person.add_argument("--face", metavar="PICTURE", action="append", required=True, type=Path,
                         help="a photo of the person; repeat it for several photos of the same person")  # fmt: skip
-    person.add_argument("--scale", type=float, help="how much the face counts: 0 not at all, 1 fully (default 0.7)")
+    person.add_argument("--scale", type=float, help="how much the face counts: 0 not at all, 1 fully (default 0.7; demo: 1)")
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--prompt", help="what to show")
@@ -44,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     picture.add_argument("-n", "--count", type=_at_least_one, default=1, help="how many pictures (default 1)")
     picture.add_argument("--seed", type=int, help="seed of the first; the next has seed + 1, and so on (default 0)")
     picture.add_argument("--steps", type=int, help="denoising steps (default 25)")
-    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow prompt and face (default 5)")
+    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow prompt and face (default 5; demo: 3)")
     picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
     model = parser.add_argument_group("the model")
     model.add_argument("--model", default=DEMO, metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
@@ -70,25 +71,21 @@ class Studio:
 
     pipe: Any
     adapter: FaceAdapter
-    detector: Detector
     origin: dict[str, Any]
-    is_demo: bool
 
 
 def open_studio(args: argparse.Namespace) -> Studio:
     """Opens what --model, --adapter, --device and --dtype name."""
     if args.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, below
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, which is not before now
     from facefact.device import choose_device, choose_dtype
     from facefact.face_adapter import FaceAdapter
-    from facefact.faces import get_detector
     from facefact.generate import load_base, locate, model_hash
 
     _silence_loading()
     device = choose_device(args.device)
     dtype = choose_dtype(device, args.dtype)
-    is_demo = args.model == DEMO
-    base = bundle() if is_demo else locate(args.model, offline=args.offline)
+    base = bundle() if args.model == DEMO else locate(args.model, offline=args.offline)
     face = locate(args.adapter, offline=args.offline) if args.adapter else base / "adapter"
     if not face.is_dir():
         raise UserError(f"the model {args.model} has no face adapter inside: name one with --adapter")
@@ -98,7 +95,7 @@ def open_studio(args: argparse.Namespace) -> Studio:
         "model": {"name": _public_name(args.model), "sha256": model_hash(base)},
         "adapter": {"name": _public_name(args.adapter or args.model), "sha256": adapter.content_hash()},
     }
-    return Studio(pipe, adapter.attach(pipe), get_detector(model=args.yunet), origin, is_demo)
+    return Studio(pipe, adapter.attach(pipe), origin)
 
 
 def bundle() -> Path:
@@ -122,22 +119,26 @@ def _public_name(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def read_person(studio: Studio, photos: Sequence[Path], *, which: int) -> tuple[FaceTokens, dict[str, Any]]:
-    """Photos of one person -> tokens, and the part of the recipe that says which files they came from."""
+def find_person(
+    args: argparse.Namespace, detector: Detector, *, which: int
+) -> tuple[list[FaceCrop], dict[str, Any]]:
+    """The photos of --face -> face crops, and the part of the recipe that says which files they came from."""
     from facefact.faces import face_crop
     from facefact.generate import file_hash
 
-    crops = [face_crop(photo, detector=studio.detector, which=which) for photo in photos]
-    for photo, crop in zip(photos, crops, strict=True):
-        if studio.is_demo and crop.face.backend != "avatar":
+    crops = [face_crop(photo, detector=detector, which=which) for photo in args.face]
+    for photo, crop in zip(args.face, crops, strict=True):
+        if args.model == DEMO and crop.face.backend != "avatar":
             log.warning(UNKNOWN_FACE, photo)
-    return studio.adapter.encode(crops), {"faces": [file_hash(photo) for photo in photos], "which": which}
+    return crops, {"faces": [file_hash(photo) for photo in args.face], "which": which}
 
 
 def settings_from(kind: type, args: argparse.Namespace, **more: Any) -> Any:
-    """The settings record `kind` from the options that were given; the others keep the record's defaults."""
-    given = {field.name: getattr(args, field.name, None) for field in fields(kind)} | more
-    return kind(**{name: value for name, value in given.items() if value is not None})
+    """The settings record `kind` from the options that were given; what was not keeps the model's or the record's
+    defaults."""
+    options = {field.name: getattr(args, field.name, None) for field in fields(kind)} | more
+    given = {name: value for name, value in options.items() if value is not None}
+    return kind(**((DEMO_SETTINGS if args.model == DEMO else {}) | given))
 
 
 def seeds(args: argparse.Namespace) -> range:

@@ -1,0 +1,17 @@
+"""Progress of counted work, as one tqdm bar a title, on stderr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_bars: dict[str, Any] = {}
+
+
+def show(title: str, done: int, total: int) -> None:
+    """Called with growing `done`; the bar of a title closes when all is done."""
+    from tqdm import tqdm
+
+    bar = _bars.get(title) or _bars.setdefault(title, tqdm(total=total, desc=title, unit="picture"))
+    bar.update(done - bar.n)
+    if done >= total:
+        _bars.pop(title).close()

@@ -1,0 +1,63 @@
+"""The contact sheet: one row a person, one column a prompt, the reference picture first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from facefact.evaluate.protocol import HELD_OUT, Case, Protocol
+from facefact.world import caption, look, person, render
+
+# What each column changes: expression, hair, glasses, hat, clothes, scene, pose.
+COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("laughing", {"expression": "laughing"}),
+    ("sad", {"expression": "sad"}),
+    ("long blue hair", {"hair": "long", "hair_colour": "blue"}),
+    ("curly red hair", {"hair": "curly", "hair_colour": "red"}),
+    ("round glasses", {"glasses": "round"}),
+    ("a straw hat", {"hat": "straw"}),
+    ("red suit, city", {"clothes": "suit", "clothes_colour": "red", "scene": "city"}),
+    ("night, turned left", {"scene": "night", "pose": "left"}),
+)
+PLAIN = {"hair": "short", "hair_colour": "brown", "expression": "neutral", "pose": "front", "glasses": "none", "hat": "none",
+         "clothes": "sweater", "clothes_colour": "green", "scene": "forest", "light": "day"}  # fmt: skip
+REFERENCE = {"glasses": "none", "hat": "none", "pose": "front", "light": "day"}
+
+
+def sheet_protocol(seed: int, *, people: int = 6) -> Protocol:
+    """Held-out people with one plain reference each, and one case per column."""
+    first = HELD_OUT + 1_000_003 * seed + 500_000
+    who = tuple(person(first + i) for i in range(people))
+    looks = tuple(look(first + i, **REFERENCE) for i in range(people))
+    wanted = [look(first + j, **(PLAIN | change)) for j, (_, change) in enumerate(COLUMNS)]
+    cases = tuple(Case(own, one, caption(one), 1000 * seed + j) for own in range(people) for j, one in enumerate(wanted))
+    return Protocol(who, looks, tuple(render(one, shown) for one, shown in zip(who, looks, strict=True)), cases)
+
+
+def contact_sheet(title: str, references: Sequence[np.ndarray], pictures: np.ndarray, *, gap: int = 6) -> Image.Image:
+    """references: one (s, s, 3) uint8 per row. pictures: (rows * columns, s, s, 3), row by row."""
+    rows, size = len(references), pictures.shape[1]
+    columns = len(pictures) // rows
+    font = ImageFont.load_default(size=13)
+    header, step = 48, size + gap
+    sheet = Image.new("RGB", (gap + step * (columns + 1) + gap, header + step * rows + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((gap, 4), title, fill="black", font=ImageFont.load_default(size=16))
+    for column, label in enumerate(["reference", *(name for name, _ in COLUMNS)][: columns + 1]):
+        pen.text((gap + step * column + (gap if column else 0), 28), label, fill="#555555", font=font)
+    for row, reference in enumerate(references):
+        y = header + step * row
+        sheet.paste(Image.fromarray(reference), (gap, y))
+        for column in range(columns):
+            picture = Image.fromarray(pictures[row * columns + column])
+            sheet.paste(picture, (2 * gap + step * (column + 1), y))
+    return sheet
+
+
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width, 0))
+    return both
