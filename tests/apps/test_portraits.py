@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facefact import FaceAdapter
 from facefact.apps import cli
 from facefact.faces import face_from_landmarks
 from facefact.generate import read_recipe
@@ -169,12 +170,14 @@ def test_a_model_without_an_adapter_asks_for_one(
     assert cli.main(["generate", *call, *more]) == 0
 
 
-def test_the_demo_model_warns_of_photos(
-    call: list[str], model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_the_demo_model_has_its_settings_and_warns_of_photos(
+    call: list[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
     assert cli.main(["generate", *call, "--model", "demo"]) == 0
     assert "knows drawn avatars only" in caplog.text
+    recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
+    assert (recipe["model"]["name"], recipe["scale"], recipe["guidance_scale"]) == ("demo", 1.0, 3.0)
 
 
 def test_models_list(
@@ -189,6 +192,26 @@ def test_models_list(
     assert second.split()[:2] == ["mine", "adapter"]
     assert cli.main(["models", "list", "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["demo", "mine"]
+
+
+def test_models_import_makes_a_directory_that_generate_takes(
+    call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reading of the published files has tests of its own; here it is replaced."""
+    given = {name: tmp_path / name for name in ("x.ckpt", "y.pt")}
+    for path in given.values():
+        path.touch()
+
+    def read(*, adapter: Path, encoder: Path) -> FaceAdapter:
+        assert [adapter, encoder] == list(given.values())
+        return tiny_adapter(tiny_pipeline())
+
+    monkeypatch.setattr(FaceAdapter, "from_facechain", read)
+    convert = ["models", "import", "--adapter", str(given["x.ckpt"]), "--encoder", str(given["y.pt"])]
+    assert cli.main([*convert, "--out", str(tmp_path / "new")]) == 0
+    assert cli.main(["generate", *call, "--adapter", str(tmp_path / "new")]) == 0
+    assert cli.main([*convert, "--out", str(tmp_path / "new")]) == 2
+    assert "is already there" in capsys.readouterr().err
 
 
 def test_models_import_and_pull_say_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

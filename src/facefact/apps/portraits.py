@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     person = parser.add_argument_group("the person")
     person.add_argument("--face", metavar="PICTURE", action="append", required=True, type=Path,
                         help="a photo of the person; repeat it for several photos of the same person")  # fmt: skip
-    person.add_argument("--scale", type=float, help="how much the face counts: 0 not at all, 1 fully (default 0.7; demo: 1)")
+    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7; demo: 1)")
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--prompt", help="what to show")
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     picture.add_argument("-n", "--count", type=_at_least_one, default=1, help="how many pictures (default 1)")
     picture.add_argument("--seed", type=int, help="seed of the first; the next has seed + 1, and so on (default 0)")
     picture.add_argument("--steps", type=int, help="denoising steps (default 25)")
-    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow prompt and face (default 5; demo: 3)")
+    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow the prompt (default 5; demo: 3)")
     picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
     model = parser.add_argument_group("the model")
     model.add_argument("--model", default=DEMO, metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
@@ -134,8 +134,7 @@ def find_person(
 
 
 def settings_from(kind: type, args: argparse.Namespace, **more: Any) -> Any:
-    """The settings record `kind` from the options that were given; what was not keeps the model's or the record's
-    defaults."""
+    """The settings record `kind` from the options given; the others have the demo model's or the record's defaults."""
     options = {field.name: getattr(args, field.name, None) for field in fields(kind)} | more
     given = {name: value for name, value in options.items() if value is not None}
     return kind(**((DEMO_SETTINGS if args.model == DEMO else {}) | given))

@@ -55,15 +55,15 @@ def locate(name: str, *, offline: bool = False) -> Path:
 def pull(hub_id: str) -> Path:
     """Fetches a pipeline or an adapter from the hub into the models directory, whole or not at all."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     goal = models_dir() / hub_id.replace("/", "--")
     partial = goal.with_name(goal.name + ".partial")
     try:
         files = wanted(HfApi().list_repo_files(hub_id))
         snapshot_download(hub_id, local_dir=partial, allow_patterns=files)
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
-        raise UserError(f"cannot pull {hub_id} from the hub: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot pull {hub_id} from the hub: {reason}") from error
     partial.rename(goal)
     return goal
 
