@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from facefact.encoder import TransFace
 from facefact.train.autoencoder import to_pixels
 from facefact.train.recogniser import aligned_head, training_seed
+from facefact.types import UserError
 from facefact.world import CHOICES, Look, caption, look, person, phrases_to_drop, render
 
 PEOPLE_PER_SHARD = 32
@@ -61,13 +64,14 @@ def render_shard(shard: int, *, looks: int, seed: int, autoencoder: AutoencoderK
         drawn = [render(who, one) for one in shown]
         pixels = torch.stack([to_pixels(one.image) for one in drawn])
         heads = torch.stack([to_pixels(aligned_head(one, rng)) for one in drawn])
-        with torch.autocast(pixels.device.type, torch.bfloat16):
-            latents = autoencoder.encode(pixels).latent_dist.mode().float() * autoencoder.config.scaling_factor
-            tokens = encoder(heads)
+        device = autoencoder.device
+        with torch.autocast(device.type, torch.bfloat16):
+            latents = autoencoder.encode(pixels.to(device)).latent_dist.mode().float() * autoencoder.config.scaling_factor
+            tokens = encoder(heads.to(device))
         cells = pixels.shape[-1] // latents.shape[-1]
         face = torch.stack([torch.from_numpy(one.face.astype(np.float32)) for one in drawn])
-        parts["latents"].append(latents.half())
-        parts["tokens"].append(tokens.half())
+        parts["latents"].append(latents.half().cpu())
+        parts["tokens"].append(tokens.half().cpu())
         parts["face"].append((torch.nn.functional.avg_pool2d(face, cells) * 255).byte())
         parts["choices"].append(torch.tensor([[v.index(one[k]) for k, v in CHOICES.items()] for one in shown]).byte())
         parts["yaw"].append(torch.tensor([one.yaw for one in shown]))
@@ -77,14 +81,20 @@ def render_shard(shard: int, *, looks: int, seed: int, autoencoder: AutoencoderK
 def fill(
     folder: Path, *, people: int, looks: int, seed: int, autoencoder: AutoencoderKL, encoder: TransFace, rank: int = 0, world_size: int = 1
 ) -> None:  # fmt: skip
-    """Write the shards of a set that are not there yet."""
+    """Write the shards of a set that are not there yet. UserError: one that is there was drawn with another seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(rank, -(-people // PEOPLE_PER_SHARD), world_size):
+    made_with = {"looks": str(looks), "seed": str(seed)}
+    shards = range(rank, -(-people // PEOPLE_PER_SHARD), world_size)
+    for shard in tqdm(shards, desc=folder.name, unit="shard", disable=rank > 0, dynamic_ncols=True):
         path = folder / f"{shard:05d}.safetensors"
-        if not path.exists():
-            arrays = render_shard(shard, looks=looks, seed=seed, autoencoder=autoencoder, encoder=encoder)
-            save_file(arrays, path.with_suffix(".partial"), metadata={"looks": str(looks), "seed": str(seed)})
-            os.replace(path.with_suffix(".partial"), path)
+        if path.exists():
+            with safe_open(path, "pt") as found:
+                if found.metadata() != made_with:
+                    raise UserError(f"{path} was made with {found.metadata()}, not {made_with}: give another folder")
+            continue
+        arrays = render_shard(shard, looks=looks, seed=seed, autoencoder=autoencoder, encoder=encoder)
+        save_file(arrays, path.with_suffix(".partial"), metadata=made_with)
+        os.replace(path.with_suffix(".partial"), path)
 
 
 def load(folder: Path, *, looks: int) -> PortraitSet:

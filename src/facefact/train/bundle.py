@@ -1,0 +1,342 @@
+"""The recipe that builds the embedded bundle from nothing: a row of stages, each resumable, then everything in one place.
+
+`build` with the same folder goes on where it stopped. A stage has a folder of its own; `done.json` in it, written last, says
+that the stage is finished, what it was made with (a fingerprint of its settings and of those of the stages that it stands
+on) and how its training ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from facefact import checkpoint
+from facefact.config import from_tree
+from facefact.encoder import TransFace, TransFaceConfig
+from facefact.face_adapter import FaceAdapter
+from facefact.faces.avatar import AvatarDetector, save_avatar_net
+from facefact.faces.avatar_net import AvatarNet
+from facefact.metrics.reader import AttributeReader, ReaderConfig
+from facefact.train import autoencoder, base_model, detector, fact, latents, portrait_set, reader, recogniser
+from facefact.train.loop import fit
+from facefact.train.world_config import AdapterRecipe, RecogniserRecipe, WorldConfig
+from facefact.types import UserError
+from facefact.world import CHOICES, Rendering
+
+DONE = "done.json"
+HALF = torch.float16
+
+
+@dataclass(frozen=True)
+class Run:
+    """One build: its settings, its folder, and the processes that work on it."""
+
+    config: WorldConfig
+    out: Path
+    accelerator: Accelerator
+
+    def folder(self, stage: str) -> Path:
+        return self.out / stage
+
+    def model(self, stage: str) -> Path:
+        """What a finished stage hands on (the portraits: the folder itself)."""
+        return self.out / stage / "model"
+
+    @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+
+# The stages: each trains what its folder does not hold yet and leaves its result in `run.model(stage)`.
+
+
+def train_autoencoder(run: Run) -> None:
+    recipe = run.config.autoencoder
+    plan = recipe.schedule
+    torch.manual_seed(plan.seed)
+    made = autoencoder.new_autoencoder(recipe.network)
+    crop_steps = int(plan.steps * recipe.network.crop_share)
+    batches = autoencoder.portrait_batches(plan.seed, plan.batch, recipe.network, crop_steps, run.rank)
+    fit(autoencoder.AutoencoderStage(made, recipe.network), batches, plan, run.folder("autoencoder"))
+    if run.accelerator.is_main_process:
+        made.to(memory_format=torch.contiguous_format)
+        latents.normalise_latents(made, latents.render_pixels(recipe.latents_seed, recipe.latents))
+        made.save_pretrained(run.model("autoencoder"))
+
+
+def train_recogniser(run: Run, stage: str, recipe: RecogniserRecipe, crop: recogniser.Crop) -> None:
+    plan = recipe.schedule
+    torch.manual_seed(plan.seed)
+    made = TransFace(recipe.network)
+    batches = recogniser.pair_batches(plan.seed, plan.batch // 2, crop, run.rank)
+    fit(recogniser.RecogniserStage(made), batches, plan, run.folder(stage))
+    if run.accelerator.is_main_process:
+        save_transface(made, run.model(stage))
+
+
+def train_encoder(run: Run) -> None:
+    train_recogniser(run, "encoder", run.config.encoder, recogniser.aligned_head)
+
+
+def centre(drawn: Rendering, rng: Any) -> Any:
+    """What the judge sees of a render: no detector, no mask."""
+    return recogniser.centre_portrait(drawn.image, rng)
+
+
+def train_judge(run: Run) -> None:
+    train_recogniser(run, "judge", run.config.judge, centre)
+
+
+def render_portraits(run: Run) -> None:
+    recipe, device = run.config.portraits, run.accelerator.device
+    portrait_set.fill(
+        run.folder("portraits"), people=recipe.people, looks=recipe.looks, seed=recipe.seed,
+        autoencoder=AutoencoderKL.from_pretrained(run.model("autoencoder")).eval().to(device),
+        encoder=load_transface(run.model("encoder")).to(device),
+        rank=run.rank, world_size=run.accelerator.num_processes,
+    )  # fmt: skip
+
+
+def train_base(run: Run) -> None:
+    recipe = run.config.base
+    plan = recipe.schedule
+    tokenizer = base_model.new_tokenizer(recipe.network)
+    torch.manual_seed(plan.seed)
+    unet = base_model.new_unet(recipe.network)
+    text_encoder = base_model.new_text_encoder(recipe.network, tokenizer)
+    data = portrait_set.load(run.folder("portraits"), looks=run.config.portraits.looks)
+    batches = portrait_set.batches(
+        data, tokenizer, batch=plan.batch, seed=plan.seed, text_drop=recipe.text_drop, phrase_drop=recipe.phrase_drop,
+        rank=run.rank,
+    )  # fmt: skip
+    fit(base_model.BaseStage(unet, text_encoder, base_model.new_scheduler()), batches, plan, run.folder("base"))
+    if run.accelerator.is_main_process:
+        unet.to(memory_format=torch.contiguous_format).save_pretrained(run.model("base") / "unet")
+        text_encoder.save_pretrained(run.model("base") / "text_encoder")
+        tokenizer.save_pretrained(run.model("base") / "tokenizer")
+
+
+def train_face_adapter(run: Run, stage: str, recipe: AdapterRecipe) -> None:
+    plan = recipe.schedule
+    unet, text_encoder, tokenizer = load_base(run.model("base"))
+    torch.manual_seed(plan.seed)
+    made = FaceAdapter.new(unet, encoder=load_transface(run.model("encoder")), resampler_config=recipe.resampler)
+    data = portrait_set.load(run.folder("portraits"), looks=run.config.portraits.looks)
+    batches = portrait_set.batches(
+        data, tokenizer, batch=plan.batch, seed=plan.seed, text_drop=recipe.text_drop, phrase_drop=recipe.phrase_drop,
+        shuffle=recipe.shuffle, face_drop=recipe.face_drop, rank=run.rank,
+    )  # fmt: skip
+    fit(fact.FactStage(made, unet, text_encoder, base_model.new_scheduler(), recipe.loss), batches, plan, run.folder(stage))
+    made.detach()
+    if run.accelerator.is_main_process:
+        made.save_pretrained(run.model(stage), about={"base": "portrait world", "recipe": asdict(recipe)})
+
+
+def train_adapter(run: Run) -> None:
+    train_face_adapter(run, "adapter", run.config.adapter)
+
+
+def train_adapter_without_fair(run: Run) -> None:
+    """The same steps from the same seeds, with lambda = 0: what FAIR is measured against."""
+    recipe = run.config.adapter
+    train_face_adapter(run, "adapter_without_fair", replace(recipe, loss=replace(recipe.loss, fair=0.0)))
+
+
+def train_reader(run: Run) -> None:
+    recipe = run.config.reader
+    plan = recipe.schedule
+    torch.manual_seed(plan.seed)
+    factors = {name: len(values) for name, values in CHOICES.items()}
+    made = AttributeReader(ReaderConfig(factors, recipe.widths, recipe.hidden))
+    fit(reader.ReaderStage(made), reader.batches(plan.seed, plan.batch, run.rank), plan, run.folder("reader"))
+    if run.accelerator.is_main_process:
+        made.save_pretrained(run.model("reader"))
+
+
+def train_face_detector(run: Run) -> None:
+    recipe = run.config.face_detector
+    plan = recipe.schedule
+    torch.manual_seed(plan.seed)
+    made = AvatarNet(recipe.network)
+    batches = detector.batches(plan.seed, plan.batch, run.rank)
+    fit(detector.DetectorStage(made), batches, plan, run.folder("face_detector"))
+    if run.accelerator.is_main_process:
+        save_avatar_net(made, run.model("face_detector"), half=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """work: does it. settings: its group of the config. inputs: the stages whose results it reads."""
+
+    work: Callable[[Run], None]
+    settings: str
+    inputs: tuple[str, ...] = ()
+
+
+STAGES: Mapping[str, Stage] = {
+    "autoencoder": Stage(train_autoencoder, "autoencoder"),
+    "encoder": Stage(train_encoder, "encoder"),
+    "portraits": Stage(render_portraits, "portraits", ("autoencoder", "encoder")),
+    "base": Stage(train_base, "base", ("portraits",)),
+    "adapter": Stage(train_adapter, "adapter", ("encoder", "portraits", "base")),
+    "adapter_without_fair": Stage(train_adapter_without_fair, "adapter", ("encoder", "portraits", "base")),
+    "judge": Stage(train_judge, "judge"),
+    "reader": Stage(train_reader, "reader"),
+    "face_detector": Stage(train_face_detector, "face_detector"),
+}
+ASSEMBLE = "assemble"
+
+
+def build(config: WorldConfig, out: Path, *, only: Sequence[str] = ()) -> Path:
+    """Run the stages that are not finished yet, then write the bundle; returns its directory.
+
+    only: the stages to run (and "assemble"); what they read must be finished. UserError: an unknown stage, a missing
+    input, or a finished stage whose settings were others.
+    """
+    unknown = [name for name in only if name not in (*STAGES, ASSEMBLE)]
+    if unknown:
+        raise UserError(f"no stage is called {unknown[0]}; the stages: {', '.join((*STAGES, ASSEMBLE))}")
+    run = Run(config, Path(out), Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"))
+    for name in STAGES:
+        if not only or name in only:
+            run_stage(run, name)
+    if not only or ASSEMBLE in only:
+        for name in STAGES:
+            require(run, name, reader_of=ASSEMBLE)
+        if run.accelerator.is_main_process:
+            assemble(run)
+    run.accelerator.wait_for_everyone()
+    return run.out / "bundle"
+
+
+def run_stage(run: Run, name: str) -> None:
+    """Nothing when the stage is finished; else do it, and mark it as finished."""
+    if is_done(run, name):
+        return
+    for needed in STAGES[name].inputs:
+        require(run, needed, reader_of=name)
+    STAGES[name].work(run)
+    run.accelerator.wait_for_everyone()
+    if run.accelerator.is_main_process:
+        record = {"stage": name, "fingerprint": fingerprint(run.config, name), "settings": settings(run.config, name),
+                  "figures": last_record(run.folder(name))}  # fmt: skip
+        with checkpoint.replacing(run.folder(name) / DONE) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    run.accelerator.wait_for_everyone()
+
+
+def settings(config: WorldConfig, name: str) -> dict[str, Any]:
+    """The settings of a stage that decide its result (not how often it saves, nor who makes its batches)."""
+    tree = asdict(getattr(config, STAGES[name].settings))
+    for key in ("save_every", "log_every", "workers"):
+        tree.get("schedule", {}).pop(key, None)
+    return tree
+
+
+def fingerprint(config: WorldConfig, name: str) -> str:
+    """Of the stage's settings and of those of all that it stands on."""
+    inputs = {needed: fingerprint(config, needed) for needed in STAGES[name].inputs}
+    text = json.dumps({"stage": name, "settings": settings(config, name), "inputs": inputs}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_done(run: Run, name: str) -> bool:
+    """Whether the stage is finished. UserError: it is, and was made with other settings."""
+    marker = run.folder(name) / DONE
+    if not marker.is_file():
+        return False
+    made = json.loads(marker.read_text(encoding="utf-8"))
+    if made["fingerprint"] == fingerprint(run.config, name):
+        return True
+    now = json.loads(json.dumps(settings(run.config, name)))
+    changed = sorted(difference(made["settings"], now)) or [f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"]
+    raise UserError(
+        f"{run.folder(name)} is finished, with other settings ({', '.join(changed[:3])}): give another folder, or remove "
+        "this one and those of the stages that stand on it"
+    )
+
+
+def difference(a: Any, b: Any, where: str = "") -> set[str]:
+    """Dotted keys of two trees whose values differ."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return set() if a == b else {where}
+    return {key for name in a.keys() | b.keys() for key in difference(a.get(name), b.get(name), f"{where}.{name}".lstrip("."))}
+
+
+def require(run: Run, name: str, *, reader_of: str) -> None:
+    if not is_done(run, name):
+        raise UserError(f"{reader_of} needs the stage {name}, and {run.folder(name)} is not finished: run that stage first")
+
+
+def last_record(folder: Path) -> dict[str, Any]:
+    """The last line of the stage's metrics; empty where nothing was trained."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return json.loads(lines[-1]) if lines else {}
+
+
+# The parts on disk
+
+
+def save_transface(network: TransFace, directory: Path, *, dtype: torch.dtype | None = None) -> None:
+    state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in network.state_dict().items()}
+    checkpoint.save(directory, state, asdict(network.config))
+
+
+def load_transface(directory: Path) -> TransFace:
+    state, config = checkpoint.load(directory)
+    network = TransFace(from_tree(TransFaceConfig, config))
+    checkpoint.load_strictly(network, state, source=directory)
+    return network.eval()
+
+
+def load_base(
+    directory: Path, dtype: torch.dtype = torch.float32
+) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    return (
+        UNet2DConditionModel.from_pretrained(directory / "unet", torch_dtype=dtype),
+        CLIPTextModel.from_pretrained(directory / "text_encoder", dtype=dtype),
+        CLIPTokenizer.from_pretrained(directory / "tokenizer"),
+    )
+
+
+def open_in_single(config_file: Path) -> None:
+    """Fp16 on disk, fp32 when opened without a type. transformers would open what the config says, diffusers always fp32:
+    `StableDiffusionPipeline.from_pretrained(bundle)` would be of two types."""
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config_file.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+
+
+def assemble(run: Run) -> None:
+    """The finished stages as one directory for users, `bundle`, and one for the evaluation, `judges`; weights in fp16."""
+    bundle, judges = run.out / "bundle", run.out / "judges"
+    for directory in (bundle, judges):
+        shutil.rmtree(directory, ignore_errors=True)
+    unet, text_encoder, tokenizer = load_base(run.model("base"), HALF)
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(run.model("autoencoder"), torch_dtype=HALF), text_encoder=text_encoder,
+        tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(bundle)
+    open_in_single(bundle / "text_encoder/config.json")
+    FaceAdapter.from_pretrained(run.model("adapter")).save_pretrained(bundle / "adapter", dtype=HALF)
+    save_avatar_net(AvatarDetector.from_pretrained(run.model("face_detector")).net, bundle / "face_detector")
+
+    save_transface(load_transface(run.model("judge")), judges / "recogniser", dtype=HALF)
+    AttributeReader.from_pretrained(run.model("reader")).save_pretrained(judges / "reader", dtype=HALF)
+    FaceAdapter.from_pretrained(run.model("adapter_without_fair")).save_pretrained(judges / "adapter_without_fair", dtype=HALF)
+
+    made = {name: json.loads((run.folder(name) / DONE).read_text(encoding="utf-8")) for name in STAGES}
+    (bundle / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,110 @@
+"""The settings of the recipe that builds the embedded bundle (`configs/world.yaml`): one group for each stage.
+
+Every number that decides what the weights become is here, the seeds too; `configs/world.yaml` says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from facefact.encoder import ResamplerConfig, TransFaceConfig
+from facefact.faces.avatar_net import AvatarNetConfig
+from facefact.train.autoencoder import AutoencoderConfig
+from facefact.train.base_model import BaseConfig
+from facefact.train.fact import FactConfig
+from facefact.train.loop import Schedule
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """latents: how many renders the latents' mean and spread are measured on, drawn from `latents_seed`."""
+
+    network: AutoencoderConfig = AutoencoderConfig()
+    schedule: Schedule = Schedule(steps=4200, batch=8, lr=6e-3, ema=0.05, weight_decay=0.0, seed=11)
+    latents: int = 500
+    latents_seed: int = 12
+
+
+@dataclass(frozen=True)
+class RecogniserRecipe:
+    """A batch is `schedule.batch` pictures: half as many people, two pictures of each."""
+
+    network: TransFaceConfig
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class PortraitsRecipe:
+    """The set that base model and adapter are trained on: `looks` pictures of each of `people`."""
+
+    people: int = 3008
+    looks: int = 8
+    seed: int = 61
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left out."""
+
+    network: BaseConfig = BaseConfig()
+    schedule: Schedule = Schedule(steps=9000, batch=32, lr=4e-3, ema=0.05, seed=71)
+    text_drop: float = 0.1
+    phrase_drop: float = 0.05
+
+
+@dataclass(frozen=True)
+class AdapterRecipe:
+    """shuffle: chance that the condition is another picture of the person. face_drop: chance of the null face."""
+
+    resampler: ResamplerConfig = ResamplerConfig(
+        input_width=160, width=128, depth=2, heads=4, head_width=32, queries=16, output_width=160
+    )
+    loss: FactConfig = FactConfig()
+    schedule: Schedule = Schedule(steps=5000, batch=32, lr=3e-3, ema=0.05, seed=81)
+    text_drop: float = 0.1
+    phrase_drop: float = 0.05
+    shuffle: float = 1.0
+    face_drop: float = 0.1
+
+
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """The attribute reader: channels of its levels, and its hidden layer."""
+
+    widths: tuple[int, ...] = (24, 48, 80, 112)
+    hidden: int = 128
+    schedule: Schedule = Schedule(steps=900, batch=32, lr=4e-3, seed=41)
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    network: AvatarNetConfig = AvatarNetConfig()
+    schedule: Schedule = Schedule(steps=700, batch=32, lr=4e-3, seed=51)
+
+
+def _encoder() -> RecogniserRecipe:
+    return RecogniserRecipe(
+        TransFaceConfig(patch_size=16, width=160, depth=6, heads=5, embedding_size=96),
+        Schedule(steps=1200, batch=64, lr=4e-3, ema=0.05, weight_decay=0.01, seed=21),
+    )
+
+
+def _judge() -> RecogniserRecipe:
+    return RecogniserRecipe(
+        TransFaceConfig(patch_size=16, width=128, depth=5, heads=4, embedding_size=64),
+        Schedule(steps=1200, batch=64, lr=4e-3, ema=0.05, weight_decay=0.01, seed=31),
+    )
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """The whole recipe; the names are those of the stages."""
+
+    autoencoder: AutoencoderRecipe = AutoencoderRecipe()
+    encoder: RecogniserRecipe = field(default_factory=_encoder)
+    portraits: PortraitsRecipe = PortraitsRecipe()
+    base: BaseRecipe = BaseRecipe()
+    adapter: AdapterRecipe = AdapterRecipe()
+    judge: RecogniserRecipe = field(default_factory=_judge)
+    reader: ReaderRecipe = ReaderRecipe()
+    face_detector: DetectorRecipe = DetectorRecipe()
