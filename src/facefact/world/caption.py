@@ -32,8 +32,9 @@ LIGHT = {"day": "daylight", "warm": "warm light", "cool": "cool light"}
 
 
 def caption(look: Look, *, without: Iterable[str] = ()) -> str:
-    """"portrait of a person with long red hair, smiling, turned left, wearing round glasses, in a blue hoodie, at the beach,
-    warm light". `without` names phrases to leave out (hair, expression, pose, glasses, hat, clothes, scene, light)."""
+    """The look in words: "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, in a
+    blue hoodie, at the beach, warm light". `without` names phrases to leave out (hair, expression, pose, glasses, hat,
+    clothes, scene, light)."""
     left_out = set(without)
     phrases = {
         "hair": HAIR[look["hair"]].format(look["hair_colour"]),
@@ -45,7 +46,9 @@ def caption(look: Look, *, without: Iterable[str] = ()) -> str:
         "scene": SCENE[look["scene"]],
         "light": LIGHT[look["light"]],
     }
-    return ", ".join(["portrait of a person"] + [text for name, text in phrases.items() if text and name not in left_out])
+    return ", ".join(
+        ["portrait of a person"] + [text for name, text in phrases.items() if text and name not in left_out]
+    )
 
 
 def phrases_to_drop(rng: np.random.Generator, probability: float) -> list[str]:

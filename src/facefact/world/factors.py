@@ -1,7 +1,7 @@
 """Who a person of the portrait world is, and how one portrait of that person looks.
 
-Identity is continuous (`IDENTITY`: every factor uniform in [-1, 1]); everything else is named (`CHOICES`), so that a caption
-can say it. Identities are unlimited: a person is a seed, and two seeds never share a person.
+Identity is continuous (`IDENTITY`: every factor uniform in [-1, 1]); everything else is named (`CHOICES`), so that a
+caption can say it. Identities are unlimited: a person is a seed, and two seeds never share a person.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Look:
-    """Everything in a portrait but the person: the named choices, and the small continuous variation that no caption names.
+    """Everything in a portrait but the person: the named choices, and the small continuous variation that no caption
+    names.
 
-    yaw, roll: degrees (yaw > 0: towards the picture's right). shift: (2,) and zoom: of the head, in shares of the picture
-    and as a factor. Choices are values of `CHOICES`.
+    yaw, roll: degrees (yaw > 0: towards the picture's right). shift: (2,) and zoom: of the head, in shares of the
+    picture and as a factor. Choices are values of `CHOICES`.
     """
 
     choices: dict[str, str]
