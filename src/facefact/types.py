@@ -21,8 +21,10 @@ class UserError(ValueError):
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a head looks, in degrees; 0, 0, 0 is frontal. Yaw > 0: towards the right edge of the picture; pitch > 0: up;
-    roll > 0: clockwise as seen."""
+    """Where a head looks, in degrees; 0, 0, 0 is frontal.
+
+    yaw > 0: towards the picture's right edge; pitch > 0: up; roll > 0: clockwise as seen.
+    """
 
     yaw: float
     pitch: float
@@ -34,8 +36,8 @@ class Face:
     """One face in one picture.
 
     box: x0, y0, x1, y1. landmarks: (5, 2) float32: the eye at the picture's left, the eye at its right, nose tip, mouth
-    corner at the left, mouth corner at the right. score: the detector's confidence in [0, 1]. oval: (n, 2) float32 outline of the
-    face from a backend that knows it, else None. pose: estimated from the landmarks, or the backend's own.
+    corner at the left, mouth corner at the right. score: the detector's confidence in [0, 1]. oval: (n, 2) float32
+    outline of the face from a backend that knows it, else None. pose: estimated from the landmarks, or the backend's.
     """
 
     box: tuple[float, float, float, float]

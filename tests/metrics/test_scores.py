@@ -64,4 +64,5 @@ def test_change_outside_sees_only_the_outside() -> None:
     after[1, 2:] = 10
     inside[2] = True
     change = change_outside(after, before, inside)
-    assert change[:2].tolist() == [0, 10] and np.isnan(change[2])
+    assert change[:2].tolist() == [0, 10]
+    assert np.isnan(change[2])

@@ -29,13 +29,19 @@ def run(args: argparse.Namespace) -> int:
     from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
-    from facefact.evaluate.world import Sampling, evaluate_world
+    from facefact.evaluate.pictures import Sampling
+    from facefact.evaluate.world import evaluate_world
 
     report = evaluate_world(
-        args.bundle or bundle_path(), args.judges or judges_path(), seed=args.seed, people=args.people, per_person=args.per_person,
+        args.bundle or bundle_path(),
+        args.judges or judges_path(),
+        seed=args.seed,
+        people=args.people,
+        per_person=args.per_person,
         sampling=Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale),
-        device=choose_device(args.device), progress=show,
-    )  # fmt: skip
+        device=choose_device(args.device),
+        progress=show,
+    )
     text = json.dumps(report, indent=2) + "\n"
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,9 @@ def table(report: dict[str, Any], name: str = "") -> list[str]:
     for key, value in report.items():
         dotted = f"{name}.{key}" if name else key
         if isinstance(value, dict) and "low" in value:
-            lines.append(f"{dotted:<44}{value['value']:>9.3f}  [{value['low']:.3f}, {value['high']:.3f}]  n={value['n']}")
+            lines.append(
+                f"{dotted:<44}{value['value']:>9.3f}  [{value['low']:.3f}, {value['high']:.3f}]  n={value['n']}"
+            )
         elif isinstance(value, dict):
             lines += table(value, dotted)
         else:

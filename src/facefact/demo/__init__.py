@@ -16,15 +16,15 @@ def bundle_path() -> Path:
     """The directory of the base model (a Stable Diffusion pipeline) with `adapter/` and `face_detector/` inside."""
     if not (BUNDLE / "model_index.json").is_file():
         raise UserError(
-            "this installation has no embedded model: install from a release, or build it with `facefact train configs/world.yaml`"
+            "this installation has no embedded model: install a release, or build it: facefact train configs/world.yaml"
         )
     return BUNDLE
 
 
 def judges_path() -> Path:
-    """The directory of what only the evaluation needs: recogniser, attribute reader, the adapter trained without FAIR."""
+    """The directory of what only the evaluation needs: recogniser, reader, the adapter trained without FAIR."""
     if not JUDGES.is_dir():
-        raise UserError("this installation has no judges: build them with `facefact train configs/world.yaml`")
+        raise UserError("this installation has no judges: build them with facefact train configs/world.yaml")
     return JUDGES
 
 

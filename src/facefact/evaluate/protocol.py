@@ -37,8 +37,11 @@ class Protocol:
 
 
 def protocol(seed: int, *, people: int = 100, per_person: int = 4) -> Protocol:
-    """A reference is a random look without dark sunglasses (nobody hands in a photo that hides the eyes); the wanted looks are
-    random and independent of it."""
+    """`people` held-out people with `per_person` cases each; other seeds, other people.
+
+    A reference is a random look without dark sunglasses (nobody hands in a photo that hides the eyes); the wanted looks
+    are random and independent of it.
+    """
     rng = np.random.default_rng((seed, 77))
     first = HELD_OUT + 1_000_003 * seed
     who = tuple(person(first + i) for i in range(people))

@@ -21,8 +21,18 @@ COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
     ("red suit, city", {"clothes": "suit", "clothes_colour": "red", "scene": "city"}),
     ("night, turned left", {"scene": "night", "pose": "left"}),
 )
-PLAIN = {"hair": "short", "hair_colour": "brown", "expression": "neutral", "pose": "front", "glasses": "none", "hat": "none",
-         "clothes": "sweater", "clothes_colour": "green", "scene": "forest", "light": "day"}  # fmt: skip
+PLAIN = {
+    "hair": "short",
+    "hair_colour": "brown",
+    "expression": "neutral",
+    "pose": "front",
+    "glasses": "none",
+    "hat": "none",
+    "clothes": "sweater",
+    "clothes_colour": "green",
+    "scene": "forest",
+    "light": "day",
+}
 REFERENCE = {"glasses": "none", "hat": "none", "pose": "front", "light": "day"}
 
 
@@ -32,7 +42,9 @@ def sheet_protocol(seed: int, *, people: int = 6) -> Protocol:
     who = tuple(person(first + i) for i in range(people))
     looks = tuple(look(first + i, **REFERENCE) for i in range(people))
     wanted = [look(first + j, **(PLAIN | change)) for j, (_, change) in enumerate(COLUMNS)]
-    cases = tuple(Case(own, one, caption(one), 1000 * seed + j) for own in range(people) for j, one in enumerate(wanted))
+    cases = tuple(
+        Case(own, one, caption(one), 1000 * seed + j) for own in range(people) for j, one in enumerate(wanted)
+    )
     return Protocol(who, looks, tuple(render(one, shown) for one, shown in zip(who, looks, strict=True)), cases)
 
 

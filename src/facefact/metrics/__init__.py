@@ -1,1 +1,1 @@
-"""What is measured on tensors: retrieval, image differences, named attributes, and how sure one can be of each figure."""
+"""What is measured on tensors and arrays: retrieval, picture error, named attributes, and how sure a figure is."""

@@ -1,7 +1,7 @@
-"""Figures with their uncertainty: retrieval, verification, picture error. Everything is per sample, so that it can be resampled.
+"""Figures with their uncertainty: retrieval, verification, picture error. All per sample, so that it can be resampled.
 
-A figure's interval is the 95 % bootstrap interval over *people* (all pictures of a person are drawn together: they are not
-independent), 1000 resamples, seeded.
+A figure's interval is the 95 % bootstrap interval over *people* (all pictures of a person are drawn together: they are
+not independent), 1000 resamples, seeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Figure:
 
 
 def figure(samples: np.ndarray, people: np.ndarray | None = None, *, seed: int = 0) -> Figure:
-    """The mean of (n,) samples. people: (n,) which person each belongs to (None: each its own). NaN samples do not count.
+    """The mean of (n,) samples; NaN ones do not count. people: (n,) which person each belongs to (None: its own).
 
     ValueError when no sample counts.
     """
@@ -62,8 +62,10 @@ def own_and_other(similarity: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, 
 
 
 def verification_auc(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(n,) per picture: the share of other people that are less similar than the right one (ties count half). Its mean is the
-    area under the ROC curve when every picture has as many others."""
+    """(n,) per picture: the share of other people that are less similar than the right one (ties count half).
+
+    The mean is an area under the ROC curve: every picture has as many others.
+    """
     right = similarity[np.arange(len(own)), own][:, None]
     below = (similarity < right).sum(1) + 0.5 * ((similarity == right).sum(1) - 1)
     return below / (similarity.shape[1] - 1)

@@ -41,7 +41,7 @@ def new_tokenizer(config: BaseConfig) -> CLIPTokenizer:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trained.train_from_iterator(
         [*corpus(), "a person without hair no hat not and the of man woman face photo drawing avatar"] * 3,
-        trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(alphabet), end_of_word_suffix="</w>", min_frequency=2),
+        trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(alphabet), end_of_word_suffix="</w>", min_frequency=2, show_progress=False),
     )
     merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     symbols = sorted(alphabet) + [letter + "</w>" for letter in sorted(alphabet)] + [a + b for a, b in merges] + [START, END]
@@ -71,7 +71,7 @@ def new_unet(config: BaseConfig) -> UNet2DConditionModel:
 def new_scheduler() -> DDIMScheduler:
     return DDIMScheduler(
         num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
-        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
     )  # fmt: skip
 
 

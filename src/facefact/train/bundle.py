@@ -89,13 +89,8 @@ def train_encoder(run: Run) -> None:
     train_recogniser(run, "encoder", run.config.encoder, recogniser.aligned_head)
 
 
-def centre(drawn: Rendering, rng: Any) -> Any:
-    """What the judge sees of a render: no detector, no mask."""
-    return recogniser.centre_portrait(drawn.image, rng)
-
-
 def train_judge(run: Run) -> None:
-    train_recogniser(run, "judge", run.config.judge, centre)
+    train_recogniser(run, "judge", run.config.judge, recogniser.aligned_face)
 
 
 def render_portraits(run: Run) -> None:
@@ -137,7 +132,12 @@ def train_face_adapter(run: Run, stage: str, recipe: AdapterRecipe) -> None:
         data, tokenizer, batch=plan.batch, seed=plan.seed, text_drop=recipe.text_drop, phrase_drop=recipe.phrase_drop,
         shuffle=recipe.shuffle, face_drop=recipe.face_drop, rank=run.rank,
     )  # fmt: skip
-    fit(fact.FactStage(made, unet, text_encoder, base_model.new_scheduler(), recipe.loss), batches, plan, run.folder(stage))
+    fit(
+        fact.FactStage(made, unet, text_encoder, base_model.new_scheduler(), recipe.loss),
+        batches,
+        plan,
+        run.folder(stage),
+    )
     made.detach()
     if run.accelerator.is_main_process:
         made.save_pretrained(run.model(stage), about={"base": "portrait world", "recipe": asdict(recipe)})
@@ -260,7 +260,9 @@ def is_done(run: Run, name: str) -> bool:
     if made["fingerprint"] == fingerprint(run.config, name):
         return True
     now = json.loads(json.dumps(settings(run.config, name)))
-    changed = sorted(difference(made["settings"], now)) or [f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"]
+    changed = sorted(difference(made["settings"], now)) or [
+        f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"
+    ]
     raise UserError(
         f"{run.folder(name)} is finished, with other settings ({', '.join(changed[:3])}): give another folder, or remove "
         "this one and those of the stages that stand on it"
@@ -271,12 +273,18 @@ def difference(a: Any, b: Any, where: str = "") -> set[str]:
     """Dotted keys of two trees whose values differ."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return set() if a == b else {where}
-    return {key for name in a.keys() | b.keys() for key in difference(a.get(name), b.get(name), f"{where}.{name}".lstrip("."))}
+    return {
+        key
+        for name in a.keys() | b.keys()
+        for key in difference(a.get(name), b.get(name), f"{where}.{name}".lstrip("."))
+    }
 
 
 def require(run: Run, name: str, *, reader_of: str) -> None:
     if not is_done(run, name):
-        raise UserError(f"{reader_of} needs the stage {name}, and {run.folder(name)} is not finished: run that stage first")
+        raise UserError(
+            f"{reader_of} needs the stage {name}, and {run.folder(name)} is not finished: run that stage first"
+        )
 
 
 def last_record(folder: Path) -> dict[str, Any]:
@@ -336,7 +344,9 @@ def assemble(run: Run) -> None:
 
     save_transface(load_transface(run.model("judge")), judges / "recogniser", dtype=HALF)
     AttributeReader.from_pretrained(run.model("reader")).save_pretrained(judges / "reader", dtype=HALF)
-    FaceAdapter.from_pretrained(run.model("adapter_without_fair")).save_pretrained(judges / "adapter_without_fair", dtype=HALF)
+    FaceAdapter.from_pretrained(run.model("adapter_without_fair")).save_pretrained(
+        judges / "adapter_without_fair", dtype=HALF
+    )
 
     made = {name: json.loads((run.folder(name) / DONE).read_text(encoding="utf-8")) for name in STAGES}
     (bundle / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")

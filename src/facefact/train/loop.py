@@ -37,7 +37,7 @@ ALL_ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDP
 class Schedule:
     """How long and how fast.
 
-    lr: of Muon; AdamW's is `adamw` times that. warmup: steps. clip: of the gradient's norm. ema: the average's memory in
+    lr: of Muon; AdamW's is `adamw` times that, and that of an adapter's gates `gates` times AdamW's. warmup: steps. clip: of the gradient's norm. ema: the average's memory in
     steps as a share of the steps so far (0.1: about the last tenth). save_every: seconds between checkpoints. log_every:
     steps. workers: processes that make batches ahead (0: the training process itself does).
     """
@@ -53,6 +53,7 @@ class Schedule:
     precision: Literal["fp32", "bf16"] = "bf16"
     muon: bool = True
     adamw: float = 0.5
+    gates: float = 5.0
     seed: int = 0
     save_every: float = 120.0
     log_every: int = 20
@@ -68,17 +69,23 @@ def learning_rate(step: int, schedule: Schedule) -> float:
 
 
 def optimizers(stage: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the network, AdamW for everything else (embeddings, convolutions, norms, gates)."""
-    matrices, rest = [], []
+    """Muon for the matrices inside the network, AdamW for everything else (embeddings, norms), faster for an adapter's gates:
+    until they open, nothing behind them learns."""
+    matrices, rest, gates = [], [], []
     for name, parameter in stage.named_parameters():
         if parameter.requires_grad:
             hidden = parameter.ndim >= 2 and min(parameter.flatten(1).shape) >= 16 and "embed" not in name
-            (matrices if hidden and schedule.muon else rest).append(parameter)
+            gate = name.rsplit(".", 1)[-1].startswith("alpha_")
+            (gates if gate else matrices if hidden and schedule.muon else rest).append(parameter)
     found: list[torch.optim.Optimizer] = []
     if matrices:
         found.append(Muon(matrices, lr=schedule.lr, weight_decay=schedule.weight_decay))
-    if rest:
-        found.append(torch.optim.AdamW(rest, lr=schedule.lr * schedule.adamw, betas=(0.9, 0.98), weight_decay=0.0))
+    lr = schedule.lr * schedule.adamw
+    groups = [{"params": rest, "lr": lr}, {"params": gates, "lr": lr * schedule.gates}]
+    if rest or gates:
+        found.append(
+            torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), weight_decay=0.0)
+        )
     return found
 
 
@@ -126,7 +133,9 @@ def loaded(batches: Batches, first: int, workers: int) -> Iterator[Any]:
     """The batches from step `first` on, the same ones for any number of workers."""
     if workers == 0:
         return batches(first)
-    return iter(DataLoader(_Ahead(batches, first), batch_size=None, num_workers=workers, multiprocessing_context="fork"))
+    return iter(
+        DataLoader(_Ahead(batches, first), batch_size=None, num_workers=workers, multiprocessing_context="fork")
+    )
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -216,7 +225,9 @@ def fit(stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *,
             accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trainable, schedule.clip)
         if not torch.isfinite(norm):
-            raise RuntimeError(f"step {step}: the loss is {float(terms['loss'])}; the last good state is in {state_file}")
+            raise RuntimeError(
+                f"step {step}: the loss is {float(terms['loss'])}; the last good state is in {state_file}"
+            )
         for one in prepared:
             one.step()
             one.zero_grad()

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from facefact.encoder import TransFace
 from facefact.faces.align import align
 from facefact.train.autoencoder import to_pixels
-from facefact.world import IDENTITY, Rendering, look, person, render
-
-HELD_OUT = 2**41  # seeds of people from here on are never trained on; see `training_seed`
+from facefact.train.loop import Batches
+from facefact.world import HELD_OUT, IDENTITY, Rendering, look, person, render
 
 
 def training_seed(rng: np.random.Generator) -> int:
-    """A person or look that training may see: below 2**40; evaluation draws from `HELD_OUT` on."""
-    return int(rng.integers(2**40))
+    """A person or look that training may see; evaluation draws from `HELD_OUT` on."""
+    return int(rng.integers(HELD_OUT // 2))
 
 
 def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -34,7 +33,7 @@ def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np
     landmarks off by about a pixel, the mask a little too large or too small, sometimes a softer picture."""
     image, head, points = drawn.image, drawn.head.astype(np.uint8), drawn.landmarks
     if rng is not None:
-        points = points + rng.normal(0, 0.008 * image.shape[0], points.shape).astype(np.float32) * rng.random()
+        points = misplaced(points, rng, image.shape[0])
         grown = int(rng.integers(-1, 4))
         kernel = np.ones((2 * abs(grown) + 1,) * 2, np.uint8)
         head = cv2.dilate(head, kernel) if grown > 0 else cv2.erode(head, kernel) if grown < 0 else head
@@ -42,16 +41,18 @@ def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np
     return align(image * head[..., None], points)[0]
 
 
-def centre_portrait(image: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """(112, 112, 3) uint8: the middle of a portrait, as the judge sees it: no detector, no mask, so that nothing of the
-    adapter's own face path is shared. With `rng`, shifted by up to three pixels and sometimes softened."""
-    size = image.shape[0]
-    side, x, y = round(0.76 * size), 0.12 * size, 0.125 * size
+def aligned_face(drawn: Rendering, rng: np.random.Generator | None = None) -> np.ndarray:
+    """(112, 112, 3) uint8: the judge's view of a render: aligned, but with the background. `rng` as in `aligned_head`."""
+    image, points = drawn.image, drawn.landmarks
     if rng is not None:
+        points = misplaced(points, rng, image.shape[0])
         image = softened(image, rng)
-        x, y = x + rng.uniform(-0.024, 0.024) * size, y + rng.uniform(-0.024, 0.024) * size
-    x, y = round(x), round(y)
-    return cv2.resize(image[y : y + side, x : x + side], (112, 112), interpolation=cv2.INTER_LINEAR)
+    return align(image, points)[0]
+
+
+def misplaced(points: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Landmarks off by up to about a pixel in 128, in some pictures more than in others."""
+    return points + rng.normal(0, 0.008 * size, points.shape).astype(np.float32) * rng.random()
 
 
 def softened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -66,7 +67,7 @@ def softened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 Crop = Callable[[Rendering, np.random.Generator], np.ndarray]
 
 
-def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0) -> Batches:
     """Batches of `people` persons with two looks each: pixels (2 people, 3, 112, 112), factors (people, 22)."""
 
     def batches(step: int) -> Iterator[dict[str, Tensor]]:
@@ -75,7 +76,10 @@ def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0) -> Callable[
             who = [person(training_seed(rng)) for _ in range(people)]
             looks = [(one, look(training_seed(rng))) for _ in range(2) for one in who]
             pixels = torch.stack([to_pixels(crop(render(one, shown), rng)) for one, shown in looks])
-            yield {"pixels": pixels, "factors": torch.tensor(np.stack([one.factors for one in who]), dtype=torch.float32)}
+            yield {
+                "pixels": pixels,
+                "factors": torch.tensor(np.stack([one.factors for one in who]), dtype=torch.float32),
+            }
             step += 1
 
     return batches

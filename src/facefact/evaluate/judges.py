@@ -1,0 +1,77 @@
+"""Who judges: a recogniser, a reader of attributes and a face finder, all trained apart from what they judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facefact import checkpoint
+from facefact.config import from_tree
+from facefact.encoder import TransFace, TransFaceConfig
+from facefact.faces.align import TEMPLATE, align
+from facefact.faces.avatar import AvatarDetector
+from facefact.metrics.reader import AttributeReader
+from facefact.metrics.views import to_pixels
+from facefact.world import CHOICES
+
+AVERAGE = 0.5 + (TEMPLATE / 112 - [0.5, 0.55]) * 0.62  # landmarks of an average portrait, as shares of its side
+FACE_MARGIN = 1 / 32  # share of the picture's side by which a found face is grown before "outside" begins
+
+
+@dataclass(frozen=True)
+class Judges:
+    """recogniser: of another seed and width than the adapter's encoder; it sees aligned faces with what is around them."""
+
+    recogniser: TransFace
+    reader: AttributeReader
+    detector: AvatarDetector
+
+    @classmethod
+    def open(cls, judges: Path, bundle: Path) -> Judges:
+        """From the directories of judges and of the bundle (whose face finder is used). UserError: not there, not whole."""
+        state, config = checkpoint.load(judges / "recogniser")
+        recogniser = TransFace(from_tree(TransFaceConfig, config))
+        checkpoint.load_strictly(recogniser, state, source=judges / "recogniser", dtype=torch.float32)
+        return cls(
+            recogniser=recogniser.eval(),
+            reader=AttributeReader.from_pretrained(judges / "reader"),
+            detector=AvatarDetector.from_pretrained(bundle / "face_detector"),
+        )
+
+    @torch.no_grad()
+    def embed(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """(h, w, 3) uint8 pictures -> (n, d) unit embeddings of the largest face of each."""
+        views = torch.stack([to_pixels(self.view(picture)) for picture in pictures])
+        return np.concatenate([F.normalize(self.recogniser.embed(part), dim=-1).numpy() for part in views.split(64)])
+
+    def view(self, picture: np.ndarray) -> np.ndarray:
+        """(112, 112, 3) uint8: the aligned face; where none is found, what would be there in an average portrait."""
+        found = self.detector.detect(picture)
+        points = found[0].landmarks if found else AVERAGE * picture.shape[0]
+        return align(picture, points)[0]
+
+    def read(self, pictures: Iterable[np.ndarray]) -> list[dict[str, str]]:
+        """The named attributes of each picture, as the reader sees them."""
+        pixels = torch.stack([to_pixels(picture) for picture in pictures])
+        read = self.reader.read(pixels)
+        return [{name: CHOICES[name][int(read[name][i])] for name in CHOICES} for i in range(len(pixels))]
+
+    def face(self, picture: np.ndarray) -> np.ndarray:
+        """(h, w) bool: the face and a margin around it; all False where none is found."""
+        height, width = picture.shape[:2]
+        plane = np.zeros((height, width), np.uint8)
+        for found in self.detector.detect(picture)[:1]:
+            if found.oval is not None:
+                cv2.fillPoly(plane, [np.round(found.oval).astype(np.int32)], 1)
+        side = 2 * round(FACE_MARGIN * width) + 1
+        return cv2.dilate(plane, np.ones((side, side), np.uint8)).astype(bool)
+
+    def faces(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """(n, h, w) bool: see `face`."""
+        return np.stack([self.face(picture) for picture in pictures])
