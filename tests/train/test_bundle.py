@@ -71,12 +71,16 @@ def test_the_judges_and_the_face_detector_open(run):
     from facefact.world import CHOICES
 
     assert load_transface(run / "judges/recogniser").config == smoke().judge.network
-    assert AttributeReader.from_pretrained(run / "judges/reader").config.factors == {k: len(v) for k, v in CHOICES.items()}
+    assert AttributeReader.from_pretrained(run / "judges/reader").config.factors == {
+        k: len(v) for k, v in CHOICES.items()
+    }
     AvatarDetector.from_pretrained(run / "bundle/face_detector")
 
 
 def test_the_adapter_without_fair_differs_by_fair_alone(run):
-    made = {name: json.loads((run / name / "model/config.json").read_text()) for name in ("adapter", "adapter_without_fair")}
+    made = {
+        name: json.loads((run / name / "model/config.json").read_text()) for name in ("adapter", "adapter_without_fair")
+    }
     recipes = {name: config["about"]["recipe"] for name, config in made.items()}
     assert recipes["adapter"]["loss"].pop("fair") == pytest.approx(0.1)
     assert recipes["adapter_without_fair"]["loss"].pop("fair") == 0
@@ -117,6 +121,14 @@ def test_wrong_settings_exit_with_2_and_one_line(capsys):
 
 def test_every_schedule_has_its_own_seed():
     config = WorldConfig()
-    parts = (config.autoencoder, config.encoder, config.base, config.adapter, config.judge, config.reader, config.face_detector)
+    parts = (
+        config.autoencoder,
+        config.encoder,
+        config.base,
+        config.adapter,
+        config.judge,
+        config.reader,
+        config.face_detector,
+    )
     schedules: list[Schedule] = [part.schedule for part in parts]
     assert len({one.seed for one in schedules} | {config.portraits.seed, config.autoencoder.latents_seed}) == 9

@@ -37,7 +37,9 @@ def batches(step: int):
 
 
 def schedule(**changes) -> Schedule:
-    return Schedule(**{"steps": 6, "batch": 8, "lr": 0.02, "warmup": 2, "precision": "fp32", "seed": 3, "log_every": 1, **changes})
+    return Schedule(
+        **{"steps": 6, "batch": 8, "lr": 0.02, "warmup": 2, "precision": "fp32", "seed": 3, "log_every": 1, **changes}
+    )
 
 
 def interrupted_after(n: int):
@@ -63,7 +65,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert fit(resumed, batches, schedule(), tmp_path / "resumed")
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    last = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])["loss"] for run in ("straight", "resumed")]
+    last = [
+        json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
+        for run in ("straight", "resumed")
+    ]
     assert last[0] == last[1]
 
 

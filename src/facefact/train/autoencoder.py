@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
+from facefact.train.loop import Batches
 from facefact.world import look, person, render
 
 
@@ -49,7 +50,12 @@ class AutoencoderStage(nn.Module):
         weight = weight / weight.mean()
         absolute, squared = (weight * error.abs()).mean(), (weight * error.square()).mean()
         kl = 0.5 * (latents.mean.float().square() + latents.var.float() - 1 - latents.logvar.float()).mean()
-        return {"loss": absolute + 2 * squared + self.config.kl * kl, "absolute": absolute, "squared": squared, "kl": kl}
+        return {
+            "loss": absolute + 2 * squared + self.config.kl * kl,
+            "absolute": absolute,
+            "squared": squared,
+            "kl": kl,
+        }
 
 
 def to_pixels(image: np.ndarray) -> torch.Tensor:
@@ -57,7 +63,7 @@ def to_pixels(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
 
 
-def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_steps: int, rank: int = 0):
+def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_steps: int, rank: int = 0) -> Batches:
     """step -> iterator of batches of renders, crops first; a pure function of the seed and the step."""
 
     def sample(rng: np.random.Generator, crop: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,7 +80,10 @@ def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_step
             whole = step >= crop_steps
             n, crop = (max(1, batch // 4), None) if whole else (batch, config.crop)
             pixels, face = zip(*(sample(rng, crop) for _ in range(n)), strict=True)
-            yield {"pixels": torch.stack(pixels).contiguous(memory_format=torch.channels_last), "face": torch.stack(face)}
+            yield {
+                "pixels": torch.stack(pixels).contiguous(memory_format=torch.channels_last),
+                "face": torch.stack(face),
+            }
             step += 1
 
     return batches

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from facefact.faces.avatar import letterbox, net_input, net_maps
 from facefact.faces.avatar_net import AvatarNet, AvatarOutput, avatar_loss
+from facefact.train.loop import Batches
 from facefact.train.recogniser import softened, training_seed
 from facefact.world import look, person, render
 
@@ -48,7 +49,7 @@ def avatar(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]
     points = drawn.landmarks @ matrix[:, :2].T + matrix[:, 2]
     inside = bool(((points >= 0) & (points < SIZE)).all())
     return image, {
-        "presence": np.float32(inside), "box": place.to_fractions(box).ravel(), "landmarks": place.to_fractions(points),
+        "presence": np.array(inside, np.float32), "box": place.to_fractions(box).ravel(), "landmarks": place.to_fractions(points),
         "head": net_maps(head, SIZE), "oval": net_maps(face, SIZE),
     }  # fmt: skip
 
@@ -76,22 +77,35 @@ def no_avatar(rng: np.random.Generator) -> np.ndarray:
         light = 1 + 0.35 * (x - cx)[..., None] / rx * rng.uniform(-1, 1) + 0.15 * clouds(rng) / 255.0
         soft = 1 / (1 + np.exp(np.clip(8 * (near - 1), -30, 30)))[..., None]
         picture = picture * (1 - soft) + skin * light * soft
-        for dx, dy, sx, sy in ((-0.4, -0.15, 0.17, 0.07), (0.4, -0.15, 0.17, 0.07), (0, 0.5, 0.3, 0.07), (0, -0.9, 1.0, 0.4)):
+        for dx, dy, sx, sy in (
+            (-0.4, -0.15, 0.17, 0.07),
+            (0.4, -0.15, 0.17, 0.07),
+            (0, 0.5, 0.3, 0.07),
+            (0, -0.9, 1.0, 0.4),
+        ):
             spot = np.exp(-(((x - cx - dx * rx) / (sx * rx)) ** 2 + ((y - cy - dy * ry) / (sy * ry)) ** 2))[..., None]
             picture = picture * (1 - rng.uniform(0.2, 0.8) * spot)
     grain = rng.normal(0, rng.uniform(0, 8), picture.shape)
     return np.clip(cv2.GaussianBlur(picture + grain, (0, 0), 0.5), 0, 255).astype(np.uint8)
 
 
-def batches(seed: int, batch: int, rank: int = 0):
+def batches(seed: int, batch: int, rank: int = 0) -> Batches:
     """step -> iterator of batches; every fourth picture holds no avatar."""
-    empty = {"presence": np.float32(0), "box": np.zeros(4), "landmarks": np.zeros((5, 2)), "head": np.zeros((32, 32)), "oval": np.zeros((32, 32))}
+    empty = {
+        "presence": np.float32(0),
+        "box": np.zeros(4),
+        "landmarks": np.zeros((5, 2)),
+        "head": np.zeros((32, 32)),
+        "oval": np.zeros((32, 32)),
+    }
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
         while True:
             rng = np.random.default_rng((seed, step, rank))
             drawn = [(no_avatar(rng), empty) if i % 4 == 3 else avatar(rng) for i in range(batch)]
-            truth = {name: torch.tensor(np.stack([one[1][name] for one in drawn]), dtype=torch.float32) for name in empty}
+            truth = {
+                name: torch.tensor(np.stack([one[1][name] for one in drawn]), dtype=torch.float32) for name in empty
+            }
             yield {"pixels": net_input([image for image, _ in drawn]), **truth}
             step += 1
 

@@ -56,5 +56,7 @@ class FactStage(nn.Module):
         leaked = fair(increments, face, self.config.increment)
         strength = self.config.fair * float(self.step >= self.config.fair_from)
         self.step += 1
-        gates = torch.stack([g.detach().tanh().abs() for n, g in self.adapter.named_parameters() if "alpha_" in n]).mean()
+        gates = torch.stack(
+            [g.detach().tanh().abs() for n, g in self.adapter.named_parameters() if "alpha_" in n]
+        ).mean()
         return {"loss": diffusion + strength * leaked, "diffusion": diffusion, "fair": leaked, "gates": gates}

@@ -31,7 +31,10 @@ def render_pixels(seed: int, count: int, *, batch: int = 25) -> Iterator[Tensor]
     """`count` whole renders of the training's people, the same ones for the same seed: (batch, 3, h, w) in [-1, 1]."""
     rng = np.random.default_rng(seed)
     for first in range(0, count, batch):
-        drawn = [render(person(training_seed(rng)), look(training_seed(rng))) for _ in range(first, min(count, first + batch))]
+        drawn = [
+            render(person(training_seed(rng)), look(training_seed(rng)))
+            for _ in range(first, min(count, first + batch))
+        ]
         yield torch.stack([to_pixels(one.image) for one in drawn])
 
 

@@ -22,6 +22,7 @@ from transformers import CLIPTokenizer
 
 from facefact.encoder import TransFace
 from facefact.train.autoencoder import to_pixels
+from facefact.train.loop import Batches
 from facefact.train.recogniser import aligned_head, training_seed
 from facefact.types import UserError
 from facefact.world import CHOICES, Look, caption, look, person, phrases_to_drop, render
@@ -55,7 +56,9 @@ class PortraitSet:
 
 
 @torch.no_grad()
-def render_shard(shard: int, *, looks: int, seed: int, autoencoder: AutoencoderKL, encoder: TransFace) -> dict[str, Tensor]:
+def render_shard(
+    shard: int, *, looks: int, seed: int, autoencoder: AutoencoderKL, encoder: TransFace
+) -> dict[str, Tensor]:
     rng = np.random.default_rng((seed, shard))
     parts: dict[str, list[Tensor]] = {"latents": [], "tokens": [], "face": [], "choices": [], "yaw": []}
     for _ in range(PEOPLE_PER_SHARD):
@@ -66,7 +69,9 @@ def render_shard(shard: int, *, looks: int, seed: int, autoencoder: AutoencoderK
         heads = torch.stack([to_pixels(aligned_head(one, rng)) for one in drawn])
         device = autoencoder.device
         with torch.autocast(device.type, torch.bfloat16):
-            latents = autoencoder.encode(pixels.to(device)).latent_dist.mode().float() * autoencoder.config.scaling_factor
+            latents = (
+                autoencoder.encode(pixels.to(device)).latent_dist.mode().float() * autoencoder.config.scaling_factor
+            )
             tokens = encoder(heads.to(device))
         cells = pixels.shape[-1] // latents.shape[-1]
         face = torch.stack([torch.from_numpy(one.face.astype(np.float32)) for one in drawn])
@@ -114,7 +119,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 def batches(
     data: PortraitSet, tokenizer: CLIPTokenizer, *, batch: int, seed: int, text_drop: float = 0.1, phrase_drop: float = 0.05,
     shuffle: float = 1.0, face_drop: float = 0.1, rank: int = 0,
-):  # fmt: skip
+) -> Batches:  # fmt: skip
     """step -> iterator of batches: latents, ids, face (share of each cell), tokens of the condition and face_dropped (b,) bool.
 
     The condition is another picture of the same person with probability `shuffle`, else the same picture.
@@ -124,9 +129,14 @@ def batches(
         while True:
             rng = np.random.default_rng((seed, step, rank))
             index = rng.integers(len(data), size=batch)
-            other = index - index % data.looks + (index % data.looks + rng.integers(1, data.looks, size=batch)) % data.looks
+            other = (
+                index - index % data.looks + (index % data.looks + rng.integers(1, data.looks, size=batch)) % data.looks
+            )
             source = np.where(rng.random(batch) < shuffle, other, index)
-            words = ["" if rng.random() < text_drop else caption(data.look(i), without=phrases_to_drop(rng, phrase_drop)) for i in index]
+            words = [
+                "" if rng.random() < text_drop else caption(data.look(i), without=phrases_to_drop(rng, phrase_drop))
+                for i in index
+            ]
             yield {
                 "latents": data.latents[index].float(),
                 "ids": tokenize(tokenizer, words),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from facefact.metrics.reader import AttributeReader
 from facefact.train.autoencoder import to_pixels
+from facefact.train.loop import Batches
 from facefact.train.recogniser import softened, training_seed
 from facefact.world import CHOICES, look, person, render, visible
 
@@ -24,12 +25,15 @@ class ReaderStage(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         answers = self.reader(batch["pixels"])
-        losses = [F.cross_entropy(answers[name].float(), batch[name], ignore_index=UNSEEN, label_smoothing=0.02) for name in CHOICES]
+        losses = [
+            F.cross_entropy(answers[name].float(), batch[name], ignore_index=UNSEEN, label_smoothing=0.02)
+            for name in CHOICES
+        ]
         right = [(answers[name].argmax(-1) == batch[name])[batch[name] != UNSEEN].float().mean() for name in CHOICES]
         return {"loss": torch.stack(losses).mean(), "accuracy": torch.stack(right).mean()}
 
 
-def batches(seed: int, batch: int, rank: int = 0):
+def batches(seed: int, batch: int, rank: int = 0) -> Batches:
     """step -> iterator of batches: pixels and, for each factor, (b,) the value's index or UNSEEN."""
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
@@ -38,7 +42,10 @@ def batches(seed: int, batch: int, rank: int = 0):
             looks = [look(training_seed(rng)) for _ in range(batch)]
             images = [softened(render(person(training_seed(rng)), shown).image, rng) for shown in looks]
             seen = [visible(shown) for shown in looks]
-            truth = {name: torch.tensor([values.index(one[name]) if name in one else UNSEEN for one in seen]) for name, values in CHOICES.items()}
+            truth = {
+                name: torch.tensor([values.index(one[name]) if name in one else UNSEEN for one in seen])
+                for name, values in CHOICES.items()
+            }
             yield {"pixels": torch.stack([to_pixels(image) for image in images]), **truth}
             step += 1
 

@@ -2,9 +2,9 @@
 
 from facefact.world.caption import caption, corpus, phrases_to_drop
 from facefact.world.draw import Rendering, render
-from facefact.world.factors import CHOICES, IDENTITY, Look, Person, look, person, visible
+from facefact.world.factors import CHOICES, HELD_OUT, IDENTITY, Look, Person, look, person, visible
 
 __all__ = [
-    "CHOICES", "IDENTITY", "Look", "Person", "Rendering", "caption", "corpus", "look", "person", "phrases_to_drop",
-    "render", "visible",
+    "CHOICES", "HELD_OUT", "IDENTITY", "Look", "Person", "Rendering", "caption", "corpus", "look", "person",
+    "phrases_to_drop", "render", "visible",
 ]  # fmt: skip

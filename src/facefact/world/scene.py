@@ -89,5 +89,7 @@ def shade(image: np.ndarray, shown: Look) -> np.ndarray:
     across, down = np.meshgrid(np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[0]))
     angle = rng.uniform(0, 2 * np.pi)
     gradient = 1 + rng.uniform(0.02, 0.10) * (np.cos(angle) * across + np.sin(angle) * down)
-    lit = image.astype(np.float32) * gradient.astype(np.float32)[..., None] * np.array(TINTS[shown["light"]], np.float32)
+    lit = (
+        image.astype(np.float32) * gradient.astype(np.float32)[..., None] * np.array(TINTS[shown["light"]], np.float32)
+    )
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8)
