@@ -66,13 +66,13 @@ def summary(figures: dict[str, Any], sheet: Path) -> str:
     right, base = here["adapter"]["rank1"]["value"], here["base"]["rank1"]["value"]
     lines = [
         f"{sheet}: {here['people']} people, {here['images']} portraits, beside the base model's",
-        f"an independent recogniser picks the right one of these {here['people']} people for {right:.0%} of the portraits "
+        f"an independent recogniser picks the right one of {here['people']} people for {right:.0%} of the portraits "
         f"(base model {base:.0%}, chance {1 / here['people']:.0%})",
     ]
     if bundle:
         lines += [
-            f"measured with this bundle on {bundle['people']} unseen people, {bundle['images']} pictures, seed {bundle['seed']} "
-            "(95 % intervals):",
+            f"measured with this bundle on {bundle['people']} unseen people, {bundle['images']} pictures, seed "
+            f"{bundle['seed']} (95 % intervals):",
             f"  right person first: {said(bundle['adapter']['rank1'])}, among the first five: "
             f"{said(bundle['adapter']['rank5'])}; base model {said(bundle['base']['rank1'])}",
             f"  attributes as the prompt asks: {said(bundle['adapter']['attributes'])}; base model "

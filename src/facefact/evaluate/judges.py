@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from facefact import checkpoint
 from facefact.config import from_tree
 from facefact.encoder import TransFace, TransFaceConfig
-from facefact.faces.align import TEMPLATE, align
+from facefact.faces import face_crop
 from facefact.faces.avatar import AvatarDetector
 from facefact.metrics.reader import AttributeReader
 from facefact.metrics.views import to_pixels
+from facefact.types import UserError
 from facefact.world import CHOICES
 
-AVERAGE = 0.5 + (TEMPLATE / 112 - [0.5, 0.55]) * 0.62  # landmarks of an average portrait, as shares of its side
 FACE_MARGIN = 1 / 32  # share of the picture's side by which a found face is grown before "outside" begins
 
 
 @dataclass(frozen=True)
 class Judges:
-    """recogniser: of another seed and width than the adapter's encoder; it sees aligned faces with what is around them."""
+    """recogniser: of another seed and width than the adapter's encoder."""
 
     recogniser: TransFace
     reader: AttributeReader
@@ -34,7 +34,7 @@ class Judges:
 
     @classmethod
     def open(cls, judges: Path, bundle: Path) -> Judges:
-        """From the directories of judges and of the bundle (whose face finder is used). UserError: not there, not whole."""
+        """From the directories of the judges and of the bundle (whose face finder is used). UserError: not whole."""
         state, config = checkpoint.load(judges / "recogniser")
         recogniser = TransFace(from_tree(TransFaceConfig, config))
         checkpoint.load_strictly(recogniser, state, source=judges / "recogniser", dtype=torch.float32)
@@ -51,10 +51,11 @@ class Judges:
         return np.concatenate([F.normalize(self.recogniser.embed(part), dim=-1).numpy() for part in views.split(64)])
 
     def view(self, picture: np.ndarray) -> np.ndarray:
-        """(112, 112, 3) uint8: the aligned face; where none is found, what would be there in an average portrait."""
-        found = self.detector.detect(picture)
-        points = found[0].landmarks if found else AVERAGE * picture.shape[0]
-        return align(picture, points)[0]
+        """(112, 112, 3) uint8: the aligned head; black where no face is found, which is like nobody."""
+        try:
+            return face_crop(picture, detector=self.detector).pixels
+        except UserError:
+            return np.zeros((112, 112, 3), np.uint8)
 
     def read(self, pictures: Iterable[np.ndarray]) -> list[dict[str, str]]:
         """The named attributes of each picture, as the reader sees them."""

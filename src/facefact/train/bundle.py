@@ -90,7 +90,7 @@ def train_encoder(run: Run) -> None:
 
 
 def train_judge(run: Run) -> None:
-    train_recogniser(run, "judge", run.config.judge, recogniser.aligned_face)
+    train_recogniser(run, "judge", run.config.judge, recogniser.aligned_head)
 
 
 def render_portraits(run: Run) -> None:

@@ -41,15 +41,6 @@ def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np
     return align(image * head[..., None], points)[0]
 
 
-def aligned_face(drawn: Rendering, rng: np.random.Generator | None = None) -> np.ndarray:
-    """(112, 112, 3) uint8: the judge's view of a render: aligned, but with the background. `rng` as in `aligned_head`."""
-    image, points = drawn.image, drawn.landmarks
-    if rng is not None:
-        points = misplaced(points, rng, image.shape[0])
-        image = softened(image, rng)
-    return align(image, points)[0]
-
-
 def misplaced(points: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     """Landmarks off by up to about a pixel in 128, in some pictures more than in others."""
     return points + rng.normal(0, 0.008 * size, points.shape).astype(np.float32) * rng.random()
