@@ -311,7 +311,6 @@ def _local(source: str | Path, *, revision: str | None, local_files_only: bool) 
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) or isinstance(source, Path):
         raise UserError(f"{source} is neither a directory nor a hub id such as owner/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(
@@ -322,6 +321,6 @@ def _local(source: str | Path, *, revision: str | None, local_files_only: bool) 
                 allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
             )
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{source} is no directory here, and the hub did not give it: {reason}") from error
