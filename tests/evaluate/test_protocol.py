@@ -1,8 +1,8 @@
 """The protocol: other people than training sees, independent prompts, the same ones for the same seed."""
 
-from facefact.evaluate.protocol import HELD_OUT, protocol
+from facefact.evaluate.protocol import protocol
 from facefact.evaluate.sheet import COLUMNS, sheet_protocol
-from facefact.world import CHOICES, caption
+from facefact.world import CHOICES, HELD_OUT, caption
 
 
 def test_the_same_seed_asks_for_the_same_pictures() -> None:

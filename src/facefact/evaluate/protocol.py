@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefact.world import Look, Person, Rendering, caption, look, person, render
-
-HELD_OUT = 2**41  # training draws its people below 2**40
+from facefact.world import HELD_OUT, Look, Person, Rendering, caption, look, person, render
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from facefact.evaluate.protocol import HELD_OUT, Case, Protocol
-from facefact.world import caption, look, person, render
+from facefact.evaluate.protocol import Case, Protocol
+from facefact.world import HELD_OUT, caption, look, person, render
 
 # What each column changes: expression, hair, glasses, hat, clothes, scene, pose.
 COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
