@@ -15,7 +15,8 @@ from facefact.types import UserError
 
 
 class Toy(nn.Module):
-    """Everything that a resumed run must bring back: matrices, biases, batch statistics, a counter, noise in the forward."""
+    """Everything that a resumed run must bring back: matrices, biases, batch statistics, a counter, noise in the
+    forward."""
 
     def __init__(self):
         super().__init__()

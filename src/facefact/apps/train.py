@@ -1,4 +1,5 @@
-"""`facefact train CONFIG`: the bundled model from nothing, stage by stage; interrupted, it goes on with the same command."""
+"""`facefact train CONFIG`: the bundled model from nothing, stage by stage; interrupted, it goes on with the same
+command."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a face adapter, or the bundled model from nothing",
-        description="Train the bundled model from nothing: autoencoder, face encoder, base model, adapter, and the judges "
-        "of the evaluation. The same command again goes on where it stopped.",
+        description="Train the bundled model from nothing: autoencoder, face encoder, base model, adapter, and the "
+        "judges of the evaluation. The same command again goes on where it stopped.",
     )
     command.add_arguments(parser)
     parser.set_defaults(run=run)

@@ -1,9 +1,10 @@
-"""A reader of named attributes: which hair, which glasses, which scene. Trained on renders, used to score generated pictures."""
+"""A reader of named attributes: which hair, which glasses, which scene. Trained on renders, used to score generated
+pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,9 +24,10 @@ class ReaderConfig:
 
 
 def conv(channels_in: int, channels_out: int) -> nn.Sequential:
+    groups = channels_out // 8
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False), nn.GroupNorm(channels_out // 8, channels_out), nn.SiLU(),
-        nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False), nn.GroupNorm(channels_out // 8, channels_out), nn.SiLU(),
+        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False), nn.GroupNorm(groups, channels_out), nn.SiLU(),
+        nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False), nn.GroupNorm(groups, channels_out), nn.SiLU(),
     )  # fmt: skip
 
 
@@ -36,7 +38,8 @@ class AttributeReader(nn.Module):
         super().__init__()
         self.config = config
         widths = (3, *config.widths)
-        self.body = nn.Sequential(*(conv(a, b) for a, b in zip(widths, widths[1:], strict=False)), nn.AvgPool2d(2), nn.Flatten())
+        levels = (conv(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.body = nn.Sequential(*levels, nn.AvgPool2d(2), nn.Flatten())
         cells = (config.size // 2 ** (len(config.widths) + 1)) ** 2
         self.hidden = nn.Sequential(nn.Linear(widths[-1] * cells, config.hidden), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, n) for name, n in config.factors.items()})
@@ -53,8 +56,7 @@ class AttributeReader(nn.Module):
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype | None = None) -> None:
         state = {name: value.to(dtype or value.dtype) for name, value in self.state_dict().items()}
-        config = {"factors": dict(self.config.factors), "widths": list(self.config.widths), "hidden": self.config.hidden, "size": self.config.size}
-        checkpoint.save(directory, state, config)
+        checkpoint.save(directory, state, asdict(self.config))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> AttributeReader:

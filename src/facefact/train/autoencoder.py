@@ -1,7 +1,8 @@
 """The bundle's autoencoder: diffusers' AutoencoderKL, f8, 8 latent channels, small.
 
 Loss: absolute and squared error, the face counted more (it is a fifth of the picture and carries the identity), and a
-slight KL term. The first part of the training sees 64 px crops (four times the steps for the same work), the rest whole pictures.
+slight KL term. The first part of the training sees 64 px crops (four times the steps for the same work), the rest whole
+pictures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
+from facefact.metrics.views import to_pixels
 from facefact.train.loop import Batches
 from facefact.world import look, person, render
 
@@ -31,7 +33,8 @@ class AutoencoderConfig:
 def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
     n = len(config.widths)
     return AutoencoderKL(
-        block_out_channels=config.widths, down_block_types=("DownEncoderBlock2D",) * n, up_block_types=("UpDecoderBlock2D",) * n,
+        block_out_channels=config.widths,
+        down_block_types=("DownEncoderBlock2D",) * n, up_block_types=("UpDecoderBlock2D",) * n,
         latent_channels=config.latent_channels, norm_num_groups=8, sample_size=128, mid_block_add_attention=False,
     )  # fmt: skip
 
@@ -56,11 +59,6 @@ class AutoencoderStage(nn.Module):
             "squared": squared,
             "kl": kl,
         }
-
-
-def to_pixels(image: np.ndarray) -> torch.Tensor:
-    """(h, w, 3) uint8 -> (3, h, w) float in [-1, 1]."""
-    return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
 
 
 def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_steps: int, rank: int = 0) -> Batches:

@@ -1,7 +1,8 @@
-"""The bundle's base model: CLIP tokenizer and text model, U-Net and scheduler, in the classes of Stable Diffusion, small.
+"""The bundle's base model: tokenizer, text model, U-Net and scheduler, in the classes of Stable Diffusion, small.
 
-v-prediction with a zero terminal signal-to-noise ratio (Lin et al. 2023), so that dark scenes are dark and light ones light;
-noise levels are drawn evenly spread over the batch, more of them in the middle, where a picture's layout is decided.
+v-prediction with a zero terminal signal-to-noise ratio (Lin et al. 2023), so that dark scenes are dark and light ones
+light; noise levels are drawn evenly spread over the batch, more of them in the middle, where a picture's layout is
+decided.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """Widths and heads of the U-Net's two levels (16x16 and 8x8 latents), and the text model's sizes. Few wide heads: on a CPU
-    the scores of many narrow ones cost more than all else."""
+    """Widths and heads of the U-Net's two levels (16x16 and 8x8 latents), and the text model's sizes. Few wide heads:
+    on a CPU the scores of many narrow ones cost more than all else."""
 
     widths: tuple[int, ...] = (96, 176)
     heads: tuple[int, ...] = (2, 4)
@@ -35,16 +36,24 @@ class BaseConfig:
 
 
 def new_tokenizer(config: BaseConfig) -> CLIPTokenizer:
-    """A byte-level BPE in CLIP's form in which every word of the world is one token (and any other text still is text)."""
+    """A byte-level BPE in CLIP's form in which every word of the world is one token (any other text still is text)."""
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), byte_level])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trained.train_from_iterator(
         [*corpus(), "a person without hair no hat not and the of man woman face photo drawing avatar"] * 3,
-        trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(alphabet), end_of_word_suffix="</w>", min_frequency=2, show_progress=False),
+        trainers.BpeTrainer(
+            vocab_size=2000,
+            initial_alphabet=sorted(alphabet),
+            end_of_word_suffix="</w>",
+            min_frequency=2,
+            show_progress=False,
+        ),  # fmt: skip
     )
     merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-    symbols = sorted(alphabet) + [letter + "</w>" for letter in sorted(alphabet)] + [a + b for a, b in merges] + [START, END]
+    letters = sorted(alphabet)
+    symbols = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges), START, END]
     vocabulary = {symbol: i for i, symbol in enumerate(dict.fromkeys(symbols))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=config.text_length)
 
@@ -71,12 +80,14 @@ def new_unet(config: BaseConfig) -> UNet2DConditionModel:
 def new_scheduler() -> DDIMScheduler:
     return DDIMScheduler(
         num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
-        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
+        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        steps_offset=1,  # (the trailing spacing does not use it; Stable Diffusion pipelines expect it)
     )  # fmt: skip
 
 
 def spread_timesteps(n: int, device: torch.device, *, length: int = 1000, middle: float = 0.5) -> Tensor:
-    """(n,) timesteps, one in each n-th part of the schedule; a share `middle` of their density is a bump around its middle."""
+    """(n,) timesteps, one in each n-th part of the density of u + m sin(2 pi u) / (2 pi), u uniform in [0, 1) and m =
+    `middle`: highest in the middle of the schedule (1 / (1 - m)) and lowest at both ends (1 / (1 + m))."""
     u = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
     bent = u + middle * torch.sin(2 * torch.pi * u) / (2 * torch.pi)
     return (bent * length).long().clamp(0, length - 1)
@@ -91,7 +102,8 @@ def noisy(scheduler: DDIMScheduler, latents: Tensor, timesteps: Tensor) -> tuple
 class BaseStage(nn.Module):
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler):
         super().__init__()
-        self.unet, self.text_encoder, self.scheduler = unet.to(memory_format=torch.channels_last), text_encoder, scheduler
+        self.unet, self.text_encoder = unet.to(memory_format=torch.channels_last), text_encoder
+        self.scheduler = scheduler
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         latents = batch["latents"]

@@ -1,8 +1,8 @@
-"""The recipe that builds the embedded bundle from nothing: a row of stages, each resumable, then everything in one place.
+"""The recipe that builds the embedded bundle from nothing: a row of resumable stages, then everything in one place.
 
-`build` with the same folder goes on where it stopped. A stage has a folder of its own; `done.json` in it, written last, says
-that the stage is finished, what it was made with (a fingerprint of its settings and of those of the stages that it stands
-on) and how its training ended.
+`build` with the same folder goes on where it stopped. A stage has a folder of its own; `done.json` in it, written last,
+says that the stage is finished, what it was made with (a fingerprint of its settings and of those of the stages that it
+stands on) and how its training ended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from facefact import checkpoint
@@ -32,7 +31,7 @@ from facefact.train import autoencoder, base_model, detector, fact, latents, por
 from facefact.train.loop import fit
 from facefact.train.world_config import AdapterRecipe, RecogniserRecipe, WorldConfig
 from facefact.types import UserError
-from facefact.world import CHOICES, Rendering
+from facefact.world import CHOICES
 
 DONE = "done.json"
 HALF = torch.float16
@@ -264,8 +263,8 @@ def is_done(run: Run, name: str) -> bool:
         f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"
     ]
     raise UserError(
-        f"{run.folder(name)} is finished, with other settings ({', '.join(changed[:3])}): give another folder, or remove "
-        "this one and those of the stages that stand on it"
+        f"{run.folder(name)} is finished, with other settings ({', '.join(changed[:3])}): give another folder, or "
+        "remove this one and those of the stages that stand on it"
     )
 
 
@@ -320,22 +319,22 @@ def load_base(
 
 
 def open_in_single(config_file: Path) -> None:
-    """Fp16 on disk, fp32 when opened without a type. transformers would open what the config says, diffusers always fp32:
-    `StableDiffusionPipeline.from_pretrained(bundle)` would be of two types."""
+    """Fp16 on disk, fp32 when opened without a type. transformers would open what the config says, diffusers always
+    fp32: `StableDiffusionPipeline.from_pretrained(bundle)` would be of two types."""
     config = json.loads(config_file.read_text(encoding="utf-8"))
     config_file.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 
 
 def assemble(run: Run) -> None:
-    """The finished stages as one directory for users, `bundle`, and one for the evaluation, `judges`; weights in fp16."""
+    """The finished stages as a directory for users, `bundle`, and one for the evaluation, `judges`; weights in fp16."""
     bundle, judges = run.out / "bundle", run.out / "judges"
     for directory in (bundle, judges):
         shutil.rmtree(directory, ignore_errors=True)
     unet, text_encoder, tokenizer = load_base(run.model("base"), HALF)
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(run.model("autoencoder"), torch_dtype=HALF), text_encoder=text_encoder,
-        tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(), safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
+        tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(bundle)
     open_in_single(bundle / "text_encoder/config.json")

@@ -1,7 +1,7 @@
 """Training of the network that finds avatars: renders shifted, zoomed and cut off, and pictures without an avatar.
 
-The pictures without one are made up: clouds of noise at every scale (as photos have), scenes without a person, and smooth
-skin-coloured blobs with dark spots where eyes would be. No photo is needed.
+The pictures without one are made up: clouds of noise at every scale (as photos have), scenes without a person, and
+smooth skin-coloured blobs with dark spots where eyes would be. No photo is needed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def avatar(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]
     points = drawn.landmarks @ matrix[:, :2].T + matrix[:, 2]
     inside = bool(((points >= 0) & (points < SIZE)).all())
     return image, {
-        "presence": np.array(inside, np.float32), "box": place.to_fractions(box).ravel(), "landmarks": place.to_fractions(points),
+        "presence": np.array(inside, np.float32),
+        "box": place.to_fractions(box).ravel(), "landmarks": place.to_fractions(points),
         "head": net_maps(head, SIZE), "oval": net_maps(face, SIZE),
     }  # fmt: skip
 
@@ -91,8 +92,8 @@ def no_avatar(rng: np.random.Generator) -> np.ndarray:
 
 def batches(seed: int, batch: int, rank: int = 0) -> Batches:
     """step -> iterator of batches; every fourth picture holds no avatar."""
-    empty = {
-        "presence": np.float32(0),
+    empty: dict[str, np.ndarray] = {
+        "presence": np.zeros((), np.float32),
         "box": np.zeros(4),
         "landmarks": np.zeros((5, 2)),
         "head": np.zeros((32, 32)),

@@ -1,4 +1,4 @@
-"""The adapter's training: diffusion loss + FAIR with face-condition drop; the shuffle is the data's (`portrait_set.batches`)."""
+"""The adapter's training: diffusion loss + FAIR with face-condition drop; the shuffle is in `portrait_set.batches`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from facefact.types import FaceTokens
 
 @dataclass(frozen=True)
 class FactConfig:
-    """fair: the weight lambda; fair_from: the step that it starts at (closed gates must open first: FAIR on a closed gate only
-    pulls it shut). face_weight: how much more the diffusion loss counts inside the face."""
+    """fair: the weight lambda; fair_from: the step that it starts at (closed gates must open first: FAIR on a closed
+    gate only pulls it shut). face_weight: how much more the diffusion loss counts inside the face."""
 
     fair: float = 0.1
     fair_from: int = 300
@@ -30,8 +30,11 @@ class FactConfig:
 class FactStage(nn.Module):
     """Base model frozen, adapter attached to it."""
 
+    step: Tensor
+
     def __init__(
-        self, adapter: FaceAdapter, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, config: FactConfig
+        self, adapter: FaceAdapter, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler,
+        config: FactConfig,
     ):  # fmt: skip
         super().__init__()
         self.unet, self.text_encoder = unet.requires_grad_(False), text_encoder.requires_grad_(False)

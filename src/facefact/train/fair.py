@@ -30,8 +30,8 @@ def mask_for(face: Tensor, places: int) -> Tensor:
 
 
 def leak(increment: Increment, face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
-    """(b,): the share of change outside the face of one layer. part: the attention's increment alone (as published), or that of the
-    whole layer with its feed-forward. face: (b, h, w) in [0, 1]."""
+    """(b,): the share of change outside the face of one layer. part: the attention's increment alone (as published), or
+    that of the whole layer with its feed-forward. face: (b, h, w) in [0, 1]."""
     outside = 1 - mask_for(face, increment.entering.shape[1])
     added = getattr(increment, part).float() * outside
     entering = increment.entering.float().detach() * outside

@@ -1,7 +1,7 @@
 """Latents of zero mean and unit variance in every channel, as the base model's noise has them.
 
-The normalisation is affine, so it is folded into the autoencoder's own 1x1 convolutions (`quant_conv`, `post_quant_conv`):
-pictures decode as before, the scaling factor is 1, and no pipeline has to know.
+The normalisation is affine, so it is folded into the autoencoder's own 1x1 convolutions (`quant_conv`,
+`post_quant_conv`): pictures decode as before, the scaling factor is 1, and no pipeline has to know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from facefact.train.autoencoder import to_pixels
+from facefact.metrics.views import to_pixels
 from facefact.train.recogniser import training_seed
 from facefact.world import look, person, render
 
@@ -56,8 +56,8 @@ def measure_latents(autoencoder: AutoencoderKL, pixels_batches: Iterable[Tensor]
 def normalise_latents(autoencoder: AutoencoderKL, pixels_batches: Iterable[Tensor]) -> LatentStatistics:
     """Fold (z - mean) / std into the autoencoder, in place; returns what was measured before.
 
-    With m and s of a channel: its posterior mean becomes (mean - m) / s and its log variance falls by 2 log s; the decoder
-    reads W (s z + m) + b = (W s) z + (b + W m).
+    With m and s of a channel: its posterior mean becomes (mean - m) / s and its log variance falls by 2 log s; the
+    decoder reads W (s z + m) + b = (W s) z + (b + W m).
     """
     measured = measure_latents(autoencoder, pixels_batches)
     encode, decode = autoencoder.quant_conv, autoencoder.post_quant_conv

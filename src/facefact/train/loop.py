@@ -37,9 +37,10 @@ ALL_ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDP
 class Schedule:
     """How long and how fast.
 
-    lr: of Muon; AdamW's is `adamw` times that, and that of an adapter's gates `gates` times AdamW's. warmup: steps. clip: of the gradient's norm. ema: the average's memory in
-    steps as a share of the steps so far (0.1: about the last tenth). save_every: seconds between checkpoints. log_every:
-    steps. workers: processes that make batches ahead (0: the training process itself does).
+    lr: of Muon; AdamW's is `adamw` times that, and that of an adapter's gates `gates` times AdamW's. warmup: steps.
+    clip: of the gradient's norm. ema: the average's memory in steps as a share of the steps so far (0.1: about the last
+    tenth). save_every: seconds between checkpoints. log_every: steps. workers: processes that make batches ahead (0:
+    the training process itself does).
     """
 
     steps: int
@@ -69,9 +70,11 @@ def learning_rate(step: int, schedule: Schedule) -> float:
 
 
 def optimizers(stage: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the network, AdamW for everything else (embeddings, norms), faster for an adapter's gates:
-    until they open, nothing behind them learns."""
-    matrices, rest, gates = [], [], []
+    """Muon for the matrices inside the network, AdamW for everything else (embeddings, norms), faster for an adapter's
+    gates: until they open, nothing behind them learns."""
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    gates: list[nn.Parameter] = []
     for name, parameter in stage.named_parameters():
         if parameter.requires_grad:
             hidden = parameter.ndim >= 2 and min(parameter.flatten(1).shape) >= 16 and "embed" not in name
@@ -90,8 +93,8 @@ def optimizers(stage: nn.Module, schedule: Schedule) -> list[torch.optim.Optimiz
 
 
 class Average:
-    """Exponential moving average of the trainable parameters, its memory growing with the steps (Karras et al. 2024, EDM2, use
-    the same idea: a constant share of the training's length)."""
+    """Exponential moving average of the trainable parameters, its memory growing with the steps (Karras et al. 2024,
+    EDM2, use the same idea: a constant share of the training's length)."""
 
     def __init__(self, stage: nn.Module, share: float):
         self.share = share
@@ -111,7 +114,8 @@ class Average:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make what a step draws (noise, timesteps) a function of the step alone: a resumed run repeats an uninterrupted one."""
+    """Make what a step draws (noise, timesteps) a function of the step alone: a resumed run repeats an uninterrupted
+    one."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1))
 
 
@@ -123,6 +127,7 @@ class _Ahead(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
+        assert worker is not None, "only a DataLoader with workers reads this"
         step, stride = self.first + worker.id, worker.num_workers
         while True:
             yield next(self.batches(step))
@@ -175,9 +180,9 @@ def restore(state_file: Path, stage: nn.Module, used: list[torch.optim.Optimizer
 def fit(stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *, stop: float | None = None) -> bool:
     """Train `stage` and leave the averaged weights in it; returns whether the schedule was finished.
 
-    batches(first step) -> iterator of batches from there (each a pure function of the seed and the step, so that a resumed
-    run sees what an uninterrupted one would). The same call with the same folder goes on where it stopped: on one
-    process in fp32, bit for bit. stop: end after so many seconds, checkpoint saved.
+    batches(first step) -> iterator of batches from there (each a pure function of the seed and the step, so that a
+    resumed run sees what an uninterrupted one would). The same call with the same folder goes on where it stopped: on
+    one process in fp32, bit for bit. stop: end after so many seconds, checkpoint saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")  # (autocast is below)
@@ -194,9 +199,10 @@ def fit(stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *,
 
     def checkpoint() -> None:
         if main:
-            state = {"stage": {n: v for n, v in stage.state_dict().items() if n in kept}, "average": average.values,
-                     "optimizers": [one.state_dict() for one in used], "step": step, "schedule": asdict(schedule)}  # fmt: skip
-            save_state(state_file, state)
+            weights = {n: v for n, v in stage.state_dict().items() if n in kept}
+            moments = [one.state_dict() for one in used]
+            state = {"stage": weights, "average": average.values, "optimizers": moments, "step": step}
+            save_state(state_file, state | {"schedule": asdict(schedule)})
 
     def over() -> bool:
         """Whether to stop early; all processes hear the first one's answer, for none may go on alone."""
@@ -235,9 +241,9 @@ def fit(stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *,
         step += 1
         bar.update()
         if main and step % schedule.log_every == 0:
-            record = {"step": step, **{k: float(v.detach()) for k, v in terms.items()}, "norm": float(norm), "wait": wait,
-                      "lr": schedule.lr * learning_rate(step, schedule), "seconds": time.monotonic() - tick}  # fmt: skip
-            log(folder, record)
+            record = {"step": step, **{k: float(v.detach()) for k, v in terms.items()}, "norm": float(norm)}
+            timing = {"wait": wait, "seconds": time.monotonic() - tick}
+            log(folder, record | {"lr": schedule.lr * learning_rate(step, schedule)} | timing)
             bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
         if time.monotonic() - saved > schedule.save_every:
             checkpoint()

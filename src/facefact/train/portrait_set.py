@@ -1,7 +1,8 @@
-"""The world's training set for base model and adapter, with everything frozen computed once: latents, face tokens, masks, looks.
+"""The world's training set for base model and adapter, with everything frozen computed once: latents, face tokens,
+masks, looks.
 
-One file a shard, written whole or not at all; a set that was interrupted goes on with the shards that are missing, and two
-processes may fill one set (give each its `rank` of `world_size`).
+One file a shard, written whole or not at all; a set that was interrupted goes on with the shards that are missing, and
+two processes may fill one set (give each its `rank` of `world_size`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from facefact.encoder import TransFace
-from facefact.train.autoencoder import to_pixels
+from facefact.metrics.views import to_pixels
 from facefact.train.loop import Batches
 from facefact.train.recogniser import aligned_head, training_seed
 from facefact.types import UserError
@@ -34,9 +35,9 @@ PEOPLE_PER_SHARD = 32
 class PortraitSet:
     """n portraits, `looks` of each person in a row.
 
-    latents: (n, c, h, w) fp16, scaled for the U-Net. tokens: (n, t, width) fp16, the encoder's for the aligned head. face:
-    (n, h, w) uint8, the share of each latent cell that is face, times 255. choices: (n, factors) uint8 indices into
-    `CHOICES`. yaw: (n,) degrees.
+    latents: (n, c, h, w) fp16, scaled for the U-Net. tokens: (n, t, width) fp16, the encoder's for the aligned head.
+    face: (n, h, w) uint8, the share of each latent cell that is face, times 255. choices: (n, factors) uint8 indices
+    into `CHOICES`. yaw: (n,) degrees.
     """
 
     latents: Tensor
@@ -84,7 +85,8 @@ def render_shard(
 
 
 def fill(
-    folder: Path, *, people: int, looks: int, seed: int, autoencoder: AutoencoderKL, encoder: TransFace, rank: int = 0, world_size: int = 1
+    folder: Path, *, people: int, looks: int, seed: int, autoencoder: AutoencoderKL, encoder: TransFace, rank: int = 0,
+    world_size: int = 1,
 ) -> None:  # fmt: skip
     """Write the shards of a set that are not there yet. UserError: one that is there was drawn with another seed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,10 +119,11 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def batches(
-    data: PortraitSet, tokenizer: CLIPTokenizer, *, batch: int, seed: int, text_drop: float = 0.1, phrase_drop: float = 0.05,
-    shuffle: float = 1.0, face_drop: float = 0.1, rank: int = 0,
+    data: PortraitSet, tokenizer: CLIPTokenizer, *, batch: int, seed: int, text_drop: float = 0.1,
+    phrase_drop: float = 0.05, shuffle: float = 1.0, face_drop: float = 0.1, rank: int = 0,
 ) -> Batches:  # fmt: skip
-    """step -> iterator of batches: latents, ids, face (share of each cell), tokens of the condition and face_dropped (b,) bool.
+    """step -> iterator of batches: latents, ids, face (share of each cell), tokens of the condition and face_dropped
+    (b,) bool.
 
     The condition is another picture of the same person with probability `shuffle`, else the same picture.
     """

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facefact.metrics.reader import AttributeReader
-from facefact.train.autoencoder import to_pixels
+from facefact.metrics.views import to_pixels
 from facefact.train.loop import Batches
 from facefact.train.recogniser import softened, training_seed
 from facefact.world import CHOICES, look, person, render, visible

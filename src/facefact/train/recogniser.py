@@ -1,9 +1,9 @@
 """Face recognisers of the world: the adapter's encoder (a small TransFace on aligned heads) and the independent judge.
 
-Loss: angular-margin softmax (CosFace, Wang et al. 2018: s (cos - m) on the right class). People are unlimited here, so the
-class centres are not learned: in a batch of n people with two pictures each, the other picture's embedding is the
-centre. The world also knows the identity factors, and the embedding is asked for them (squared error): dense supervision that
-saves most of the training.
+Loss: angular-margin softmax (CosFace, Wang et al. 2018: s (cos - m) on the right class). People are unlimited here, so
+the class centres are not learned: in a batch of n people with two pictures each, the other picture's embedding is the
+centre. The world also knows the identity factors, and the embedding is asked for them (squared error): dense
+supervision that saves most of the training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from facefact.encoder import TransFace
 from facefact.faces.align import align
-from facefact.train.autoencoder import to_pixels
+from facefact.metrics.views import to_pixels
 from facefact.train.loop import Batches
 from facefact.world import HELD_OUT, IDENTITY, Rendering, look, person, render
 
@@ -29,8 +29,8 @@ def training_seed(rng: np.random.Generator) -> int:
 
 
 def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np.ndarray:
-    """(112, 112, 3) uint8: the published face condition of a render. With `rng`, as imperfect as a detector would make it:
-    landmarks off by about a pixel, the mask a little too large or too small, sometimes a softer picture."""
+    """(112, 112, 3) uint8: the published face condition of a render. With `rng`, as imperfect as a detector would make
+    it: landmarks off by about a pixel, the mask a little too large or too small, sometimes a softer picture."""
     image, head, points = drawn.image, drawn.head.astype(np.uint8), drawn.landmarks
     if rng is not None:
         points = misplaced(points, rng, image.shape[0])
@@ -77,8 +77,8 @@ def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0) -> Batches:
 
 
 def angular_margin_loss(embeddings: Tensor, *, scale: float = 24.0, margin: float = 0.2) -> Tensor:
-    """CosFace over a batch of pairs: (2 n, d), person i in rows i and n + i; each picture must find its pair among the other
-    2 n - 1. Cosines in [-1, 1], `margin` taken off the right one's, times `scale`."""
+    """CosFace over a batch of pairs: (2 n, d), person i in rows i and n + i; each picture must find its pair among the
+    other 2 n - 1. Cosines in [-1, 1], `margin` taken off the right one's, times `scale`."""
     unit = F.normalize(embeddings.float(), dim=-1)
     n = len(unit) // 2
     cosine = unit @ unit.T

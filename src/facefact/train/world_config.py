@@ -44,7 +44,8 @@ class PortraitsRecipe:
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left out."""
+    """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left
+    out."""
 
     network: BaseConfig = BaseConfig()
     schedule: Schedule = Schedule(steps=9000, batch=32, lr=4e-3, ema=0.05, seed=71)
