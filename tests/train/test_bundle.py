@@ -30,11 +30,11 @@ def run(tmp_path_factory) -> Path:
     return out
 
 
-def test_the_recipe_in_the_repository_is_the_default():
+def test_the_recipe_in_the_repository_is_the_default() -> None:
     assert load_config(WorldConfig, CONFIGS / "world.yaml") == WorldConfig()
 
 
-def test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits(run):
+def test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits(run) -> None:
     from diffusers import StableDiffusionPipeline
 
     from facefact import FaceAdapter
@@ -53,7 +53,7 @@ def test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits(run):
     assert picture.std() > 0
 
 
-def test_the_weights_are_half_precision_safetensors_and_nothing_else(run):
+def test_the_weights_are_half_precision_safetensors_and_nothing_else(run) -> None:
     from safetensors import safe_open
 
     files = [path for part in ("bundle", "judges") for path in (run / part).rglob("*") if path.is_file()]
@@ -65,7 +65,7 @@ def test_the_weights_are_half_precision_safetensors_and_nothing_else(run):
             assert kinds <= {torch.float16, torch.int64}, path
 
 
-def test_the_judges_and_the_face_detector_open(run):
+def test_the_judges_and_the_face_detector_open(run) -> None:
     from facefact.faces.avatar import AvatarDetector
     from facefact.metrics.reader import AttributeReader
     from facefact.world import CHOICES
@@ -77,7 +77,7 @@ def test_the_judges_and_the_face_detector_open(run):
     AvatarDetector.from_pretrained(run / "bundle/face_detector")
 
 
-def test_the_adapter_without_fair_differs_by_fair_alone(run):
+def test_the_adapter_without_fair_differs_by_fair_alone(run) -> None:
     made = {
         name: json.loads((run / name / "model/config.json").read_text()) for name in ("adapter", "adapter_without_fair")
     }
@@ -87,13 +87,13 @@ def test_the_adapter_without_fair_differs_by_fair_alone(run):
     assert recipes["adapter"] == recipes["adapter_without_fair"]
 
 
-def test_the_same_command_again_changes_nothing(run):
+def test_the_same_command_again_changes_nothing(run) -> None:
     models = {path: path.stat().st_mtime_ns for name in STAGES for path in (run / name).rglob("*") if path.is_file()}
     build(smoke(), run)
     assert models == {path: path.stat().st_mtime_ns for path in models}
 
 
-def test_a_finished_stage_keeps_its_settings(run):
+def test_a_finished_stage_keeps_its_settings(run) -> None:
     with pytest.raises(UserError, match=r"base.*text_drop"):
         build(smoke("base.text_drop=0.3"), run, only=["base"])
     with pytest.raises(UserError, match="portraits"):  # the base model stands on it
@@ -101,25 +101,25 @@ def test_a_finished_stage_keeps_its_settings(run):
     build(smoke("base.schedule.save_every=5"), run, only=["base"])  # changes no weight
 
 
-def test_a_stage_needs_its_inputs(tmp_path):
+def test_a_stage_needs_its_inputs(tmp_path) -> None:
     with pytest.raises(UserError, match="adapter needs the stage encoder"):
         build(smoke(), tmp_path, only=["adapter"])
     with pytest.raises(UserError, match="no stage is called adaptor"):
         build(smoke(), tmp_path, only=["adaptor"])
 
 
-def test_the_fingerprint_is_of_a_stage_and_of_all_that_it_stands_on():
+def test_the_fingerprint_is_of_a_stage_and_of_all_that_it_stands_on() -> None:
     a, b = smoke(), smoke("encoder.schedule.steps=7")
     changed = {name for name in STAGES if fingerprint(a, name) != fingerprint(b, name)}
     assert changed == {"encoder", "portraits", "base", "adapter", "adapter_without_fair"}
 
 
-def test_wrong_settings_exit_with_2_and_one_line(capsys):
+def test_wrong_settings_exit_with_2_and_one_line(capsys) -> None:
     assert main(["train", str(CONFIGS / "smoke.yaml"), "--set", "base.schedule.stepz=3"]) == 2
     assert "base.schedule.stepz: did you mean steps?" in capsys.readouterr().err
 
 
-def test_every_schedule_has_its_own_seed():
+def test_every_schedule_has_its_own_seed() -> None:
     config = WorldConfig()
     parts = (
         config.autoencoder,

@@ -18,7 +18,7 @@ def skewed_autoencoder():
     return autoencoder
 
 
-def test_folding_the_normalisation_changes_the_latents_and_no_picture():
+def test_folding_the_normalisation_changes_the_latents_and_no_picture() -> None:
     autoencoder = skewed_autoencoder()
     pixels = next(render_pixels(3, 4))
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_folding_the_normalisation_changes_the_latents_and_no_picture():
     assert autoencoder.config.scaling_factor == 1.0
 
 
-def test_the_latents_have_zero_mean_and_unit_variance():
+def test_the_latents_have_zero_mean_and_unit_variance() -> None:
     autoencoder = skewed_autoencoder()
     normalise_latents(autoencoder, render_pixels(5, 40))
     left = measure_latents(autoencoder, render_pixels(5, 40))
@@ -42,7 +42,7 @@ def test_the_latents_have_zero_mean_and_unit_variance():
     torch.testing.assert_close(left.std, torch.ones(4, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
-def test_the_measured_pictures_are_a_function_of_the_seed():
+def test_the_measured_pictures_are_a_function_of_the_seed() -> None:
     first, again, other = (torch.cat(list(render_pixels(seed, 7, batch=3))) for seed in (1, 1, 2))
     assert first.shape == (7, 3, 128, 128)
     assert torch.equal(first, again)

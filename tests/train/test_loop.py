@@ -55,7 +55,7 @@ def interrupted_after(n: int):
     return dying
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path) -> None:
     straight = Toy()
     assert fit(straight, batches, schedule(), tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     assert last[0] == last[1]
 
 
-def test_a_finished_run_is_given_back_without_a_step(tmp_path):
+def test_a_finished_run_is_given_back_without_a_step(tmp_path) -> None:
     first, again = Toy(), Toy()
     fit(first, batches, schedule(), tmp_path)
     written = (tmp_path / "state.pt").stat().st_mtime_ns
@@ -82,12 +82,12 @@ def test_a_finished_run_is_given_back_without_a_step(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_stop_saves_and_says_that_there_is_more_to_do(tmp_path):
+def test_stop_saves_and_says_that_there_is_more_to_do(tmp_path) -> None:
     assert not fit(Toy(), batches, schedule(), tmp_path, stop=0.0)
     assert fit(Toy(), batches, schedule(), tmp_path)
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+def test_a_checkpoint_of_another_network_is_refused(tmp_path) -> None:
     fit(Toy(), batches, schedule(), tmp_path)
     other = Toy()
     other.net.append(nn.Linear(16, 16))
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         fit(other, batches, schedule(), tmp_path)
 
 
-def test_a_checkpoint_holds_what_learns_and_the_buffers_and_no_more(tmp_path):
+def test_a_checkpoint_holds_what_learns_and_the_buffers_and_no_more(tmp_path) -> None:
     toy = Toy()
     fit(toy, batches, schedule(), tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -104,12 +104,13 @@ def test_a_checkpoint_holds_what_learns_and_the_buffers_and_no_more(tmp_path):
     assert {"net.1.running_mean", "step"} <= set(state["stage"])
 
 
-def test_workers_make_the_same_batches():
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_make_the_same_batches() -> None:
     alone, helped = loaded(batches, 5, 0), loaded(batches, 5, 2)
     assert all(torch.equal(next(alone), next(helped)) for _ in range(5))
 
 
-def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
     plan = schedule(steps=110, warmup=10, final_lr=0.1)
     assert [learning_rate(step, plan) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert learning_rate(10, plan) == pytest.approx(1.0)
@@ -119,7 +120,7 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     assert learning_rate(35, plan) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
 
 
-def test_the_average_starts_at_the_first_parameters_and_is_the_recursion():
+def test_the_average_starts_at_the_first_parameters_and_is_the_recursion() -> None:
     toy = Toy()
     average, wanted = Average(toy, 0.5), None
     for step in range(4):
@@ -135,7 +136,7 @@ def test_the_average_starts_at_the_first_parameters_and_is_the_recursion():
     assert torch.equal(toy.frozen.weight, frozen)
 
 
-def test_muon_gets_the_matrices_and_adamw_everything_else_that_learns():
+def test_muon_gets_the_matrices_and_adamw_everything_else_that_learns() -> None:
     toy = Toy()
     muon, adamw = optimizers(toy, schedule(adamw=0.25))
     assert {id(p) for p in muon.param_groups[0]["params"]} == {id(toy.net[0].weight), id(toy.net[4].weight)}
@@ -145,7 +146,7 @@ def test_muon_gets_the_matrices_and_adamw_everything_else_that_learns():
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
-def test_the_orthogonal_factor(shape):
+def test_the_orthogonal_factor(shape) -> None:
     """About U V^T: the singular vectors of the matrix, all singular values near one."""
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     update = orthogonal(matrix)
@@ -157,7 +158,7 @@ def test_the_orthogonal_factor(shape):
     assert (inner - inner.diagonal().diag()).abs().max() < 0.05
 
 
-def test_muon_steps_are_of_adamws_size_for_matrices_and_convolutions():
+def test_muon_steps_are_of_adamws_size_for_matrices_and_convolutions() -> None:
     for shape in ((32, 64), (32, 16, 3, 3)):
         weight = nn.Parameter(torch.zeros(shape))
         weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(2))
@@ -165,7 +166,7 @@ def test_muon_steps_are_of_adamws_size_for_matrices_and_convolutions():
         assert weight.detach().square().mean().sqrt() == pytest.approx(0.2, rel=0.2)
 
 
-def test_muon_decays_weights_apart_from_the_gradient():
+def test_muon_decays_weights_apart_from_the_gradient() -> None:
     weight = nn.Parameter(torch.ones(16, 16))
     weight.grad = torch.zeros(16, 16)
     Muon([weight], lr=0.1, weight_decay=0.5).step()

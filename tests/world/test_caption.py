@@ -15,11 +15,11 @@ def said(**choices: str) -> str:
     return caption(look(5, **base))
 
 
-def test_a_whole_caption():
-    choices = dict(
-        hair="long", hair_colour="red", expression="smiling", pose="left", glasses="round", hat="cap", clothes="hoodie",
-        clothes_colour="blue", scene="beach", light="warm",
-    )  # fmt: skip
+def test_a_whole_caption() -> None:
+    choices = {
+        "hair": "long", "hair_colour": "red", "expression": "smiling", "pose": "left", "glasses": "round", "hat": "cap",
+        "clothes": "hoodie", "clothes_colour": "blue", "scene": "beach", "light": "warm",
+    }  # fmt: skip
     assert caption(Look(choices, 0, 0, (0, 0), 1, 0)) == (
         "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, with a cap, "
         "in a blue hoodie, at the beach, warm light"
@@ -27,12 +27,12 @@ def test_a_whole_caption():
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_every_value_has_its_own_words(name):
+def test_every_value_has_its_own_words(name) -> None:
     captions = [said(**{name: value}) for value in CHOICES[name]]
     assert len(set(captions)) == len(captions)
 
 
-def test_different_looks_have_different_captions():
+def test_different_looks_have_different_captions() -> None:
     """Over all factors at once; but for the colour of no hair, which no caption says."""
     looks = [look(seed) for seed in range(300)]
     for a, b in combinations(looks, 2):
@@ -42,13 +42,13 @@ def test_different_looks_have_different_captions():
         assert (caption(a) == caption(b)) == same
 
 
-def test_what_is_not_worn_is_not_said():
+def test_what_is_not_worn_is_not_said() -> None:
     assert said(glasses="none").count("glasses") == 0
     assert "hat" not in said(hat="none")
     assert "cap" not in said(hat="none")
 
 
-def test_phrases_can_be_left_out():
+def test_phrases_can_be_left_out() -> None:
     words = caption(look(3, glasses="sun", hat="cap"), without=["hair", "scene"])
     assert "hair" not in words
     assert "sunglasses" in words
@@ -57,7 +57,7 @@ def test_phrases_can_be_left_out():
     )
 
 
-def test_the_dropped_share_and_what_is_never_dropped():
+def test_the_dropped_share_and_what_is_never_dropped() -> None:
     rng = np.random.default_rng(0)
     dropped = [phrases_to_drop(rng, 0.2) for _ in range(2000)]
     names = [name for one in dropped for name in one]
@@ -65,7 +65,7 @@ def test_the_dropped_share_and_what_is_never_dropped():
     assert len(names) / (6 * 2000) == pytest.approx(0.2, abs=0.02)
 
 
-def test_the_corpus_holds_every_word_of_every_caption():
+def test_the_corpus_holds_every_word_of_every_caption() -> None:
     known = {word for line in corpus() for word in line.replace(",", " ").split()}
     for seed in range(300):
         assert set(caption(look(seed)).replace(",", " ").split()) <= known

@@ -24,14 +24,14 @@ def drawn(seed: int, **options):
     return render(person(seed), look(seed + 1000), **options)
 
 
-def test_the_same_seeds_give_the_same_picture_and_others_do_not():
+def test_the_same_seeds_give_the_same_picture_and_others_do_not() -> None:
     a, b = drawn(3), drawn(3)
     assert np.array_equal(a.image, b.image)
     assert np.array_equal(a.landmarks, b.landmarks)
     assert len({drawn(seed).image.tobytes() for seed in MANY}) == len(MANY)
 
 
-def test_a_person_and_a_look_are_drawn_apart():
+def test_a_person_and_a_look_are_drawn_apart() -> None:
     """A seed's person does not depend on looks, nor a look on people; and factors lie in their ranges."""
     assert np.array_equal(person(5).factors, person(5).factors)
     factors = np.stack([person(seed).factors for seed in range(400)])
@@ -42,7 +42,7 @@ def test_a_person_and_a_look_are_drawn_apart():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_size_changes_the_resolution_and_nothing_else(seed):
+def test_size_changes_the_resolution_and_nothing_else(seed) -> None:
     small, large = drawn(seed, size=64), drawn(seed, size=256)
     assert small.image.shape == (64, 64, 3)
     np.testing.assert_allclose((small.landmarks + 0.5) / 64, (large.landmarks + 0.5) / 256, atol=1e-6)
@@ -55,7 +55,7 @@ def test_size_changes_the_resolution_and_nothing_else(seed):
     assert np.abs(light - dark).mean() < 8
 
 
-def test_landmarks_lie_in_the_face_in_their_order():
+def test_landmarks_lie_in_the_face_in_their_order() -> None:
     for seed in MANY:
         one = drawn(seed)
         x, y = np.round(one.landmarks).astype(int).T
@@ -66,7 +66,7 @@ def test_landmarks_lie_in_the_face_in_their_order():
         assert max(left[1], right[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
 
 
-def test_the_head_is_the_face_and_the_hair_without_the_hat():
+def test_the_head_is_the_face_and_the_hair_without_the_hat() -> None:
     bare, hatted = (render(person(7), look(8, hair="long", hat=hat)) for hat in ("none", "straw"))
     assert (bare.head | ~bare.face).all()  # all of the face is head
     assert bare.head.sum() > 1.3 * bare.face.sum()
@@ -76,14 +76,14 @@ def test_the_head_is_the_face_and_the_hair_without_the_hat():
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_every_choice_shows_wherever_it_is_said_to_be_visible(name):
+def test_every_choice_shows_wherever_it_is_said_to_be_visible(name) -> None:
     base = {"hair": "long", "hat": "none"}
     pictures = [render(person(1), look(2, **(base | {name: value}))).image.astype(int) for value in CHOICES[name]]
     for (a, one), (b, other) in combinations(enumerate(pictures), 2):
         assert (np.abs(one - other).max(-1) > 24).sum() > 20, (CHOICES[name][a], CHOICES[name][b])
 
 
-def test_what_is_said_to_be_hidden_leaves_the_picture_as_it_is():
+def test_what_is_said_to_be_hidden_leaves_the_picture_as_it_is() -> None:
     """The colour of no hair is not visible: but for the brows, which keep it."""
     red, grey = (render(person(1), look(2, hair="bald", hair_colour=colour, hat="none")) for colour in ("red", "grey"))
     differs = (red.image != grey.image).any(-1)
@@ -96,7 +96,7 @@ def test_what_is_said_to_be_hidden_leaves_the_picture_as_it_is():
     assert "hair" in visible(look(2, hair="long", hat="cap"))
 
 
-def test_each_identity_factor_shows():
+def test_each_identity_factor_shows() -> None:
     shown = look(11, glasses="none", hat="none", hair="short", pose="front", expression="neutral")
     for index, name in enumerate(IDENTITY):
         low, high = person(1), person(1)
@@ -105,13 +105,13 @@ def test_each_identity_factor_shows():
         assert (np.abs(a - b).max(-1) > 16).sum() > 10, name
 
 
-def test_identity_does_not_reach_beyond_the_portrait():
+def test_identity_does_not_reach_beyond_the_portrait() -> None:
     """Scene and clothes are the look's: the corners of the picture are the same for everyone."""
     corners = [render(person(seed), look(9, scene="city", hair="short")).image[:12, :12] for seed in range(5)]
     assert all(np.array_equal(corners[0], corner) for corner in corners)
 
 
-def test_fixed_choices_are_kept_and_leave_the_others_as_they_were():
+def test_fixed_choices_are_kept_and_leave_the_others_as_they_were() -> None:
     free, fixed = look(21), look(21, hat="cap")
     assert fixed["hat"] == "cap"
     assert {k: v for k, v in fixed.choices.items() if k != "hat"} == {
@@ -120,7 +120,7 @@ def test_fixed_choices_are_kept_and_leave_the_others_as_they_were():
     assert (fixed.yaw, fixed.zoom, fixed.shift) == (free.yaw, free.zoom, free.shift)
 
 
-def test_the_pose_is_the_yaw():
+def test_the_pose_is_the_yaw() -> None:
     for pose, low, high in (("left", -30, -16), ("front", -5, 5), ("right", 16, 30)):
         yaws = [look(seed, pose=pose).yaw for seed in range(30)]
         assert min(yaws) >= low
@@ -130,27 +130,27 @@ def test_the_pose_is_the_yaw():
     assert nose[0] < -1 < 1 < nose[1]
 
 
-def test_unknown_factors_are_named():
+def test_unknown_factors_are_named() -> None:
     with pytest.raises(ValueError, match="hat='crown'; choose from: none, cap, beanie, straw"):
         look(1, hat="crown")
     with pytest.raises(ValueError, match="hats='cap'; choose from: hair, "):
         look(1, hats="cap")
 
 
-def test_choices_are_drawn_about_as_often_as_they_should_be():
-    counts = {value: 0 for value in CHOICES["scene"]}
+def test_choices_are_drawn_about_as_often_as_they_should_be() -> None:
+    counts = dict.fromkeys(CHOICES["scene"], 0)
     for seed in range(600):
         counts[look(seed)["scene"]] += 1
     assert min(counts.values()) > 60
     assert max(counts.values()) < 145
 
 
-def test_held_out_people_exist_and_are_drawn_as_any_other():
+def test_held_out_people_exist_and_are_drawn_as_any_other() -> None:
     one = render(person(HELD_OUT + 1), look(HELD_OUT + 2))
     assert one.face.sum() > 1000
 
 
-def test_the_drawing_is_the_one_that_the_bundle_was_trained_on():
+def test_the_drawing_is_the_one_that_the_bundle_was_trained_on() -> None:
     """A change of the drawing needs a new bundle. Mean red, green and blue, and the share of the head in per mille; not
     the very pixels, which may differ between builds of OpenCV."""
     measured = [[*one.image.mean((0, 1)), 1000 * one.head.mean()] for one in map(drawn, range(6))]

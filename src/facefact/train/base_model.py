@@ -7,18 +7,20 @@ decided.
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from facefact.world import corpus
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 
 
 @dataclass(frozen=True)
@@ -35,25 +37,44 @@ class BaseConfig:
     text_length: int = 40
 
 
+def learn_merges(words: Counter[str], letters: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte-pair encoding (Sennrich et al. 2016): join the commonest pair of neighbours until every word that occurs
+    twice is one symbol; its last letter carries CLIP's end-of-word mark. Of equally common pairs the one of the older
+    symbols goes first, so that the merges are the same every time (those of `tokenizers`' trainer are not)."""
+    split = {word: [*word[:-1], word[-1] + END_OF_WORD] for word in sorted(words)}
+    symbols = dict.fromkeys([*letters, *(symbol for parts in split.values() for symbol in parts)])
+    age = {symbol: i for i, symbol in enumerate(symbols)}
+    merges: list[tuple[str, str]] = []
+    while True:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, parts in split.items():
+            for pair in zip(parts, parts[1:], strict=False):
+                pairs[pair] += words[word]
+        best = max(pairs, key=lambda pair: (pairs[pair], -age[pair[0]], -age[pair[1]]), default=None)
+        if best is None or pairs[best] < 2:
+            return merges
+        merges.append(best)
+        age.setdefault(best[0] + best[1], len(age))
+        split = {word: joined(parts, best) for word, parts in split.items()}
+
+
+def joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    """The symbols of a word with every occurrence of the pair made one."""
+    made: list[str] = []
+    for part in parts:
+        if made and (made[-1], part) == pair:
+            made[-1] += part
+        else:
+            made.append(part)
+    return made
+
+
 def new_tokenizer(config: BaseConfig) -> CLIPTokenizer:
     """A byte-level BPE in CLIP's form in which every word of the world is one token (any other text still is text)."""
-    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), byte_level])
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trained.train_from_iterator(
-        [*corpus(), "a person without hair no hat not and the of man woman face photo drawing avatar"] * 3,
-        trainers.BpeTrainer(
-            vocab_size=2000,
-            initial_alphabet=sorted(alphabet),
-            end_of_word_suffix="</w>",
-            min_frequency=2,
-            show_progress=False,
-        ),  # fmt: skip
-    )
-    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-    letters = sorted(alphabet)
-    symbols = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges), START, END]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    texts = [*corpus(), "a person without hair no hat not and the of man woman face photo drawing avatar"] * 3
+    merges = learn_merges(Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]+", text)), letters)
+    symbols = [*letters, *(letter + END_OF_WORD for letter in letters), *(a + b for a, b in merges), START, END]
     vocabulary = {symbol: i for i, symbol in enumerate(dict.fromkeys(symbols))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=config.text_length)
 

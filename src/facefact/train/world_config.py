@@ -20,7 +20,7 @@ class AutoencoderRecipe:
     """latents: how many renders the latents' mean and spread are measured on, drawn from `latents_seed`."""
 
     network: AutoencoderConfig = AutoencoderConfig()
-    schedule: Schedule = Schedule(steps=4200, batch=8, lr=6e-3, ema=0.05, weight_decay=0.0, seed=11)
+    schedule: Schedule = Schedule(steps=3000, batch=8, lr=6e-3, ema=0.05, weight_decay=0.0, seed=11)
     latents: int = 500
     latents_seed: int = 12
 
@@ -48,7 +48,7 @@ class BaseRecipe:
     out."""
 
     network: BaseConfig = BaseConfig()
-    schedule: Schedule = Schedule(steps=9000, batch=32, lr=4e-3, ema=0.05, seed=71)
+    schedule: Schedule = Schedule(steps=2700, batch=32, lr=3e-3, warmup=150, ema=0.05, seed=71)
     text_drop: float = 0.1
     phrase_drop: float = 0.05
 
@@ -80,7 +80,7 @@ class ReaderRecipe:
 @dataclass(frozen=True)
 class DetectorRecipe:
     network: AvatarNetConfig = AvatarNetConfig()
-    schedule: Schedule = Schedule(steps=700, batch=32, lr=4e-3, seed=51)
+    schedule: Schedule = Schedule(steps=900, batch=32, lr=4e-3, seed=51)
 
 
 def _encoder() -> RecogniserRecipe:
