@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the pictures go (default out/)")
     parser.add_argument("--seed", type=int, default=0, help="other people, other noise (default 0)")
     parser.add_argument("--people", type=int, default=6, help="rows of the contact sheet (default 6)")
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps (default 20)")
+    parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="how much the face counts, 0 is the base model (default 1)"
     )

@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 class Sampling:
     """How pictures are made. scale: of the adapter, 0 is the base model. batch: pictures at a time."""
 
-    steps: int = 20
+    steps: int = 12
     guidance_scale: float = 3.0
     scale: float = 1.0
     batch: int = 20

@@ -1,7 +1,7 @@
 """Training of the network that finds avatars: renders shifted, zoomed and cut off, and pictures without an avatar.
 
-The pictures without one are made up: clouds of noise at every scale (as photos have), scenes without a person, and
-smooth skin-coloured blobs with dark spots where eyes would be. No photo is needed.
+The pictures without one are made up: clouds of noise at every scale (as photos have), softly shaded heads, and avatars
+turned into something like a photo. No photo is needed, and photos are what must not be taken for an avatar.
 """
 
 from __future__ import annotations
@@ -66,32 +66,51 @@ def clouds(rng: np.random.Generator) -> np.ndarray:
     return np.clip(rng.uniform(60, 190) + rng.uniform(60, 160) * total, 0, 255).astype(np.uint8)
 
 
-def no_avatar(rng: np.random.Generator) -> np.ndarray:
-    """(SIZE, SIZE, 3) uint8: clouds, or clouds with a softly shaded head-like blob, as a photo of a person has."""
+def photographed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(SIZE, SIZE, 3) uint8: an avatar as if it were a photo: bent, unevenly lit, textured, out of focus, dull.
+
+    What is left of the avatar is its layout, which people in photos have too.
+    """
+    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    bend = [cv2.resize(rng.normal(0, rng.uniform(1, 5), (4, 4)).astype(np.float32), (SIZE, SIZE)) for _ in range(2)]
+    picture = cv2.remap(image, x + bend[0], y + bend[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT).astype(
+        np.float32
+    )
+    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.8, 4.0))
+    grey = picture.mean(-1, keepdims=True)
+    picture = grey + rng.uniform(0.1, 0.8) * (picture - grey)
+    light = cv2.resize(rng.normal(1, 0.3, (3, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    texture = 1 + rng.uniform(0.3, 1.0) * (clouds(rng).mean(-1) / 255.0 - 0.5)
+    return np.clip(picture * (light * texture)[..., None], 0, 255).astype(np.uint8)
+
+
+def shaded_head(rng: np.random.Generator) -> np.ndarray:
+    """(SIZE, SIZE, 3) uint8: a softly lit blob of skin colour with dark eyes, mouth and hair, before clouds."""
     picture = clouds(rng).astype(np.float32)
-    if rng.random() < 0.6:
-        y, x = np.mgrid[:SIZE, :SIZE]
-        cx, cy, rx = rng.uniform(0.3, 0.7) * SIZE, rng.uniform(0.3, 0.6) * SIZE, rng.uniform(0.12, 0.3) * SIZE
-        ry = rx * rng.uniform(1.1, 1.5)
-        near = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2
-        skin = np.array([rng.uniform(90, 240), rng.uniform(60, 190), rng.uniform(40, 170)], np.float32)
-        light = 1 + 0.35 * (x - cx)[..., None] / rx * rng.uniform(-1, 1) + 0.15 * clouds(rng) / 255.0
-        soft = 1 / (1 + np.exp(np.clip(8 * (near - 1), -30, 30)))[..., None]
-        picture = picture * (1 - soft) + skin * light * soft
-        for dx, dy, sx, sy in (
-            (-0.4, -0.15, 0.17, 0.07),
-            (0.4, -0.15, 0.17, 0.07),
-            (0, 0.5, 0.3, 0.07),
-            (0, -0.9, 1.0, 0.4),
-        ):
-            spot = np.exp(-(((x - cx - dx * rx) / (sx * rx)) ** 2 + ((y - cy - dy * ry) / (sy * ry)) ** 2))[..., None]
-            picture = picture * (1 - rng.uniform(0.2, 0.8) * spot)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    cx, cy, rx = rng.uniform(0.3, 0.7) * SIZE, rng.uniform(0.3, 0.6) * SIZE, rng.uniform(0.12, 0.3) * SIZE
+    ry = rx * rng.uniform(1.1, 1.5)
+    near = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2
+    skin = np.array([rng.uniform(90, 240), rng.uniform(60, 190), rng.uniform(40, 170)], np.float32)
+    light = 1 + 0.35 * (x - cx)[..., None] / rx * rng.uniform(-1, 1) + 0.15 * clouds(rng) / 255.0
+    soft = 1 / (1 + np.exp(np.clip(8 * (near - 1), -30, 30)))[..., None]
+    picture = picture * (1 - soft) + skin * light * soft
+    for dx, dy, sx, sy in ((-0.4, -0.15, 0.17, 0.07), (0.4, -0.15, 0.17, 0.07), (0, 0.5, 0.3, 0.07), (0, -0.9, 1, 0.4)):
+        spot = np.exp(-(((x - cx - dx * rx) / (sx * rx)) ** 2 + ((y - cy - dy * ry) / (sy * ry)) ** 2))[..., None]
+        picture = picture * (1 - rng.uniform(0.2, 0.8) * spot)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def no_avatar(rng: np.random.Generator) -> np.ndarray:
+    """(SIZE, SIZE, 3) uint8: something that is no avatar, mostly with a face-like layout; sometimes grainy."""
+    kind = rng.random()
+    picture = clouds(rng) if kind < 0.2 else shaded_head(rng) if kind < 0.4 else photographed(avatar(rng)[0], rng)
     grain = rng.normal(0, rng.uniform(0, 8), picture.shape)
-    return np.clip(cv2.GaussianBlur(picture + grain, (0, 0), 0.5), 0, 255).astype(np.uint8)
+    return np.clip(picture + grain, 0, 255).astype(np.uint8)
 
 
 def batches(seed: int, batch: int, rank: int = 0) -> Batches:
-    """step -> iterator of batches; every fourth picture holds no avatar."""
+    """step -> iterator of batches; every third picture holds no avatar."""
     empty: dict[str, np.ndarray] = {
         "presence": np.zeros((), np.float32),
         "box": np.zeros(4),
@@ -103,7 +122,7 @@ def batches(seed: int, batch: int, rank: int = 0) -> Batches:
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
         while True:
             rng = np.random.default_rng((seed, step, rank))
-            drawn = [(no_avatar(rng), empty) if i % 4 == 3 else avatar(rng) for i in range(batch)]
+            drawn = [(no_avatar(rng), empty) if i % 3 == 2 else avatar(rng) for i in range(batch)]
             truth = {
                 name: torch.tensor(np.stack([one[1][name] for one in drawn]), dtype=torch.float32) for name in empty
             }
