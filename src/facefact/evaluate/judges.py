@@ -21,6 +21,7 @@ from facefact.metrics.views import to_pixels
 from facefact.types import UserError
 from facefact.world import CHOICES
 
+KNOWN_AVATAR = 0.5  # what is judged is meant to be an avatar: the bar against photos does not apply
 FACE_MARGIN = 1 / 32  # share of the picture's side by which a found face is grown before "outside" begins
 
 
@@ -41,7 +42,7 @@ class Judges:
         return cls(
             recogniser=recogniser.eval(),
             reader=AttributeReader.from_pretrained(judges / "reader"),
-            detector=AvatarDetector.from_pretrained(bundle / "face_detector"),
+            detector=AvatarDetector.from_pretrained(bundle / "face_detector", presence=KNOWN_AVATAR),
         )
 
     @torch.no_grad()
