@@ -325,6 +325,14 @@ def open_in_single(config_file: Path) -> None:
     config_file.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 
 
+def forget_paths(directory: Path) -> None:
+    """diffusers notes the directory that a part was read from: nobody's business."""
+    for path in directory.rglob("*.json"):
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(tree, dict) and tree.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+
+
 def assemble(run: Run) -> None:
     """The finished stages as a directory for users, `bundle`, and one for the evaluation, `judges`; weights in fp16."""
     bundle, judges = run.out / "bundle", run.out / "judges"
@@ -338,6 +346,7 @@ def assemble(run: Run) -> None:
     )  # fmt: skip
     pipeline.save_pretrained(bundle)
     open_in_single(bundle / "text_encoder/config.json")
+    forget_paths(bundle)
     FaceAdapter.from_pretrained(run.model("adapter")).save_pretrained(bundle / "adapter", dtype=HALF)
     save_avatar_net(AvatarDetector.from_pretrained(run.model("face_detector")).net, bundle / "face_detector")
 
