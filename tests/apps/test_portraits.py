@@ -176,6 +176,7 @@ def test_the_demo_model_has_its_settings_and_warns_of_photos(
     monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
     assert cli.main(["generate", *call, "--model", "demo"]) == 0
     assert "knows drawn avatars only" in caplog.text
+    assert "have no word for: coat" in caplog.text
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
     assert (recipe["model"]["name"], recipe["scale"], recipe["guidance_scale"]) == ("demo", 1.0, 3.0)
 

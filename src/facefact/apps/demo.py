@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.portraits import EXAMPLE_CAPTION
+
 
 def add_parser(subparsers: Any) -> None:
     line = "see it work: portraits of people the bundled model has never seen"
@@ -25,6 +27,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
+    from PIL import Image
+
     from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path, scores
     from facefact.device import choose_device
@@ -47,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     plain = contact_sheet("the base model alone: same prompts, same seeds", references, base)
     args.out.mkdir(parents=True, exist_ok=True)
     side_by_side(adapted, plain).save(args.out / "contact_sheet.png")
+    for i, reference in enumerate(references):  # something to give to `facefact generate --face`
+        Image.fromarray(reference).save(args.out / f"person-{i + 1}.png")
     known = judges.embed(references)
     here = {
         "people": args.people,
@@ -78,6 +84,7 @@ def summary(figures: dict[str, Any], sheet: Path) -> str:
             f"  attributes as the prompt asks: {said(bundle['adapter']['attributes'])}; base model "
             f"{said(bundle['base']['attributes'])}",
         ]
+    lines.append(f"try one: facefact generate --face {sheet.with_name('person-1.png')} --prompt {EXAMPLE_CAPTION!r}")
     return "\n".join([*lines, f"{figures['seconds']:.0f} s"])
 
 

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.prompt is None:
         raise UserError("say what to show: --prompt TEXT")
     portraits.refuse_to_overwrite(args)
+    portraits.warn_of_unknown_words(args)
 
     from facefact.faces import get_detector
     from facefact.generate import Settings, text_to_image

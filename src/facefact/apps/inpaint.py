@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.prompt is None:
         raise UserError("say what to show: --prompt TEXT")
     portraits.refuse_to_overwrite(args)
+    portraits.warn_of_unknown_words(args)
 
     from facefact.faces import get_detector
     from facefact.generate import InpaintSettings, file_hash, inpaint, open_template

@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -29,6 +30,11 @@ DEMO_SETTINGS = {"scale": 1.0, "guidance_scale": 3.0}  # what the demo model was
 UNKNOWN_FACE = (
     "warning: %s: the demo model knows drawn avatars only, and this face is none: the portraits will not resemble it. "
     "For photos take a photo model: --model DIR|HUB_ID --adapter DIR"
+)
+UNKNOWN_WORDS = "warning: the demo model's captions have no word for: %s. It knows captions such as %r"
+EXAMPLE_CAPTION = (
+    "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, in a blue hoodie, "
+    "at the beach, warm light"
 )
 
 
@@ -119,9 +125,7 @@ def _public_name(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def find_person(
-    args: argparse.Namespace, detector: Detector, *, which: int
-) -> tuple[list[FaceCrop], dict[str, Any]]:
+def find_person(args: argparse.Namespace, detector: Detector, *, which: int) -> tuple[list[FaceCrop], dict[str, Any]]:
     """The photos of --face -> face crops, and the part of the recipe that says which files they came from."""
     from facefact.faces import face_crop
     from facefact.generate import file_hash
@@ -131,6 +135,19 @@ def find_person(
         if args.model == DEMO and crop.face.backend != "avatar":
             log.warning(UNKNOWN_FACE, photo)
     return crops, {"faces": [file_hash(photo) for photo in args.face], "which": which}
+
+
+def warn_of_unknown_words(args: argparse.Namespace) -> None:
+    """The demo model can only draw what its captions name."""
+    if args.model != DEMO:
+        return
+    from facefact.world import corpus
+
+    words = re.compile("[a-z][a-z-]*")
+    known = set(words.findall(" ".join(corpus()).lower()))
+    unknown = [word for word in words.findall(args.prompt.lower()) if word not in known]
+    if unknown:
+        log.warning(UNKNOWN_WORDS, ", ".join(unknown), EXAMPLE_CAPTION)
 
 
 def settings_from(kind: type, args: argparse.Namespace, **more: Any) -> Any:
