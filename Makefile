@@ -1,7 +1,7 @@
 # Everything lives in $(VENV); each stamp there says that one step is done, so the second call starts at once.
 PYTHON ?= python3
 VENV   ?= .venv
-# A pinned PyTorch; whatever pip takes will do: make install TORCH="--index-url URL torch==2.13.0"
+# A pinned PyTorch; another one: make install TORCH=torch
 TORCH  ?= torch==2.13.0
 JOBS   ?= 2
 BIN    := $(VENV)/bin

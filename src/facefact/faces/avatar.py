@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PADDING = 127  # grey beside a picture that is not square
-# Below this probability it is no avatar, and the detectors made for photos get their turn. Of 180 photos 16 % pass 0.9 and
-# 2 % pass 0.99; of 80 renders all pass both.
+# Below this probability it is no avatar, and the detectors made for photos get their turn. Of 180 photos 16 % pass 0.9
+# and 2 % pass 0.99; of 80 renders all pass both.
 PRESENCE = 0.99
 WINDOW_STEP = 0.5  # a long picture may hold several avatars: square windows, half overlapping
 LONG = 1.4  # a picture is long from this ratio of its sides on
