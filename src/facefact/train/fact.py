@@ -22,7 +22,7 @@ class FactConfig:
     gate only pulls it shut). face_weight: how much more the diffusion loss counts inside the face."""
 
     fair: float = 0.1
-    fair_from: int = 300
+    fair_from: int = 918
     increment: Literal["attention", "whole"] = "whole"
     face_weight: float = 3.0
 

@@ -48,7 +48,7 @@ class BaseRecipe:
     out."""
 
     network: BaseConfig = BaseConfig()
-    schedule: Schedule = Schedule(steps=2700, batch=32, lr=3e-3, warmup=150, ema=0.05, seed=71)
+    schedule: Schedule = Schedule(steps=1900, batch=32, lr=3e-3, warmup=150, ema=0.05, seed=71)
     text_drop: float = 0.1
     phrase_drop: float = 0.05
 
@@ -61,7 +61,7 @@ class AdapterRecipe:
         input_width=160, width=128, depth=2, heads=4, head_width=32, queries=16, output_width=160
     )
     loss: FactConfig = FactConfig()
-    schedule: Schedule = Schedule(steps=5000, batch=32, lr=3e-3, ema=0.05, seed=81)
+    schedule: Schedule = Schedule(steps=1750, batch=32, lr=3e-3, ema=0.05, seed=81)
     text_drop: float = 0.1
     phrase_drop: float = 0.05
     shuffle: float = 1.0
