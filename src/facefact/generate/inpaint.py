@@ -1,6 +1,6 @@
 """Inpainting: one face of a template picture becomes another person's; every pixel outside the blend stays as it was.
 
-    open_template -> work_square -> face_region -> repaint -> blend
+open_template -> work_square -> face_region -> repaint -> blend
 """
 
 from __future__ import annotations
