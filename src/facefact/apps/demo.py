@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.portraits import EXAMPLE_CAPTION
+from facefact.apps.portraits import EXAMPLE_CAPTION, silence_loading
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.evaluate.world import as_json, score_identity
     from facefact.face_adapter import FaceAdapter
 
+    silence_loading()
     plan, judges = sheet_protocol(args.seed, people=args.people), Judges.open(judges_path(), bundle_path())
     sampling = Sampling(steps=args.steps, scale=args.scale)
     painter = Painter.open(bundle_path(), sampling, device=choose_device(args.device), progress=show)

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.portraits import silence_loading
+
 
 def add_parser(subparsers: Any) -> None:
     line = "measure a model: `facefact eval world` scores a bundle on unseen people of the portrait world"
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.evaluate.pictures import Sampling
     from facefact.evaluate.world import evaluate_world
 
+    silence_loading()
     report = evaluate_world(
         args.bundle or bundle_path(),
         args.judges or judges_path(),

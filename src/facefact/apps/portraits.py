@@ -88,7 +88,7 @@ def open_studio(args: argparse.Namespace) -> Studio:
     from facefact.face_adapter import FaceAdapter
     from facefact.generate import load_base, locate, model_hash
 
-    _silence_loading()
+    silence_loading()
     device = choose_device(args.device)
     dtype = choose_dtype(device, args.dtype)
     base = bundle() if args.model == DEMO else locate(args.model, offline=args.offline)
@@ -111,7 +111,7 @@ def bundle() -> Path:
     return bundle_path()
 
 
-def _silence_loading() -> None:
+def silence_loading() -> None:
     """The libraries' own progress bars: one per file, gone before they can be read."""
     from diffusers.utils.logging import disable_progress_bar as no_diffusers_bars
     from transformers.utils.logging import disable_progress_bar as no_transformers_bars
