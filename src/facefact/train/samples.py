@@ -1,0 +1,78 @@
+"""The records between a source of pictures, the cache of everything frozen, and the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A part of a caption. optional: training may leave it out (short prompts are prompts too)."""
+
+    text: str
+    optional: bool = True
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to learn from, before anything frozen has looked at it.
+
+    image: (size, size, 3) uint8 RGB. face: (size, size) float32 in [0, 1], the face's region. head: (112, 112, 3) uint8,
+    the aligned, masked face condition. person: who, any name that is the person's own in this source. yaw: degrees.
+    light: mean brightness of the face in [0, 1]. face_size: the face's share of the picture. original, crop: height and
+    width of the picture before scaling, and top and left of what was cut from it (SDXL reads both).
+    """
+
+    image: np.ndarray
+    face: np.ndarray
+    head: np.ndarray
+    phrases: tuple[Phrase, ...]
+    person: str
+    yaw: float
+    light: float
+    face_size: float
+    original: tuple[int, int]
+    crop: tuple[int, int] = (0, 0)
+
+    @property
+    def caption(self) -> str:
+        return ", ".join(phrase.text for phrase in self.phrases)
+
+
+class Source(Protocol):
+    """Where samples come from. Keys are content: the same key is the same sample, whatever the run or machine."""
+
+    def keys(self) -> Sequence[str]:
+        """One per sample, in a fixed order. Cheap: no picture is decoded or drawn."""
+        ...
+
+    def sample(self, index: int, size: int) -> Sample | None:
+        """None: not usable (no face found, broken file); it is left out, and counted. size: pixels of a side."""
+        ...
+
+    def about(self) -> Mapping[str, object]:
+        """What decides the samples besides their keys, as JSON values: part of the cache's key."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """What one training step reads; all on one device.
+
+    latents: (b, c, h, w) scaled for the U-Net. face: (b, h, w) share of each latent cell that is face. tokens:
+    (b, n, t, width) the encoder's for n pictures of the person. face_dropped: (b,) bool: the null face instead.
+    text: (b, length, width) states of the text model. pooled, time_ids: (b, ...) what SDXL reads besides, else None.
+    """
+
+    latents: Tensor
+    face: Tensor
+    tokens: Tensor
+    face_dropped: Tensor
+    text: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
