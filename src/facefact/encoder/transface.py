@@ -136,8 +136,17 @@ class TransFace(nn.Module):
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """The recognition head on the tokens of `forward`: (n, tokens, width) -> (n, embedding_size)."""
-        gate = self.senet(tokens.flatten(1))  # (n, tokens): how much each place of the face counts
-        return self.feature((tokens * gate[:, :, None]).flatten(1))
+        return self.embed_gated(self.gated(tokens)[0])
+
+    def gated(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, tokens, width) of `forward` -> the tokens times their gates, and the gates, (n, tokens) in (0, 1): how
+        much each place of the face counts for recognition."""
+        gate = self.senet(tokens.flatten(1))
+        return tokens * gate[:, :, None], gate
+
+    def embed_gated(self, gated: Tensor) -> Tensor:
+        """The rest of the head: (n, tokens, width) of `gated` -> (n, embedding_size)."""
+        return self.feature(gated.flatten(1))
 
 
 def _initialise(module: nn.Module) -> None:
