@@ -25,7 +25,8 @@ class Sample:
     image: (size, size, 3) uint8 RGB. face: (size, size) float32 in [0, 1], the face's region. head: (112, 112, 3) uint8,
     the aligned, masked face condition. person: who, any name that is the person's own in this source. yaw: degrees.
     light: mean brightness of the face in [0, 1]. face_size: the face's share of the picture. original, crop: height and
-    width of the picture before scaling, and top and left of what was cut from it (SDXL reads both).
+    width of the picture before scaling, and top and left of what was cut from it, in pixels after scaling (SDXL reads
+    both, and was trained so).
     """
 
     image: np.ndarray
@@ -53,6 +54,10 @@ class Source(Protocol):
 
     def sample(self, index: int, size: int) -> Sample | None:
         """None: not usable (no face found, broken file); it is left out, and counted. size: pixels of a side."""
+        ...
+
+    def why_not(self, index: int) -> tuple[str, str]:
+        """Of one that `sample` left out: which picture it is (a name for people), and why."""
         ...
 
     def about(self) -> Mapping[str, object]:

@@ -31,12 +31,16 @@ SCENE = {
 LIGHT = {"day": "daylight", "warm": "warm light", "cool": "cool light"}
 
 
-def caption(look: Look, *, without: Iterable[str] = ()) -> str:
-    """The look in words: "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, in a
-    blue hoodie, at the beach, warm light". `without` names phrases to leave out (hair, expression, pose, glasses, hat,
-    clothes, scene, light)."""
-    left_out = set(without)
-    phrases = {
+SUBJECT = "portrait of a person"
+# What a training caption may leave out. Glasses and hat always stay: their absence means that there are none.
+OPTIONAL = ("hair", "expression", "pose", "clothes", "scene", "light")
+
+
+def phrases(look: Look) -> dict[str, str]:
+    """The look in phrases by name (subject, hair, expression, pose, glasses, hat, clothes, scene, light), in the
+    caption's order; what there is nothing to say of is not there."""
+    said = {
+        "subject": SUBJECT,
         "hair": HAIR[look["hair"]].format(look["hair_colour"]),
         "expression": EXPRESSION[look["expression"]],
         "pose": POSE[look["pose"]],
@@ -46,16 +50,19 @@ def caption(look: Look, *, without: Iterable[str] = ()) -> str:
         "scene": SCENE[look["scene"]],
         "light": LIGHT[look["light"]],
     }
-    return ", ".join(
-        ["portrait of a person"] + [text for name, text in phrases.items() if text and name not in left_out]
-    )
+    return {name: text for name, text in said.items() if text}
+
+
+def caption(look: Look, *, without: Iterable[str] = ()) -> str:
+    """The look in words: "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, in a
+    blue hoodie, at the beach, warm light". `without` names phrases to leave out (see `phrases`)."""
+    left_out = set(without)
+    return ", ".join(text for name, text in phrases(look).items() if name not in left_out)
 
 
 def phrases_to_drop(rng: np.random.Generator, probability: float) -> list[str]:
-    """Which phrases a training caption leaves out, each with the given probability. Glasses and hat always stay: their
-    absence from a caption means that there are none."""
-    names = ("hair", "expression", "pose", "clothes", "scene", "light")
-    return [name for name in names if rng.random() < probability]
+    """Which phrases a training caption leaves out: each of `OPTIONAL` with the given probability."""
+    return [name for name in OPTIONAL if rng.random() < probability]
 
 
 def corpus() -> list[str]:
