@@ -5,32 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from parts import LOOKS, TOKENS, WIDTH, base, fact_stage, portraits
+from live import TOKENS, WIDTH, LiveStage, samples
 from PIL import Image
 
 from facefact.adapter import Increment
-from facefact.train.fact import FactConfig
 from facefact.train.leak_meter import LeakTable, _column, draw_leak, measure_leak, short_names
 
 TIMES = (100, 800)
 
 
 def parts(gate: float = 0.5):
-    unet, text_encoder, _ = base()
-    stage = fact_stage(unet, text_encoder, FactConfig(), gate=gate)
-    data, n = portraits(2), 2 * LOOKS
-    batch = {
-        "latents": data.latents.float(),
-        "face": data.face.float() / 255,
-        "tokens": data.tokens.float()
-        .unflatten(0, (n // 2, 2))
-        .repeat_interleave(2, 0),  # two pictures of a person each
-        "face_dropped": torch.zeros(n, dtype=torch.bool),
-        "text": torch.randn(n, 7, 32, generator=torch.Generator().manual_seed(3)),
-        "pooled": None,
-        "time_ids": None,
-    }
-    return stage, batch
+    return LiveStage(gate=gate), samples(8) | {"pooled": None, "time_ids": None}
 
 
 def table_of(stage, batch, **options) -> LeakTable:
