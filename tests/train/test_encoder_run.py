@@ -48,9 +48,10 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, mon
         return aligned_head(drawn, rng)
 
     every_step = replace(TINY, schedule=replace(TINY.schedule, save_every=0.0))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(encoder_run, "aligned_head", crop_until_interrupted)
+    monkeypatch.setattr(encoder_run, "aligned_head", crop_until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
         train_encoder(every_step, tmp_path / "parts")
+    monkeypatch.undo()
     assert not (tmp_path / "parts/encoder").exists()
     again = load_transface(train_encoder(every_step, tmp_path / "parts"))
     assert again.config == TINY.network

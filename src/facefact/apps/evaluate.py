@@ -1,10 +1,9 @@
-"""`facefact eval world`: the figures of a bundle, on people that no training saw."""
+"""`facefact eval world` and `facefact eval encoder`: figures on people that no training saw."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,15 @@ from facefact.apps.portraits import silence_loading
 
 
 def add_parser(subparsers: Any) -> None:
-    line = "measure a model: `facefact eval world` scores a bundle on unseen people of the portrait world"
-    parser = subparsers.add_parser("eval", help="measure a model", description=line)
-    parser.add_argument("protocol", choices=["world"], help="what it is measured on")
+    parser = subparsers.add_parser("eval", help="measure a model", description="Measure a model on unseen people.")
+    protocols = parser.add_subparsers(title="protocols", dest="protocol", metavar="PROTOCOL", required=True)
+    _add_world(protocols)
+    _add_encoder(protocols)
+
+
+def _add_world(protocols: Any) -> None:
+    line = "score a bundle on unseen people of the portrait world"
+    parser = protocols.add_parser("world", help=line, description=f"{line.capitalize()}.")
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
@@ -27,7 +32,31 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
 
 
+def _add_encoder(protocols: Any) -> None:
+    line = "score a face encoder: verification and identification of people that it has never seen"
+    parser = protocols.add_parser("encoder", help=line, description=f"{line.capitalize()}.")
+    parser.add_argument("path", type=Path, metavar="PATH", help="RUN or RUN/encoder of `recipe: encoder`, a face "
+                        "adapter's directory, or a published TransFace .pt")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; the ROC curve is drawn beside")
+    parser.add_argument("--seed", type=int, default=1, help="other people and looks (default 1)")
+    parser.add_argument("--people", type=int, default=200, help="unseen people (default 200)")
+    parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
+    parser.add_argument("--look", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="what all "
+                        "pictures of a person but the first have, for instance glasses=sun hat=cap")  # fmt: skip
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="real photos instead, a folder for each person")
+    parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+
+
 def run(args: argparse.Namespace) -> int:
+    report = _encoder(args) if args.protocol == "encoder" else _world(args)
+    if args.json:
+        _write(report, args.json)
+    print("\n".join(table({name: value for name, value in report.items() if name != "roc"})))
+    return 0
+
+
+def _world(args: argparse.Namespace) -> dict[str, Any]:
     from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
@@ -35,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.evaluate.world import evaluate_world
 
     silence_loading()
-    report = evaluate_world(
+    return evaluate_world(
         args.bundle or bundle_path(),
         args.judges or judges_path(),
         seed=args.seed,
@@ -45,14 +74,41 @@ def run(args: argparse.Namespace) -> int:
         device=choose_device(args.device),
         progress=show,
     )
-    text = json.dumps(report, indent=2) + "\n"
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        partial = args.json.with_name(args.json.name + ".partial")
-        partial.write_text(text)
-        os.replace(partial, args.json)
-    print("\n".join(table(report)))
-    return 0
+
+
+def _encoder(args: argparse.Namespace) -> dict[str, Any]:
+    from facefact.apps.progress import show
+    from facefact.device import choose_device
+    from facefact.evaluate.encoder import evaluate_encoder, open_encoder, photo_album, world_album
+    from facefact.faces import get_detector
+    from facefact.types import UserError
+
+    encoder, device = open_encoder(args.path), choose_device(args.device)
+    wearing = dict(one.partition("=")[::2] for one in args.look)
+    if args.photos is None:
+        album = world_album(
+            args.seed, people=args.people, per_person=args.per_person, wearing=wearing, progress=show
+        )  # fmt: skip
+        about: dict[str, Any] = {"seed": args.seed, "look": wearing}
+    elif wearing:
+        raise UserError("--look is about the portrait world, --photos about photos: choose one")
+    else:
+        album = photo_album(args.photos, detector=get_detector(model=args.yunet), progress=show)
+        about = {"seed": args.seed, "photos": args.photos.resolve().name}
+    return about | evaluate_encoder(encoder, album, seed=args.seed, device=device)
+
+
+def _write(report: dict[str, Any], path: Path) -> None:
+    """The figures as JSON, and the ROC curve, if there is one, as a picture beside it."""
+    from facefact.checkpoint import replacing
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if "roc" in report:
+        from facefact.evaluate.encoder import draw_roc
+
+        draw_roc(report, path.with_suffix(".png"))
 
 
 def table(report: dict[str, Any], name: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 
 from facefact.encoder import TransFace
 from facefact.train.bundle import save_transface
@@ -22,7 +22,7 @@ def train_encoder(config: EncoderTraining, out: Path) -> Path:
     """
     config.check()
     plan = config.schedule
-    process = Accelerator(cpu=not torch.cuda.is_available())
+    process = PartialState(cpu=not torch.cuda.is_available())
     torch.manual_seed(plan.seed)
     stage = RecogniserStage(TransFace(config.network), config.loss)
     batches = pair_batches(plan.seed, plan.batch // 2, aligned_head, process.process_index, config.data)
