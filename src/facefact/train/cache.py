@@ -18,6 +18,7 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,13 +56,10 @@ HALF = torch.float16
 def description(source: Source, frozen: Frozen, *, size: int, text: bool) -> dict[str, Any]:
     """All that decides the contents of a shard besides its keys."""
     parts = ("vae", "encoder", "text") if text else ("vae", "encoder")
-    about: dict[str, Any] = {
+    return {
         "version": VERSION, "size": size, "text": text, "source": dict(source.about()),
-        "frozen": {name: frozen.hashes[name] for name in parts},
+        "frozen": {name: frozen.hashes[name] for name in parts}, "dtype": str(frozen.unet.dtype),
     }  # fmt: skip
-    if text:
-        about["text_dtype"] = str(frozen.text_encoders[0].dtype)
-    return about
 
 
 def fingerprint(about: Mapping[str, Any]) -> str:
@@ -288,7 +286,7 @@ class Cache:
         self.yaw, self.light, self.face_size = (self._numbers[name] for name in ("yaw", "light", "face_size"))
         in_memory = sum(path.stat().st_size for path in filled) <= memory
         self._rows: Rows = RowsInMemory(filled) if in_memory else RowsOnDisk(filled)
-        self._empty = load_file(index.parent / EMPTY) if self.about["text"] else {}
+        self._empty = _read_empty(index.parent / EMPTY) if self.about["text"] else {}
 
     @classmethod
     def open(cls, index: Path, *, memory: int = MEMORY) -> Cache:
@@ -296,6 +294,16 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def take(self, index: np.ndarray) -> Cache:
+        """The cache of some samples alone, in that order (the validation's people, or all others); nothing is copied.
+        Persons keep their numbers."""
+        part = copy(self)
+        part.keys, part._phrases = [self.keys[i] for i in index], [self._phrases[i] for i in index]
+        part.persons, part._shard, part._row = self.persons[index], self._shard[index], self._row[index]
+        part._numbers = {name: values[index] for name, values in self._numbers.items()}
+        part.yaw, part.light, part.face_size = (part._numbers[name] for name in ("yaw", "light", "face_size"))
+        return part
 
     def phrases(self, index: int) -> tuple[Phrase, ...]:
         """The parts of a sample's caption."""
@@ -311,21 +319,22 @@ class Cache:
         """(k,) -> (k, t, width) float32: the encoder's of each sample's own face."""
         return self._read("tokens", index, self._row).float()
 
-    def text_of(self, index: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """(k,) -> (k, length, width) states of the whole captions, and (k, width) or None; float32.
+    def text_of(self, index: np.ndarray, *, dropped: np.ndarray | None = None) -> dict[str, Tensor]:
+        """(k,) -> text (k, length, width), the states of the whole captions, and with SDXL pooled (k, width); float32.
 
-        ValueError: the cache was filled without text."""
+        dropped: (k,) bool, where the empty prompt takes the caption's place. ValueError: the cache was filled without
+        text."""
+        made = {name: self._read(name, index, self._numbers["text_row"]).float() for name in self.empty_text()}
+        if dropped is not None:
+            for name, empty in self.empty_text().items():
+                made[name][torch.from_numpy(dropped)] = empty[0]
+        return made
+
+    def empty_text(self) -> dict[str, Tensor]:
+        """The same of the empty prompt: text (1, length, width), with SDXL pooled (1, width)."""
         if not self._empty:
             raise ValueError("this cache was filled without text")
-        row = self._numbers["text_row"]
-        pooled = self._read("pooled", index, row).float() if "pooled" in self._empty else None
-        return self._read("text", index, row).float(), pooled
-
-    def empty_text(self) -> tuple[Tensor, Tensor | None]:
-        """The same of the empty prompt: (1, length, width), and (1, width) or None."""
-        if not self._empty:
-            raise ValueError("this cache was filled without text")
-        return self._empty["text"].float(), self._empty["pooled"].float() if "pooled" in self._empty else None
+        return self._empty
 
     def counts(self) -> dict[str, Any]:
         """usable, persons, persons_of_one_picture (who can only stand for themselves), left_out by reason."""
@@ -348,6 +357,12 @@ def _read_index(index: Path) -> tuple[dict[str, Any], list[Path]]:
         return read["about"], [index.parent / name for name in read["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index} is no set of a cache: run the same command again") from error
+
+
+def _read_empty(path: Path) -> dict[str, Tensor]:
+    if _said(path) is None:
+        raise UserError(f"the cache lacks {path}, or it is damaged: run the same command again")
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 def _numbers(path: Path) -> dict[str, np.ndarray]:
