@@ -185,7 +185,7 @@ def draw_leak(table: LeakTable, path: Path) -> None:
     ]
     rows, columns = panels[0][1].shape
     top = max(1e-6, max(float(values.max()) for _, values in panels))
-    figure = Figure(figsize=(2.2 + 4 * (0.35 + 0.5 * columns), 1.9 + 0.3 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(1.9 + 4 * (0.25 + 0.42 * columns), 1.9 + 0.3 * rows), dpi=110, layout="constrained")
     axes = figure.subplots(1, 4, sharey=True)
     for axis, (title, values) in zip(axes, panels, strict=True):
         _heat(axis, values, top)
