@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -271,7 +272,8 @@ class Cache:
         self.keys: list[str] = [key for one in whole for key in one["keys"]]
         self.left_out: list[dict[str, str]] = [row for one in whole for row in one["left_out"]]
         if not self.keys:
-            raise UserError(f"no picture is usable: {self.counts()['left_out']}")
+            reasons = [f"{n} x {why}" for why, n in _reasons(self.left_out).items()]
+            raise UserError(f"no picture is usable: {', '.join(reasons) or 'there is none'}")
         self._phrases = [tuple(Phrase(*p) for p in phrases) for one in whole for phrases in one["phrases"]]
         people = [name for one in whole for name in one["persons"]]
         self.person_names = list(dict.fromkeys(people))
@@ -338,16 +340,21 @@ class Cache:
 
     def counts(self) -> dict[str, Any]:
         """usable, persons, persons_of_one_picture (who can only stand for themselves), left_out by reason."""
-        of_person = Counter(self.persons.tolist()) if self.keys else Counter()
+        of_person = Counter(self.persons.tolist())
         return {
             "usable": len(self.keys),
             "persons": len(of_person),
             "persons_of_one_picture": sum(n == 1 for n in of_person.values()),
-            "left_out": dict(Counter(row["reason"].split(" (")[0] for row in self.left_out).most_common()),
+            "left_out": _reasons(self.left_out),
         }
 
     def _read(self, name: str, index: np.ndarray, row: np.ndarray) -> Tensor:
         return self._rows.read(name, self._shard[index], row[index])
+
+
+def _reasons(left_out: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """How often each, the commonest first; what is said in brackets or after a semicolon is of one picture."""
+    return dict(Counter(re.split(r" \(|;", row["reason"])[0] for row in left_out).most_common())
 
 
 def _read_index(index: Path) -> tuple[dict[str, Any], list[Path]]:

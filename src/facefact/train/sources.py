@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ class WorldSource:
         raise ValueError("every sample of the world is usable")
 
 
+@cache
 def world_version() -> str:
     """Of the renderer: a hash of its source text, so that nothing drawn by another one is ever taken for its work."""
     files = sorted(
