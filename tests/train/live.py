@@ -13,17 +13,18 @@ from facefact import FaceAdapter
 from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
 from facefact.train.base_model import BaseConfig, new_scheduler, new_text_encoder, new_tokenizer, new_unet
 from facefact.train.fair import fair
+from facefact.train.processes import rows
 from facefact.types import FaceTokens
 
 BASE = BaseConfig(widths=(16, 32), heads=(1, 2), latent_channels=4, text_width=32, text_layers=1)
 TOKENS, WIDTH = 16, 32
 
 
-def new_adapter(unet: nn.Module, *, gate: float) -> FaceAdapter:
+def new_adapter(unet: nn.Module, *, gate: float, text_width: int = 32) -> FaceAdapter:
     torch.manual_seed(1)
     encoder = TransFace(TransFaceConfig(patch_size=28, width=WIDTH, depth=1, heads=2, embedding_size=16))
     resampler = ResamplerConfig(
-        input_width=WIDTH, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=32
+        input_width=WIDTH, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=text_width
     )
     return FaceAdapter.new(unet, encoder=encoder, resampler_config=resampler, gate=gate)
 
@@ -39,8 +40,9 @@ class LiveStage(nn.Module):
         self.adapter = new_adapter(self.unet, gate=gate).train().attach(self.unet)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        latents, noise = batch["latents"], torch.randn_like(batch["latents"])
-        timesteps = torch.randint(0, 1000, (len(latents),))
+        latents = batch["latents"]
+        noise = rows(lambda n: torch.randn(n, *latents.shape[1:]), len(latents))
+        timesteps = rows(lambda n: torch.randint(0, 1000, (n,)), len(latents))
         tokens = self.adapter.resampler(batch["tokens"].flatten(0, 1)).unflatten(0, batch["tokens"].shape[:2])
         tokens = tokens.flatten(1, 2)
         condition = self.adapter.condition(FaceTokens(tokens, tokens), guidance=False)

@@ -21,6 +21,8 @@ def main() -> int:
     except UserError as error:
         print(f"facefact: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

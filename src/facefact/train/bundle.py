@@ -29,6 +29,7 @@ from facefact.faces.avatar_net import AvatarNet
 from facefact.metrics.reader import AttributeReader, ReaderConfig
 from facefact.train import autoencoder, base_model, detector, fact, latents, portrait_set, reader, recogniser
 from facefact.train.loop import fit
+from facefact.train.schedule import WITHOUT_EFFECT
 from facefact.train.world_config import AdapterRecipe, RecogniserRecipe, WorldConfig
 from facefact.types import UserError
 from facefact.world import CHOICES
@@ -238,7 +239,7 @@ def run_stage(run: Run, name: str) -> None:
 def settings(config: WorldConfig, name: str) -> dict[str, Any]:
     """The settings of a stage that decide its result (not how often it saves, nor who makes its batches)."""
     tree = asdict(getattr(config, STAGES[name].settings))
-    for key in ("save_every", "log_every", "workers"):
+    for key in WITHOUT_EFFECT:
         tree.get("schedule", {}).pop(key, None)
     return tree
 
