@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
-from live import LiveStage, autoencoder, batches, samples, text_parts
+from live import LiveStage, autoencoder, batches, new_adapter, samples, text_parts
 from PIL import Image
 
 import facefact
 from facefact.faces.avatar import AvatarDetector
 from facefact.train.adapter_config import Validation
+from facefact.train.base_model import new_scheduler
 from facefact.train.loop import Average, Schedule, fit
 from facefact.train.validation import (
     Reference,
     Validator,
     exchanged,
     face_region,
+    head_pixels,
     identity_figures,
     kept_random_state,
     live_pipeline,
@@ -72,13 +74,10 @@ def test_a_training_with_validation_is_the_training_without_it(tmp_path, detecto
             scheduler=stage.scheduler,
         )  # fmt: skip
 
-        def watched(first: int, validator=validator, name=name):
-            for step, batch in enumerate(batches(first), start=first):
-                if name == "with" and step == 2:
-                    validator.run(step, tmp_path / name)
-                yield batch
+        def watch(step: int, stage, validator=validator, name=name) -> dict[str, float] | None:
+            return validator.run(step, tmp_path / name) if name == "with" and step == 2 else None
 
-        fit(stage, watched, plan, tmp_path / name)
+        fit(stage, batches, plan, tmp_path / name, watch=watch)
         ends[name] = {key: value.clone() for key, value in stage.state_dict().items()}
     lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("with", "without")]
     losses = [[json.loads(line)["loss"] for line in one] for one in lines]
@@ -232,22 +231,52 @@ def test_identity_figures() -> None:
     assert identity_figures(similarity[:, :1], np.array([0, 0])) == {"similarity_own": 0.55}
 
 
-def test_two_text_encoders_make_an_xl_pipeline() -> None:
+def test_two_text_encoders_make_an_xl_pipeline_and_its_pictures(tmp_path) -> None:
+    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    stage, pipe = parts()
-    tokenizer = pipe.tokenizer
+    text_encoder, tokenizer = text_parts()
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=(1, 2),
+        cross_attention_dim=32 + 16, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 16, use_linear_projection=True,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
     second = CLIPTextModelWithProjection(CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
-        projection_dim=16,
+        projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     ))  # fmt: skip
-    made = live_pipeline(
-        unet=stage.unet, vae=pipe.vae, scheduler=stage.scheduler, text_encoder=pipe.text_encoder,
-        tokenizer=tokenizer, text_encoder_2=second, tokenizer_2=tokenizer,
+    pipe = live_pipeline(
+        unet=unet, vae=autoencoder(), scheduler=new_scheduler(), text_encoder=text_encoder, tokenizer=tokenizer,
+        text_encoder_2=second, tokenizer_2=tokenizer,
     )  # fmt: skip
-    assert isinstance(made, StableDiffusionXLPipeline)
-    assert made.unet is stage.unet
-    assert made.scheduler is not stage.scheduler
+    assert isinstance(pipe, StableDiffusionXLPipeline)
+    assert pipe.unet is unet
+    adapter = new_adapter(unet, gate=0.5, text_width=48).train().attach(unet)
+    validator = Validator(pipe, adapter, people(1), PROMPTS, SETTINGS)
+    validator.run(3, tmp_path)
+    assert (tmp_path / "validation/step-3/sheet.png").is_file()
+    of_pipe = pipe(list(PROMPTS), num_inference_steps=2, guidance_scale=SETTINGS.guidance_scale, output_type="np",
+                   generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)]).images  # fmt: skip
+    assert np.abs(255.0 * of_pipe - validator._base()).max() < 0.51
+
+
+def test_tokens_stand_for_heads() -> None:
+    stage, pipe = parts()
+    known = people(2)
+    adapter = stage.adapter
+    with torch.no_grad():
+        tokens = [adapter.encoder(head_pixels(adapter, one.heads)) for one in known]
+    of_heads = Validator(pipe, adapter, known, PROMPTS, SETTINGS)
+    of_tokens = Validator(
+        pipe, adapter, [Reference(a.picture, tokens=b) for a, b in zip(known, tokens, strict=True)], PROMPTS, SETTINGS
+    )
+    np.testing.assert_allclose(of_heads.references, of_tokens.references, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(of_heads.tokens, of_tokens.tokens, strict=True))
+    np.testing.assert_allclose(np.linalg.norm(of_heads.references, axis=1), 1.0, rtol=1e-5)
+    with pytest.raises(ValueError, match="aligned heads"):
+        Validator(pipe, adapter, [Reference(known[0].picture)], PROMPTS, SETTINGS)
 
 
 def test_nobody_to_look_at_is_refused() -> None:

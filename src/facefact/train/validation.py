@@ -42,11 +42,11 @@ Similarity = Callable[[np.ndarray], np.ndarray]  # (n, 112, 112, 3) uint8 aligne
 
 @dataclass(frozen=True)
 class Reference:
-    """A held-out person. picture: (r, r, 3) uint8, for the sheet. heads: (n, 112, 112, 3) uint8, the aligned, masked
-    heads that are the condition. tokens: (n, t, width) the encoder's for them, where they are known already."""
+    """A held-out person. picture: (r, r, 3) uint8, for the sheet. heads: (n, 112, 112, 3) uint8, aligned and masked;
+    tokens: (n, t, width), the encoder's for them: the condition, known by one of the two or by both."""
 
     picture: np.ndarray
-    heads: np.ndarray
+    heads: np.ndarray | None = None
     tokens: Tensor | None = None
 
     @classmethod
@@ -83,7 +83,7 @@ class Validator:
         with untouched(pipe, adapter):
             self.words = encode_prompts(pipe, self.prompts, guidance=self.guided)
             self.tokens = [self._local(one) for one in self.people]
-            self.references = np.stack([unit(self.similarity(one.heads).mean(0)) for one in self.people])
+            self.references = np.stack([unit(self._known(one, similarity).mean(0)) for one in self.people])
         self.base: np.ndarray | None = None  # frozen as it is, the base model draws its pictures once
 
     @property
@@ -146,7 +146,18 @@ class Validator:
         return np.concatenate(made)
 
     def _local(self, one: Reference) -> Tensor:
+        """(n, t, width) encoder tokens."""
+        if one.tokens is None and one.heads is None:
+            raise ValueError("a reference needs the person's aligned heads, or the encoder's tokens for them")
         return one.tokens if one.tokens is not None else self.adapter.encoder(head_pixels(self.adapter, one.heads))
+
+    def _known(self, one: Reference, similarity: Similarity | None) -> np.ndarray:
+        """(n, d) embeddings of the person."""
+        if one.heads is not None:
+            return self.similarity(one.heads)
+        if similarity is not None:
+            raise ValueError("another measure of similarity needs the aligned heads of the people")
+        return embeddings(self.adapter, self._local(one))
 
     # Figures
 
@@ -252,8 +263,9 @@ def decoded(vae: Any, latents: Tensor) -> np.ndarray:
     return torch.round((pixels + 1) * 127.5).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def head_pixels(adapter: FaceAdapter, heads: np.ndarray) -> Tensor:
+def head_pixels(adapter: FaceAdapter, heads: np.ndarray | None) -> Tensor:
     """(n, 112, 112, 3) uint8 -> as the adapter's encoder reads them."""
+    assert heads is not None
     weight = adapter.encoder.pos_embed
     return torch.stack([to_pixels(one) for one in heads]).to(weight.device, weight.dtype)
 
@@ -261,7 +273,15 @@ def head_pixels(adapter: FaceAdapter, heads: np.ndarray) -> Tensor:
 @torch.no_grad()
 def encoder_embeddings(adapter: FaceAdapter, heads: np.ndarray) -> np.ndarray:
     """(n, 112, 112, 3) uint8 aligned heads -> (n, d) unit embeddings of the adapter's own face encoder."""
-    return F.normalize(adapter.encoder.embed(head_pixels(adapter, heads)).float(), dim=-1).cpu().numpy()
+    return embeddings(adapter, adapter.encoder(head_pixels(adapter, heads)))
+
+
+def embeddings(adapter: FaceAdapter, tokens: Tensor) -> np.ndarray:
+    """(n, t, width) tokens of the face encoder -> (n, d) unit embeddings."""
+    weight = adapter.encoder.pos_embed
+    return (
+        F.normalize(adapter.encoder.embed_tokens(tokens.to(weight.device, weight.dtype)).float(), dim=-1).cpu().numpy()
+    )
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
