@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -191,6 +192,20 @@ def test_a_signal_ends_the_step_saves_and_stops(tmp_path, capsys, number, error)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [3]
     assert fit(Toy(), dying(batches, 6), schedule(), tmp_path)
     assert [one["step"] for one in records(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_preempted_node_signals_the_workers_too_and_nothing_is_lost(tmp_path) -> None:
+    def preempt(step, stage):
+        if step == 3:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        fit(Toy(), batches, schedule(save_every=1e9, workers=2), tmp_path, watch=preempt)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [3]
+    assert multiprocessing.active_children() == []
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path) -> None:

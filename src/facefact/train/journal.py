@@ -37,10 +37,10 @@ class Metrics:
 
     def forget_after(self, step: int) -> None:
         """Drop the records of later steps: they are about to be made again."""
-        if self.path.is_file():
-            kept = [record for record in self.records() if record["step"] <= step]
+        kept = b"".join(_line(record) for record in self.records() if record["step"] <= step)
+        if self.path.is_file() and kept != self.path.read_bytes():  # (no file is made on a disk that may be full)
             with replacing(self.path) as temporary:
-                temporary.write_bytes(b"".join(map(_line, kept)))
+                temporary.write_bytes(kept)
 
     def write(self, records: Iterable[Record]) -> None:
         """Append. OSError: the disk is full; the file ends with a whole line nevertheless."""

@@ -112,7 +112,7 @@ def _adamw(schedule: Schedule) -> Any:
     if schedule.optimizer != "adamw8bit":
         return torch.optim.AdamW
     try:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
     except ImportError as error:
         raise UserError("schedule.optimizer=adamw8bit needs bitsandbytes: pip install bitsandbytes") from error
     return AdamW8bit
