@@ -135,23 +135,30 @@ class Run:
     @contextlib.contextmanager
     def open(self, config: Mapping[str, Any] | None, *, deadline: float) -> Iterator[None]:
         """Everything ready for the first step, at the newest checkpoint; and everything let go at the end."""
-        self.prepare()
-        self.resume()
-        self.began = self.saved = time.monotonic()
-        self.deadline = deadline
-        self.accelerator.init_trackers("facefact", flat(config or {}))
-        self.bar = tqdm(total=self.schedule.steps, initial=self.step, desc=self.folder.name, unit="step",
-                        disable=not self.main, dynamic_ncols=True,
-                        mininterval=0.5 if sys.stderr.isatty() else 30.0)  # fmt: skip
-        try:
+        with contextlib.ExitStack() as last:
+            last.callback(self.unwrap)
+            self.prepare()
+            self.resume()
+            self.began = self.saved = time.monotonic()
+            self.deadline = deadline
+            last.callback(self.finish_trackers)
+            self.accelerator.init_trackers("facefact", flat(config or {}))
+            self.bar = last.enter_context(
+                tqdm(total=self.schedule.steps, initial=self.step, desc=self.folder.name, unit="step",
+                     disable=not self.main, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 30.0)
+            )  # fmt: skip
             yield
-        finally:
-            self.bar.close()
-            for tracker in self.accelerator.trackers:  # (Accelerate's end_training would end the process group too)
-                tracker.finish()
-            self.accelerator.free_memory()
-            for name in ("forward", "_original_forward", "_is_accelerate_prepared"):  # what `prepare` put on it
-                self.stage.__dict__.pop(name, None)
+
+    def finish_trackers(self) -> None:
+        """(Accelerate's end_training would end the process group too, which the next stage needs.)"""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
+    def unwrap(self) -> None:
+        """Take off the stage what `prepare` put on it."""
+        self.accelerator.free_memory()
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            self.stage.__dict__.pop(name, None)
 
     def prepare(self) -> None:
         """Stage and optimizers on their device, wrapped as the launcher asks."""
@@ -273,6 +280,11 @@ class Run:
             self.say(f"{self.folder}: stopped after step {self.step}, {where}{more}; the same command goes on")
         return ended
 
+    def weights(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of the stage."""
+        kept = learned(self.stage)
+        return {name: value for name, value in self.stage.state_dict().items() if name in kept}
+
     def save(self) -> bool:
         """A checkpoint of this step; returns whether it could be written. A full disk ends no training."""
         if self.sharded:
@@ -280,14 +292,15 @@ class Run:
             return True
         if not self.main:
             return True
-        kept, scaler = learned(self.stage), self.accelerator.scaler
+        scaler = self.accelerator.scaler
         state = {
             "optimizers": [one.state_dict() for one in self.optimizers],
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        weights = {n: v for n, v in self.stage.state_dict().items() if n in kept}
         try:
-            self.checkpoints.save(Snapshot(self.step, weights, self.average.values, state, asdict(self.schedule)))
+            self.checkpoints.save(
+                Snapshot(self.step, self.weights(), self.average.values, state, asdict(self.schedule))
+            )
         except OSError as error:
             self.say(f"the checkpoint of step {self.step} could not be written ({error}): make room on the disk of "
                      f"{self.folder}; the one before it is kept and the training goes on")  # fmt: skip
@@ -305,7 +318,7 @@ class Run:
             self.restore_sharded(step)
         else:
             snapshot = self.checkpoints.read(step)
-            kept = {n: v for n, v in self.stage.state_dict().items() if n in learned(self.stage)}
+            kept = self.weights()
             try:
                 if shapes(snapshot.model) != shapes(kept):
                     raise ValueError("other weights")
