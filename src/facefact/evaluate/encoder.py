@@ -158,7 +158,7 @@ def score(embeddings: np.ndarray, people: np.ndarray, *, seed: int = 0) -> dict[
     statistics: dict[str, Callable[[Roc], float]] = {"auc": lambda one: one.auc}
     statistics |= {f"tar_at_far_{far:g}": partial(Roc.tar_at, far=far) for far in FALSE_ACCEPTS}
     figures = {"accuracy": figure(right, folds.pairs.first)} | roc_figures(pairs, statistics)
-    verification = {name: value.as_json() for name, value in figures.items()}
+    verification: dict[str, Any] = {name: value.as_json() for name, value in figures.items()}
     verification["threshold"] = round(float(thresholds.mean()), 4)
     verification["pairs"] = {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())}
     return {
