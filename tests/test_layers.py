@@ -13,8 +13,8 @@ import facefact
 LAYERS = (
     ("types", "config", "device", "checkpoint"),
     ("faces", "encoder", "adapter", "metrics"),
-    ("face_adapter", "data", "world"),
-    ("train", "generate", "demo"),
+    ("face_adapter", "data", "world", "demo"),
+    ("train", "generate"),
     ("evaluate",),
     ("apps",),
 )

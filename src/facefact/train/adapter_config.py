@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from facefact.encoder import ResamplerConfig
 from facefact.train.curriculum import Curve, check_curve
-from facefact.train.loop import Schedule
+from facefact.train.schedule import Schedule
 from facefact.types import UserError
 
 
@@ -32,20 +32,24 @@ class BaseModel:
 @dataclass(frozen=True)
 class NewAdapter:
     """encoder: "bundle" (that of the embedded adapter), a FaceAdapter's or TransFace's directory, a published TransFace
-    .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from; None for a
-    fresh one. gate: where a fresh adapter's gates start (0: as the identity)."""
+    .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from; None for
+    a fresh one. gate: where a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler
+    alone learns to recognise people in the cached tokens before the diffusion begins (`identity`); None for none."""
 
     encoder: str = "bundle"
     resampler: ResamplerConfig | None = None
     start: str | None = None
     gate: float = 0.0
+    warm_up: Schedule | None = None
 
 
 @dataclass(frozen=True)
 class Data:
     """source: "world" (rendered avatars) or the directory of a dataset. size: pixels of a side, a multiple of the
-    autoencoder's factor; or [[step, size], ...]: from that step on. people, looks, seed: of the world. cache: where everything frozen is kept, None for a folder in the run. text: "cached" states, or the text
-    model "live" in every step, which leaving out phrases needs. validation_people: kept out of training."""
+    autoencoder's factor; or [[step, size], ...]: from that step on. people, looks, seed: of the world. cache: where
+    everything frozen is kept, None for a folder in the run. text: "cached" states, or the text model "live" in every
+    step, which leaving out phrases needs. validation_people: kept out of training.
+    """
 
     source: str = "world"
     size: int | tuple[tuple[int, int], ...] = 128
@@ -95,12 +99,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Loss:
-    """diffusion loss + fair * FAIR (+ identity * identity loss).
+    """diffusion loss + fair * FAIR + identity * identity loss.
 
     fair: lambda. increment: what FAIR holds to the face: of the attention alone (as published), or of the whole layer.
     face_weight: how much more the diffusion loss counts inside the face. snr_gamma: min-SNR weighting (Hang et al.
-    2023), None for none. high_noise: above 1, timesteps are drawn towards high noise (t = 1 - (1 - u)^high_noise), where
-    a face's identity is decided.
+    2023), None for none. high_noise: above 1, timesteps are drawn towards high noise (t = 1 - (1 - u)^high_noise),
+    where a face's identity is decided. identity: weight of the identity loss (0: the published method): 1 - cosine
+    between the person whom a small recogniser sees in the believed clean latents and the person meant; that recogniser
+    learns from the cache first (`recogniser`: its schedule).
     """
 
     fair: Curve = 0.01
@@ -108,9 +114,14 @@ class Loss:
     face_weight: float = 1.0
     snr_gamma: float | None = None
     high_noise: float = 1.0
+    identity: Curve = 0.0
+    recogniser: Schedule = Schedule(steps=800, batch=96, lr=4e-3, warmup=50, ema=0.05, seed=91)
 
     def check(self) -> None:
         check_curve("loss.fair", self.fair)
+        check_curve("loss.identity", self.identity)
+        if self.high_noise < 1:
+            raise UserError(f"setting loss.high_noise must be at least 1, not {self.high_noise}")
         if self.snr_gamma is not None and self.snr_gamma <= 0:
             raise UserError(f"setting loss.snr_gamma must be above 0, not {self.snr_gamma}")
 
@@ -131,7 +142,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class AdapterTraining:
-    """The whole of `recipe: adapter`."""
+    """The whole of `recipe: adapter`. trackers: names that Accelerate knows ("tensorboard"). license: for the card."""
 
     schedule: Schedule
     recipe: Literal["adapter"] = "adapter"
@@ -141,10 +152,12 @@ class AdapterTraining:
     condition: Condition = Condition()
     loss: Loss = Loss()
     validation: Validation = Validation()
-    trackers: tuple[str, ...] = field(default=("tensorboard",))
+    trackers: tuple[str, ...] = ()
+    license: str | None = None
 
     def check(self) -> None:
         """UserError: what is wrong before the first step."""
+        self.schedule.check()
         self.condition.check()
         self.loss.check()
         if self.data.text == "cached" and self.condition.phrase_drop != 0.0:

@@ -18,6 +18,7 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from facefact.train.noise import noised, spread_timesteps
 from facefact.world import corpus
 
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
@@ -106,18 +107,12 @@ def new_scheduler() -> DDIMScheduler:
     )  # fmt: skip
 
 
-def spread_timesteps(n: int, device: torch.device, *, length: int = 1000, middle: float = 0.5) -> Tensor:
-    """(n,) timesteps, one in each n-th part of the density of u + m sin(2 pi u) / (2 pi), u uniform in [0, 1) and m =
-    `middle`: highest in the middle of the schedule (1 / (1 - m)) and lowest at both ends (1 / (1 + m))."""
-    u = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
-    bent = u + middle * torch.sin(2 * torch.pi * u) / (2 * torch.pi)
-    return (bent * length).long().clamp(0, length - 1)
-
-
-def noisy(scheduler: DDIMScheduler, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """Noised latents and the velocity to be predicted."""
-    noise = torch.randn_like(latents)
-    return scheduler.add_noise(latents, noise, timesteps), scheduler.get_velocity(latents, noise, timesteps)
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """(n, model_max_length) token ids, padded as a Stable Diffusion pipeline pads them."""
+    return tokenizer(
+        list(captions), padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+        return_tensors="pt",
+    ).input_ids  # fmt: skip
 
 
 class BaseStage(nn.Module):
@@ -128,8 +123,8 @@ class BaseStage(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         latents = batch["latents"]
-        timesteps = spread_timesteps(len(latents), latents.device)
-        sample, velocity = noisy(self.scheduler, latents, timesteps)
+        timesteps = spread_timesteps(len(latents), latents.device, middle=0.5)
+        sample, velocity = noised(self.scheduler, latents, timesteps)
         words = self.text_encoder(batch["ids"])[0]
         error = (self.unet(sample, timesteps, words).sample.float() - velocity).square()
         face = batch["face"][:, None]

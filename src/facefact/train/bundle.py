@@ -27,15 +27,21 @@ from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector, save_avatar_net
 from facefact.faces.avatar_net import AvatarNet
 from facefact.metrics.reader import AttributeReader, ReaderConfig
-from facefact.train import autoencoder, base_model, detector, fact, latents, portrait_set, reader, recogniser
+from facefact.train import adapter_run, autoencoder, base_model, conditions, detector, latents, reader, recogniser
+from facefact.train import cache as caching
+from facefact.train.adapter_config import AdapterTraining, Data
+from facefact.train.cache import Cache
+from facefact.train.frozen import Frozen, on_device
 from facefact.train.loop import fit
 from facefact.train.schedule import WITHOUT_EFFECT
+from facefact.train.sources import WorldSource
 from facefact.train.world_config import AdapterRecipe, RecogniserRecipe, WorldConfig
 from facefact.types import UserError
 from facefact.world import CHOICES
 
 DONE = "done.json"
 HALF = torch.float16
+PIXELS = 128  # of the world's pictures
 
 
 @dataclass(frozen=True)
@@ -93,13 +99,33 @@ def train_judge(run: Run) -> None:
     train_recogniser(run, "judge", run.config.judge, recogniser.aligned_head)
 
 
-def render_portraits(run: Run) -> None:
-    recipe, device = run.config.portraits, run.accelerator.device
-    portrait_set.fill(
-        run.folder("portraits"), people=recipe.people, looks=recipe.looks, seed=recipe.seed,
-        autoencoder=AutoencoderKL.from_pretrained(run.model("autoencoder")).eval().to(device),
-        encoder=load_transface(run.model("encoder")).to(device),
-        rank=run.rank, world_size=run.accelerator.num_processes,
+def fill_portraits(run: Run) -> None:
+    fill_cache(run)
+
+
+def fill_cache(run: Run) -> Cache:
+    """The portraits that base model and adapter learn from, with latents and tokens computed once: what is missing of
+    them. (The adapter's own run finds it all there.)"""
+    frozen = frozen_without_base(run)
+    with on_device(frozen, run.accelerator.device):
+        index = caching.fill(
+            portrait_source(run.config), frozen, run.folder("portraits"), size=PIXELS, text=False, rank=run.rank,
+            world_size=run.accelerator.num_processes,
+        )  # fmt: skip
+    run.accelerator.wait_for_everyone()
+    return Cache.open(index)
+
+
+def portrait_source(config: WorldConfig) -> WorldSource:
+    return WorldSource(config.portraits.people, config.portraits.looks, config.portraits.seed)
+
+
+def frozen_without_base(run: Run) -> Frozen:
+    """Autoencoder and face encoder; the U-Net is one that knows nothing yet, and only says in what type it computes."""
+    return Frozen(
+        vae=AutoencoderKL.from_pretrained(run.model("autoencoder")).requires_grad_(False).eval(),
+        unet=base_model.new_unet(run.config.base.network), text_encoders=(), tokenizers=(),
+        scheduler=base_model.new_scheduler(), encoder=load_transface(run.model("encoder")).requires_grad_(False),
     )  # fmt: skip
 
 
@@ -110,37 +136,17 @@ def train_base(run: Run) -> None:
     torch.manual_seed(plan.seed)
     unet = base_model.new_unet(recipe.network)
     text_encoder = base_model.new_text_encoder(recipe.network, tokenizer)
-    data = portrait_set.load(run.folder("portraits"), looks=run.config.portraits.looks)
-    batches = portrait_set.batches(
-        data, tokenizer, batch=plan.batch, seed=plan.seed, text_drop=recipe.text_drop, phrase_drop=recipe.phrase_drop,
-        rank=run.rank,
+    cache = fill_cache(run)
+    batches = conditions.batches(
+        lambda step: cache, recipe.condition(), batch=plan.batch, seed=plan.seed,
+        tokenize=lambda captions: base_model.tokenize(tokenizer, captions), rank=run.rank,
+        processes=run.accelerator.num_processes,
     )  # fmt: skip
     fit(base_model.BaseStage(unet, text_encoder, base_model.new_scheduler()), batches, plan, run.folder("base"))
     if run.accelerator.is_main_process:
-        unet.to(memory_format=torch.contiguous_format).save_pretrained(run.model("base") / "unet")
-        text_encoder.save_pretrained(run.model("base") / "text_encoder")
-        tokenizer.save_pretrained(run.model("base") / "tokenizer")
-
-
-def train_face_adapter(run: Run, stage: str, recipe: AdapterRecipe) -> None:
-    plan = recipe.schedule
-    unet, text_encoder, tokenizer = load_base(run.model("base"))
-    torch.manual_seed(plan.seed)
-    made = FaceAdapter.new(unet, encoder=load_transface(run.model("encoder")), resampler_config=recipe.resampler)
-    data = portrait_set.load(run.folder("portraits"), looks=run.config.portraits.looks)
-    batches = portrait_set.batches(
-        data, tokenizer, batch=plan.batch, seed=plan.seed, text_drop=recipe.text_drop, phrase_drop=recipe.phrase_drop,
-        shuffle=recipe.shuffle, face_drop=recipe.face_drop, rank=run.rank,
-    )  # fmt: skip
-    fit(
-        fact.FactStage(made, unet, text_encoder, base_model.new_scheduler(), recipe.loss),
-        batches,
-        plan,
-        run.folder(stage),
-    )
-    made.detach()
-    if run.accelerator.is_main_process:
-        made.save_pretrained(run.model(stage), about={"base": "portrait world", "recipe": asdict(recipe)})
+        unet.to(memory_format=torch.contiguous_format)
+        vae = AutoencoderKL.from_pretrained(run.model("autoencoder"))
+        save_pipeline(run.model("base"), unet, text_encoder, tokenizer, vae)
 
 
 def train_adapter(run: Run) -> None:
@@ -151,6 +157,32 @@ def train_adapter_without_fair(run: Run) -> None:
     """The same steps from the same seeds, with lambda = 0: what FAIR is measured against."""
     recipe = run.config.adapter
     train_face_adapter(run, "adapter_without_fair", replace(recipe, loss=replace(recipe.loss, fair=0.0)))
+
+
+def train_face_adapter(run: Run, stage: str, recipe: AdapterRecipe) -> None:
+    """By the trainer that everybody uses; what comes before the diffusion is the same with FAIR and without."""
+    settings = adapter_training(run, recipe)
+    made = adapter_run.train_adapter(settings, run.folder(stage), before=run.out / "before_adapter")
+    if run.accelerator.is_main_process:
+        shutil.rmtree(run.model(stage), ignore_errors=True)
+        shutil.copytree(made, run.model(stage))
+
+
+def adapter_training(run: Run, recipe: AdapterRecipe) -> AdapterTraining:
+    """The recipe with the run's own base model, encoder and portraits."""
+    portraits = run.config.portraits
+    return AdapterTraining(
+        schedule=recipe.schedule,
+        base=replace(recipe.base, source=str(run.model("base"))),
+        adapter=replace(recipe.adapter, encoder=str(run.model("encoder"))),
+        data=Data(
+            source="world", size=PIXELS, people=portraits.people, looks=portraits.looks, seed=portraits.seed,
+            cache=run.folder("portraits"), text="live", validation_people=recipe.validation.people,
+        ),
+        condition=recipe.condition,
+        loss=recipe.loss,
+        validation=recipe.validation,
+    )  # fmt: skip
 
 
 def train_reader(run: Run) -> None:
@@ -187,7 +219,7 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(train_autoencoder, "autoencoder"),
     "encoder": Stage(train_encoder, "encoder"),
-    "portraits": Stage(render_portraits, "portraits", ("autoencoder", "encoder")),
+    "portraits": Stage(fill_portraits, "portraits", ("autoencoder", "encoder")),
     "base": Stage(train_base, "base", ("portraits",)),
     "adapter": Stage(train_adapter, "adapter", ("encoder", "portraits", "base")),
     "adapter_without_fair": Stage(train_adapter_without_fair, "adapter", ("encoder", "portraits", "base")),
@@ -260,24 +292,13 @@ def is_done(run: Run, name: str) -> bool:
     if made["fingerprint"] == fingerprint(run.config, name):
         return True
     now = json.loads(json.dumps(settings(run.config, name)))
-    changed = sorted(difference(made["settings"], now)) or [
+    changed = sorted(adapter_run.differing(made["settings"], now)) or [
         f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"
     ]
     raise UserError(
         f"{run.folder(name)} is finished, with other settings ({', '.join(changed[:3])}): give another folder, or "
         "remove this one and those of the stages that stand on it"
     )
-
-
-def difference(a: Any, b: Any, where: str = "") -> set[str]:
-    """Dotted keys of two trees whose values differ."""
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return set() if a == b else {where}
-    return {
-        key
-        for name in a.keys() | b.keys()
-        for key in difference(a.get(name), b.get(name), f"{where}.{name}".lstrip("."))
-    }
 
 
 def require(run: Run, name: str, *, reader_of: str) -> None:
@@ -319,6 +340,20 @@ def load_base(
     )
 
 
+def save_pipeline(
+    directory: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+) -> None:  # fmt: skip
+    """As `StableDiffusionPipeline.from_pretrained` reads it."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(directory)
+    open_in_single(directory / "text_encoder/config.json")
+    forget_paths(directory)
+
+
 def open_in_single(config_file: Path) -> None:
     """Fp16 on disk, fp32 when opened without a type. transformers would open what the config says, diffusers always
     fp32: `StableDiffusionPipeline.from_pretrained(bundle)` would be of two types."""
@@ -340,14 +375,8 @@ def assemble(run: Run) -> None:
     for directory in (bundle, judges):
         shutil.rmtree(directory, ignore_errors=True)
     unet, text_encoder, tokenizer = load_base(run.model("base"), HALF)
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(run.model("autoencoder"), torch_dtype=HALF), text_encoder=text_encoder,
-        tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.save_pretrained(bundle)
-    open_in_single(bundle / "text_encoder/config.json")
-    forget_paths(bundle)
+    vae = AutoencoderKL.from_pretrained(run.model("autoencoder"), torch_dtype=HALF)
+    save_pipeline(bundle, unet, text_encoder, tokenizer, vae)
     FaceAdapter.from_pretrained(run.model("adapter")).save_pretrained(bundle / "adapter", dtype=HALF)
     save_avatar_net(AvatarDetector.from_pretrained(run.model("face_detector")).net, bundle / "face_detector")
 

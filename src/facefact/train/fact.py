@@ -1,65 +1,138 @@
-"""The adapter's training: diffusion loss + FAIR with face-condition drop; the shuffle is in `portrait_set.batches`."""
+"""The adapter's training: diffusion loss + FAIR, and what makes identity be learned first (METHOD.md, "Training").
+
+What stands for the person in a step (shuffle, drops, several pictures) is chosen in `conditions`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
 from facefact.face_adapter import FaceAdapter
-from facefact.train.base_model import noisy, spread_timesteps
+from facefact.train.adapter_config import Loss
+from facefact.train.curriculum import value_at
 from facefact.train.fair import fair
-from facefact.types import FaceTokens
+from facefact.train.noise import noised, spread_timesteps
+from facefact.types import FaceTokens, UserError
 
 
-@dataclass(frozen=True)
-class FactConfig:
-    """fair: the weight lambda; fair_from: the step that it starts at (closed gates must open first: FAIR on a closed
-    gate only pulls it shut). face_weight: how much more the diffusion loss counts inside the face."""
+def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
+    """(b,) weights of min-SNR (Hang et al. 2023): min(snr, gamma) in terms of the clean latents, translated to what the
+    model predicts: over snr for epsilon, over snr + 1 for v. Ones without gamma."""
+    if gamma is None:
+        return torch.ones(len(timesteps), device=timesteps.device)
+    signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    snr = signal / (1 - signal)
+    by = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
+    return snr.clamp(max=gamma) / by
 
-    fair: float = 0.1
-    fair_from: int = 918
-    increment: Literal["attention", "whole"] = "whole"
-    face_weight: float = 3.0
+
+def clean_latents(scheduler: Any, sample: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
+    """What the model believes the latents without noise to be, from its prediction. (b, c, h, w)."""
+    signal = scheduler.alphas_cumprod.to(sample.device)[timesteps].view(-1, 1, 1, 1)
+    if scheduler.config.prediction_type == "v_prediction":
+        return signal.sqrt() * sample - (1 - signal).sqrt() * predicted
+    return (sample - (1 - signal).sqrt() * predicted) / signal.sqrt().clamp(min=1e-3)
+
+
+def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weight: float, weight: Tensor) -> Tensor:
+    """Squared error, the face's `face_weight` times as important as the rest. predicted, target: (b, c, h, w); face:
+    (b, h, w) in [0, 1]; weight: (b,) of each sample."""
+    place = 1 + (face_weight - 1) * face[:, None]
+    error = (predicted - target).square() * place * weight.view(-1, 1, 1, 1)
+    return error.mean() / place.mean()
 
 
 class FactStage(nn.Module):
-    """Base model frozen, adapter attached to it."""
+    """Base model frozen, adapter attached to it.
 
-    step: Tensor
+    recogniser: latents (b, c, h, w) -> embeddings (b, d), frozen, for the identity loss; centres: (people, d) unit
+    embeddings of the training people, in the order of `batch["person"]`.
+    """
 
     def __init__(
-        self, adapter: FaceAdapter, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler,
-        config: FactConfig,
-    ):  # fmt: skip
+        self, adapter: FaceAdapter, unet: nn.Module, scheduler: Any, loss: Loss, *,
+        text_encoder: nn.Module | None = None, recogniser: nn.Module | None = None, centres: Tensor | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.unet, self.text_encoder = unet.requires_grad_(False), text_encoder.requires_grad_(False)
-        self.adapter, self.scheduler, self.config = adapter.train(), scheduler, config
+        if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise UserError(
+                f"the base model predicts {scheduler.config.prediction_type!r}: only epsilon and v_prediction are "
+                "trained for"
+            )
+        if (recogniser is None or centres is None) and loss.identity != 0.0:
+            raise ValueError("the identity loss needs a recogniser of latents and the people's centres")
+        self.unet = unet.requires_grad_(False)
+        self.text_encoder = None if text_encoder is None else text_encoder.requires_grad_(False).eval()
+        self.recogniser = None if recogniser is None else recogniser.requires_grad_(False).eval()
+        self.adapter, self.scheduler, self.config = adapter.train(), scheduler, loss
+        self.centres: Tensor
+        self.register_buffer("centres", torch.zeros(0) if centres is None else centres, persistent=False)
         adapter.attach(unet)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> FactStage:
+        """Only the adapter learns; what is frozen stays in the mode that it is used in."""
+        super().train(mode)
+        for frozen in (self.text_encoder, self.recogniser):
+            if frozen is not None:
+                frozen.eval()
+        return self
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """batch: see `portrait_set.batches`."""
-        latents, face, dropped = batch["latents"], batch["face"], batch["face_dropped"]
-        timesteps = spread_timesteps(len(latents), latents.device)
-        sample, velocity = noisy(self.scheduler, latents, timesteps)
-        local = batch["tokens"] * ~dropped[:, None, None]  # the published null face: all-zero encoder tokens
-        tokens = self.adapter.resampler(local)
-        with torch.no_grad():
-            words = self.text_encoder(batch["ids"])[0]
-        condition = self.adapter.condition(FaceTokens(tokens, tokens), guidance=False)
+        """batch: the fields of `TrainBatch` (with `ids` in the place of `text` for a live text model), and `step`,
+        `person` as `conditions.batches` makes them."""
+        step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
+        timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
+        sample, target = noised(self.scheduler, latents, timesteps)
+        condition = self.adapter.condition(self.face_tokens(batch), guidance=False)
         with self.adapter.record() as increments:
-            predicted = self.unet(sample, timesteps, words, cross_attention_kwargs=condition).sample.float()
-        weight = 1 + (self.config.face_weight - 1) * face[:, None]
-        diffusion = ((predicted - velocity).square() * weight).mean() / weight.mean()
+            predicted = self.predict(sample, timesteps, batch, condition)
+        weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
+        diffusion = diffusion_loss(predicted, target, face, face_weight=self.config.face_weight, weight=weight)
         leaked = fair(increments, face, self.config.increment)
-        strength = self.config.fair * float(self.step >= self.config.fair_from)
-        self.step += 1
-        gates = torch.stack(
-            [g.detach().tanh().abs() for n, g in self.adapter.named_parameters() if "alpha_" in n]
-        ).mean()
-        return {"loss": diffusion + strength * leaked, "diffusion": diffusion, "fair": leaked, "gates": gates}
+        terms = {"diffusion": diffusion, "fair": leaked}
+        loss = diffusion + value_at(self.config.fair, step) * leaked
+        if strength := value_at(self.config.identity, step):
+            believed = clean_latents(self.scheduler, sample, predicted, timesteps)
+            terms["identity"] = self.identity_loss(believed, batch["person"], batch["face_dropped"])
+            loss = loss + strength * terms["identity"]
+        return {"loss": loss, **terms, "gates": self.gates()}
+
+    def face_tokens(self, batch: dict[str, Tensor]) -> FaceTokens:
+        """The resampler's tokens of n pictures of each person: (b, n * 16, width). A dropped face is the published null
+        face: all-zero encoder tokens."""
+        local = batch["tokens"] * ~batch["face_dropped"][:, None, None, None]
+        face = self.adapter.resampler(local.flatten(0, 1)).unflatten(0, local.shape[:2]).flatten(1, 2)
+        return FaceTokens(face, face)
+
+    def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
+        """The U-Net's answer, in fp32."""
+        weight = next(self.unet.parameters())
+        if self.text_encoder is not None:
+            with torch.no_grad():
+                text = self.text_encoder(batch["ids"])[0]
+        else:
+            text = batch["text"]
+        pooled, time_ids = batch.get("pooled"), batch.get("time_ids")
+        added = None if pooled is None else {"text_embeds": pooled.to(weight.dtype), "time_ids": time_ids}
+        return self.unet(
+            sample.to(weight.dtype), timesteps, text.to(weight.dtype), cross_attention_kwargs=condition,
+            added_cond_kwargs=added,
+        ).sample.float()  # fmt: skip
+
+    def identity_loss(self, believed: Tensor, person: Tensor, dropped: Tensor) -> Tensor:
+        """1 - cosine between the person whom the believed clean latents show and the one meant; dropped faces count
+        nothing. At high noise too: what the model believes there decides who appears."""
+        assert self.recogniser is not None
+        seen = F.normalize(self.recogniser(believed).float(), dim=-1)
+        apart = 1 - (seen * self.centres[person]).sum(-1)
+        kept = (~dropped).float()
+        return (apart * kept).sum() / kept.sum().clamp(min=1)
+
+    def gates(self) -> Tensor:
+        """Mean opening of the gates, |tanh(alpha)|, for the log."""
+        named = self.adapter.layers.named_parameters()
+        return torch.stack([p.detach().float().tanh().abs() for n, p in named if "alpha_" in n]).mean()

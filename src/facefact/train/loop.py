@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from facefact.train.checkpoints import AVERAGE, Checkpoints, Snapshot
 from facefact.train.journal import Exploded, Guard, Metrics, Record
-from facefact.train.processes import SHARDING, Signals, alone_in, any_of, new_accelerator, on_first
+from facefact.train.processes import SHARDING, Signals, alone_in, any_of, new_accelerator, on_first, own_precision
 from facefact.train.schedule import Average, Schedule, learning_rate, optimizers, shapes
 from facefact.types import UserError
 
@@ -96,8 +96,9 @@ def fit(
     then KeyboardInterrupt or SystemExit.
     """
     schedule.check()
-    accelerator = new_accelerator(schedule, folder, trackers)
-    with alone_in(folder, accelerator), Signals() as signals:
+    with own_precision(), Signals() as signals, contextlib.ExitStack() as held:
+        accelerator = new_accelerator(schedule, folder, trackers)
+        held.enter_context(alone_in(folder, accelerator))
         run = Run(stage, schedule, folder, accelerator)
         with run.open(config, deadline=math.inf if stop is None else time.monotonic() + stop):
             source = loaded(batches, run.step * schedule.accumulate, schedule.workers)

@@ -25,13 +25,26 @@ T = TypeVar("T")
 SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
+@contextlib.contextmanager
+def own_precision() -> Iterator[None]:
+    """Accelerate holds one precision for a process; the stages of a recipe differ in theirs. Inside, none is chosen yet;
+    afterwards it is what it was."""
+    shared = AcceleratorState._shared_state
+    before = dict(shared)
+    shared.clear()
+    try:
+        yield
+    finally:
+        shared.clear()
+        shared.update(before)
+
+
 def new_accelerator(schedule: Schedule, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
     """UserError: the precision, the optimizer or a tracker does not go with this machine or way of sharing."""
     cpu = not torch.cuda.is_available()
     if schedule.precision == "fp16" and cpu:
         raise UserError("schedule.precision=fp16 needs a GPU: set schedule.precision=bf16 or fp32")
     check_trackers(trackers)
-    AcceleratorState._reset_state()  # Accelerate holds one precision for a process; a recipe's stages differ in theirs
     accelerator = Accelerator(
         cpu=cpu, mixed_precision=schedule.precision.replace("fp32", "no"), project_dir=folder,
         gradient_accumulation_steps=schedule.accumulate, log_with=list(trackers) or None,

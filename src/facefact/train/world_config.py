@@ -6,13 +6,14 @@ Every number that decides what the weights become is here, the seeds too; `confi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from facefact.encoder import ResamplerConfig, TransFaceConfig
 from facefact.faces.avatar_net import AvatarNetConfig
+from facefact.train.adapter_config import BaseModel, Condition, Loss, NewAdapter, Validation
 from facefact.train.autoencoder import AutoencoderConfig
 from facefact.train.base_model import BaseConfig
-from facefact.train.fact import FactConfig
-from facefact.train.loop import Schedule
+from facefact.train.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,26 @@ class BaseRecipe:
     text_drop: float = 0.1
     phrase_drop: float = 0.05
 
+    def condition(self) -> Condition:
+        """Without a face: only the words matter."""
+        return Condition(text_drop=self.text_drop, phrase_drop=self.phrase_drop, face_drop=0.0)
+
 
 @dataclass(frozen=True)
 class AdapterRecipe:
-    """shuffle: chance that the condition is another picture of the person. face_drop: chance of the null face."""
+    """As `AdapterTraining`, without what the other stages give: base model, encoder and portraits."""
 
-    resampler: ResamplerConfig = ResamplerConfig(
-        input_width=160, width=128, depth=2, heads=4, head_width=32, queries=16, output_width=160
+    base: BaseModel = BaseModel()
+    adapter: NewAdapter = NewAdapter(
+        resampler=ResamplerConfig(
+            input_width=160, width=128, depth=2, heads=4, head_width=32, queries=16, output_width=160
+        ),
+        warm_up=Schedule(steps=700, batch=96, lr=2e-3, warmup=30, ema=0.05, seed=82),
     )
-    loss: FactConfig = FactConfig()
-    schedule: Schedule = Schedule(steps=1750, batch=32, lr=3e-3, ema=0.05, seed=81)
-    text_drop: float = 0.1
-    phrase_drop: float = 0.05
-    shuffle: float = 1.0
-    face_drop: float = 0.1
+    condition: Condition = Condition(phrase_drop=0.05)
+    loss: Loss = Loss()
+    schedule: Schedule = Schedule(steps=4000, batch=32, lr=2.5e-3, ema=0.05, seed=81)
+    validation: Validation = Validation(every=0, people=0)
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ def _judge() -> RecogniserRecipe:
 class WorldConfig:
     """The whole recipe; the names are those of the stages."""
 
+    recipe: Literal["world"] = "world"
     autoencoder: AutoencoderRecipe = AutoencoderRecipe()
     encoder: RecogniserRecipe = field(default_factory=_encoder)
     portraits: PortraitsRecipe = PortraitsRecipe()
