@@ -299,6 +299,9 @@ def test_tensorboard_is_written_beside_the_metrics(tmp_path) -> None:
 
 def test_stages_of_one_process_have_their_own_precision_and_keep_their_forward(tmp_path) -> None:
     """Accelerate holds one precision for a process, and wraps `forward` for it."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
     kinds: list[torch.dtype] = []
 
     class Seeing(Toy):
@@ -306,13 +309,16 @@ def test_stages_of_one_process_have_their_own_precision_and_keep_their_forward(t
             kinds.append(self.net[0](x).dtype)
             return super().forward(x)
 
-    for precision, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for precision, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32), ("bf16", torch.bfloat16)):
         stage = Seeing()
         fit(stage, batches, schedule(precision=precision, steps=1), tmp_path / f"{precision}{len(kinds)}")
         assert kinds[-1] == kind
         stage.train()(torch.randn(8, 16))
         assert kinds[-1] == torch.float32
         assert "forward" not in vars(stage)
+    Accelerator(cpu=True, mixed_precision="no")  # (raises ValueError when another one is chosen already)
+    fit(Seeing(), batches, schedule(precision="bf16", steps=1), tmp_path / "after")
+    assert AcceleratorState().mixed_precision == "no"
 
 
 def test_other_settings_of_the_same_network_take_effect_on_resume(tmp_path) -> None:

@@ -27,8 +27,8 @@ SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 @contextlib.contextmanager
 def own_precision() -> Iterator[None]:
-    """Accelerate holds one precision for a process; the stages of a recipe differ in theirs. Inside, none is chosen yet;
-    afterwards it is what it was."""
+    """Accelerate holds one precision for a process; the stages of a recipe differ in theirs. Inside, none is chosen
+    yet; afterwards it is what it was."""
     shared = AcceleratorState._shared_state
     before = dict(shared)
     shared.clear()
