@@ -1,50 +1,48 @@
-"""Small real parts for the tests of the stages: a base model, its frozen data, an adapter."""
+"""Small real parts for the tests of the adapter's training: frozen parts, a filled cache, a stage."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from facefact import FaceAdapter
-from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
-from facefact.train.base_model import BaseConfig, new_scheduler, new_text_encoder, new_tokenizer, new_unet
-from facefact.train.fact import FactConfig, FactStage
-from facefact.train.portrait_set import PortraitSet
-from facefact.world import CHOICES
+from facefact.encoder import ResamplerConfig
+from facefact.train import cache as caching
+from facefact.train.adapter_config import BaseModel, Loss, NewAdapter
+from facefact.train.base_model import new_scheduler
+from facefact.train.cache import Cache
+from facefact.train.fact import FactStage
+from facefact.train.frozen import Frozen, open_frozen
+from facefact.train.sources import WorldSource
 
-BASE = BaseConfig(widths=(16, 32), heads=(1, 2), latent_channels=4, text_width=32, text_layers=1)
-LOOKS, TOKENS, WIDTH = 4, 16, 32
-
-
-def portraits(people: int = 6) -> PortraitSet:
-    """Random, but every picture can be told from every other one: token 0 of picture i is i everywhere."""
-    n, draw = people * LOOKS, torch.Generator().manual_seed(4)
-    tokens = torch.randn(n, TOKENS, WIDTH, generator=draw)
-    tokens[:, 0] = torch.arange(n)[:, None]
-    choices = [torch.randint(len(values), (n,), generator=draw) for values in CHOICES.values()]
-    return PortraitSet(
-        latents=torch.randn(n, 4, 16, 16, generator=draw).half(),
-        tokens=tokens.half(),
-        face=(torch.rand(n, 16, 16, generator=draw) * 255).byte(),
-        choices=torch.stack(choices, 1).byte(),
-        yaw=torch.zeros(n),
-        looks=LOOKS,
-    )
+SIZE, LOOKS, CELLS = 64, 4, 8
+RESAMPLER = ResamplerConfig(input_width=32, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=32)
 
 
-def base() -> tuple[Any, Any, Any]:
-    """U-Net, text encoder, tokenizer."""
-    torch.manual_seed(0)
-    tokenizer = new_tokenizer(BASE)
-    return new_unet(BASE), new_text_encoder(BASE, tokenizer), tokenizer
+def frozen(shape: str = "tiny") -> Frozen:
+    return open_frozen(BaseModel(source=f"random:{shape}"), NewAdapter(encoder="random:tiny"), bundle=Path("nowhere"))
 
 
-def fact_stage(unet: Any, text_encoder: Any, config: FactConfig, *, gate: float = 0.0) -> FactStage:
+def filled(folder: Path, parts: Frozen, *, people: int = 5, looks: int = LOOKS) -> Cache:
+    """Rendered people, everything frozen computed."""
+    return Cache.open(caching.fill(WorldSource(people, looks, 7), parts, folder, size=SIZE, progress=False))
+
+
+def fact_stage(parts: Frozen, loss: Loss, *, gate: float = 0.0, velocity: bool = False, **more: Any) -> FactStage:
     torch.manual_seed(1)
-    encoder = TransFace(TransFaceConfig(patch_size=28, width=WIDTH, depth=1, heads=2, embedding_size=16))
-    resampler = ResamplerConfig(
-        input_width=WIDTH, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=32
-    )
-    adapter = FaceAdapter.new(unet, encoder=encoder, resampler_config=resampler, gate=gate)
-    return FactStage(adapter, unet, text_encoder, new_scheduler(), config)
+    adapter = FaceAdapter.new(parts.unet, encoder=parts.encoder, resampler_config=RESAMPLER, gate=gate)
+    return FactStage(adapter, parts.unet, new_scheduler() if velocity else parts.scheduler, loss, **more)
+
+
+def batch(cache: Cache, *, n: int = 6, step: int = 0) -> dict[str, Tensor]:
+    """n pictures, each with itself as the condition, nothing dropped."""
+    index = np.arange(n)
+    return {
+        **cache.gather(index), **cache.text_of(index), "tokens": cache.tokens_of(index)[:, None],
+        "face_dropped": torch.zeros(n, dtype=torch.bool), "person": torch.from_numpy(cache.persons[index]),
+        "step": torch.tensor(step),
+    }  # fmt: skip

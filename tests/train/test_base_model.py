@@ -1,4 +1,4 @@
-"""The base model's parts: one token for each word, noise levels spread as said, v-prediction at zero terminal SNR."""
+"""The base model's parts: one token for each word of the world, and any other text too."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 
-from facefact.train.base_model import BaseConfig, learn_merges, new_scheduler, new_tokenizer, noisy, spread_timesteps
+from facefact.train.base_model import BaseConfig, learn_merges, new_tokenizer
 from facefact.world import HELD_OUT, caption, corpus, look
 
 
@@ -59,44 +58,3 @@ def test_the_tokenizer_is_the_same_every_time_and_comes_back_from_disk(tokenizer
     for other in (new_tokenizer(BaseConfig()), CLIPTokenizer.from_pretrained(tmp_path)):
         assert other(words, padding="max_length", truncation=True).input_ids == ids
     assert len(ids) == 40
-
-
-def density(t: np.ndarray, middle: float) -> np.ndarray:
-    """dt of u -> t = u + m sin(2 pi u) / (2 pi) is 1 + m cos(2 pi u); its cumulative function, by inversion."""
-    u = np.linspace(0, 1, 100_001)
-    return np.interp(t, u + middle * np.sin(2 * np.pi * u) / (2 * np.pi), u)
-
-
-@pytest.mark.parametrize("middle", [0.0, 0.5])
-def test_timesteps_fall_one_in_each_stratum(middle) -> None:
-    torch.manual_seed(0)
-    n = 32
-    for _ in range(50):
-        t = spread_timesteps(n, torch.device("cpu"), middle=middle).numpy()
-        assert t.min() >= 0
-        assert t.max() <= 999
-        stratum = density((t + 0.5) / 1000, middle) * n
-        assert np.abs(stratum - (np.arange(n) + 0.5)).max() < 0.5 + 0.5 * n / 1000 * 2.5
-
-
-def test_the_middle_is_drawn_more_often_as_said() -> None:
-    torch.manual_seed(0)
-    t = torch.cat([spread_timesteps(64, torch.device("cpu")) for _ in range(500)]).numpy() / 1000
-    for a, b in ((0.0, 0.1), (0.2, 0.4), (0.45, 0.55), (0.9, 1.0)):
-        wanted = density(np.array([b]), 0.5) - density(np.array([a]), 0.5)
-        assert ((t >= a) & (t < b)).mean() == pytest.approx(float(wanted[0]), abs=0.004)
-    assert ((t > 0.49) & (t < 0.51)).mean() / 0.02 == pytest.approx(2.0, rel=0.1)  # 1 / (1 - m)
-
-
-def test_the_velocity_and_the_end_of_the_schedule() -> None:
-    """v = sqrt(a) noise - sqrt(1 - a) x; at the last step nothing of the picture is left and v = -x."""
-    scheduler = new_scheduler()
-    torch.manual_seed(0)
-    x = torch.randn(3, 4, 8, 8)
-    timesteps = torch.tensor([0, 500, 999])
-    sample, velocity = noisy(scheduler, x, timesteps)
-    a = scheduler.alphas_cumprod[timesteps][:, None, None, None]
-    noise = (sample - a.sqrt() * x) / (1 - a).sqrt()
-    torch.testing.assert_close(velocity, a.sqrt() * noise - (1 - a).sqrt() * x, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(velocity[2], -x[2], atol=1e-5, rtol=0)
-    assert float(scheduler.alphas_cumprod[-1]) == pytest.approx(0, abs=1e-7)

@@ -12,7 +12,7 @@ import torch
 from facefact.apps.cli import main
 from facefact.config import load_config
 from facefact.train.bundle import STAGES, build, fingerprint, load_transface
-from facefact.train.loop import Schedule
+from facefact.train.schedule import Schedule
 from facefact.train.world_config import WorldConfig
 from facefact.types import UserError
 
@@ -20,13 +20,13 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def smoke(*overrides: str) -> WorldConfig:
-    return load_config(WorldConfig, CONFIGS / "smoke.yaml", overrides=overrides)
+    return load_config(WorldConfig, CONFIGS / "world_smoke.yaml", overrides=overrides)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("smoke")
-    assert main(["train", str(CONFIGS / "smoke.yaml"), "--out", str(out)]) == 0
+    assert main(["train", str(CONFIGS / "world_smoke.yaml"), "--out", str(out)]) == 0
     return out
 
 
@@ -82,7 +82,7 @@ def test_the_adapter_without_fair_differs_by_fair_alone(run) -> None:
         name: json.loads((run / name / "model/config.json").read_text()) for name in ("adapter", "adapter_without_fair")
     }
     recipes = {name: config["about"]["recipe"] for name, config in made.items()}
-    assert recipes["adapter"]["loss"].pop("fair") == pytest.approx(0.1)
+    assert recipes["adapter"]["loss"].pop("fair") == [[0, 0.0], [1, 0.1]]
     assert recipes["adapter_without_fair"]["loss"].pop("fair") == 0
     assert recipes["adapter"] == recipes["adapter_without_fair"]
 
@@ -115,7 +115,7 @@ def test_the_fingerprint_is_of_a_stage_and_of_all_that_it_stands_on() -> None:
 
 
 def test_wrong_settings_exit_with_2_and_one_line(capsys) -> None:
-    assert main(["train", str(CONFIGS / "smoke.yaml"), "--set", "base.schedule.stepz=3"]) == 2
+    assert main(["train", str(CONFIGS / "world_smoke.yaml"), "--set", "base.schedule.stepz=3"]) == 2
     assert "base.schedule.stepz: did you mean steps?" in capsys.readouterr().err
 
 

@@ -61,10 +61,10 @@ def test_training_never_sees_the_held_out() -> None:
 
 def test_no_batch_of_any_stage_sees_the_held_out(monkeypatch) -> None:
     """Whatever is drawn for training is drawn from seeds below the border."""
-    from facefact.train import autoencoder, detector, latents, portrait_set, reader, recogniser
+    from facefact.train import autoencoder, detector, latents, reader, recogniser, sources
 
     seen: list[int] = []
-    for module in (autoencoder, detector, latents, portrait_set, reader, recogniser):
+    for module in (autoencoder, detector, latents, reader, recogniser, sources):
         for name, real in (("person", person), ("look", look)):
             monkeypatch.setattr(module, name, lambda seed, real=real: seen.append(seed) or real(seed))
     next(autoencoder.portrait_batches(1, 2, autoencoder.AutoencoderConfig(), 0)(0))
@@ -72,9 +72,7 @@ def test_no_batch_of_any_stage_sees_the_held_out(monkeypatch) -> None:
     next(detector.batches(1, 4)(0))
     next(reader.batches(1, 2)(0))
     next(latents.render_pixels(1, 2))
-    monkeypatch.setattr(portrait_set, "PEOPLE_PER_SHARD", 2)
-    tiny = autoencoder.new_autoencoder(autoencoder.AutoencoderConfig(widths=(8, 8, 8, 8)))
-    portrait_set.render_shard(0, looks=2, seed=1, autoencoder=tiny, encoder=TransFace(TINY).eval())
+    sources.WorldSource(2, 2, 1).sample(3, 128)
     assert len(seen) >= 2 * (1 + 2 + 2 + 2 + 2) + 6
     assert max(seen) < HELD_OUT
 
