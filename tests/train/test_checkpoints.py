@@ -196,7 +196,7 @@ def test_a_signal_ends_the_step_saves_and_stops(tmp_path, capsys, number, error)
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_a_preempted_node_signals_the_workers_too_and_nothing_is_lost(tmp_path) -> None:
-    def preempt(step, stage):
+    def preempt(step, stage, average):
         if step == 3:
             for worker in multiprocessing.active_children():
                 os.kill(worker.pid, signal.SIGTERM)

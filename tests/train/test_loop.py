@@ -245,8 +245,9 @@ def test_watch_sees_every_step_and_its_figures_reach_the_trackers(tmp_path) -> N
 
     seen: list[int] = []
 
-    def watch(step, stage):
+    def watch(step, stage, average):
         assert int(stage.step) == step
+        assert average.keys() == {n for n, p in stage.named_parameters() if p.requires_grad}
         seen.append(step)
         return {"half": step / 2} if step % 3 == 0 else None
 
@@ -344,6 +345,13 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
     assert learning_rate(110, plan) == pytest.approx(0.1)
     assert learning_rate(500, plan) == pytest.approx(0.1)
     assert learning_rate(35, plan) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
+
+
+def test_the_peak_is_held_before_the_decay() -> None:
+    plan = schedule(steps=210, warmup=10, hold=100, final_lr=0.1)
+    assert [learning_rate(step, plan) for step in (9, 10, 60, 110)] == pytest.approx([1.0] * 4)
+    assert learning_rate(160, plan) == pytest.approx((1 + 0.1) / 2)
+    assert learning_rate(210, plan) == pytest.approx(0.1)
 
 
 def test_other_decays() -> None:

@@ -74,7 +74,7 @@ def test_a_training_with_validation_is_the_training_without_it(tmp_path, detecto
             scheduler=stage.scheduler,
         )  # fmt: skip
 
-        def watch(step: int, stage, validator=validator, name=name) -> dict[str, float] | None:
+        def watch(step: int, stage, average, validator=validator, name=name) -> dict[str, float] | None:
             return validator.run(step, tmp_path / name) if name == "with" and step == 2 else None
 
         fit(stage, batches, plan, tmp_path / name, watch=watch)

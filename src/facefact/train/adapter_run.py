@@ -35,7 +35,7 @@ from facefact.train.report import write_environment, write_report
 from facefact.train.samples import Sample, Source
 from facefact.train.schedule import WITHOUT_EFFECT
 from facefact.train.sources import open_source
-from facefact.train.validation import Reference, Validator, live_pipeline
+from facefact.train.validation import Reference, Validator, live_pipeline, of_adapter
 from facefact.types import UserError
 
 CONFIG = "config.yaml"
@@ -286,10 +286,10 @@ def watch(config: AdapterTraining, out: Path, validator: Validator | None) -> An
     """After each step: the validation, when it is due, and the report of what is there so far."""
     every, last = config.validation.every, config.schedule.steps
 
-    def look(step: int, stage: nn.Module) -> dict[str, float] | None:
+    def look(step: int, stage: nn.Module, average: Mapping[str, Tensor]) -> dict[str, float] | None:
         if validator is None or (step % every and step != last):
             return None
-        figures = validator.run(step, out)
+        figures = validator.run(step, out, weights=of_adapter(average))
         write_report(out)
         return {f"validation/{name}": value for name, value in figures.items()}
 

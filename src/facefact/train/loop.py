@@ -37,7 +37,8 @@ from facefact.train.schedule import Average, Schedule, learning_rate, optimizers
 from facefact.types import UserError
 
 Batches = Callable[[int], Iterator[Any]]  # number of the first batch (a step's, unless it accumulates) -> from there
-Watch = Callable[[int, nn.Module], "Mapping[str, float] | None"]  # (steps done, stage) -> figures for the trackers
+# (steps done, stage, averaged parameters by their names in the stage) -> figures for the trackers
+Watch = Callable[[int, nn.Module, Mapping[str, Tensor]], "Mapping[str, float] | None"]
 
 ALL_ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
@@ -88,7 +89,7 @@ def fit(
     batches(first) -> iterator of batches from there (each a pure function of the seed and its number, so that a resumed
     run sees what an uninterrupted one would); a step takes `schedule.accumulate` of them. The same call with the same
     folder goes on where it stopped: on one process in fp32, bit for bit. stop: end after so many seconds, checkpoint
-    saved. watch(steps done, stage): called after every step, in all processes; what it returns goes to the trackers
+    saved. watch(steps done, stage, averaged parameters): called after every step, in all processes; what it returns goes to the trackers
     (names that Accelerate knows). config: settings for the trackers to keep.
 
     UserError: another training is in the folder, its checkpoint is of another network, or the loss exploded
@@ -107,7 +108,7 @@ def fit(
                 run.learn(source)
                 run.look(signals)
                 if watch is not None:
-                    run.track(watch(run.step, stage))
+                    run.track(watch(run.step, stage, run.average.values))
                 ended = run.save_or_stop(signals)
             del source  # (its workers end here)
             run.leave_average()

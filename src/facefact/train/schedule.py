@@ -20,8 +20,8 @@ class Schedule:
 
     batch: pictures of one process in one forward pass; a step learns from batch x accumulate x processes. optimizer:
     muon (matrices; AdamW for the rest), adamw, or adamw8bit (bitsandbytes). lr: Muon's, or AdamW's where it is alone;
-    beside Muon AdamW's is `adamw` times that; that of an adapter's gates is `gates` times AdamW's. warmup: steps.
-    decay: what follows it, down to `final_lr` of the peak. clip: of the gradient's norm. ema: the average's memory in
+    beside Muon AdamW's is `adamw` times that; that of an adapter's gates is `gates` times AdamW's. warmup: steps. hold:
+    steps at the peak after it. decay: what follows, down to `final_lr` of the peak. clip: of the gradient's norm. ema: the average's memory in
     steps as a share of the steps so far (0.1: about the last tenth). explode: stop when the loss stays above so many
     times its median (None: only when it is not finite). save_every: seconds between checkpoints; save_steps: one every
     so many steps besides. checkpoints_total_limit: older ones are removed (0: none is). log_every: steps between two
@@ -33,6 +33,7 @@ class Schedule:
     batch: int
     lr: float = 1e-3
     warmup: int = 100
+    hold: int = 0
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     final_lr: float = 0.02
     weight_decay: float = 0.01
@@ -70,12 +71,13 @@ WITHOUT_EFFECT = ("save_every", "save_steps", "checkpoints_total_limit", "log_ev
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
-    """Linear warm-up, then the decay to `final_lr` of the peak; as a factor."""
+    """Linear warm-up, the peak for as long as it is held, then the decay to `final_lr` of the peak; as a factor."""
     if step < schedule.warmup:
         return (step + 1) / schedule.warmup
-    if schedule.decay == "constant":
+    begin = schedule.warmup + schedule.hold
+    if schedule.decay == "constant" or step < begin:
         return 1.0
-    done = min(1.0, (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup))
+    done = min(1.0, (step - begin) / max(1, schedule.steps - begin))
     left = 1 - done if schedule.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return schedule.final_lr + (1 - schedule.final_lr) * left
 

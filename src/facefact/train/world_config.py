@@ -70,8 +70,10 @@ class AdapterRecipe:
         warm_up=Schedule(steps=700, batch=96, lr=2e-3, warmup=30, ema=0.05, seed=82),
     )
     condition: Condition = Condition(phrase_drop=0.05)
-    loss: Loss = Loss()
-    schedule: Schedule = Schedule(steps=4000, batch=32, lr=2.5e-3, ema=0.05, seed=81)
+    loss: Loss = Loss(
+        fair=((0, 0.0), (3200, 0.0), (3300, 0.2)), increment="whole", face_weight=3.0, high_noise=1.6, identity=0.5
+    )
+    schedule: Schedule = Schedule(steps=4000, batch=32, lr=2.5e-3, warmup=20, hold=3180, ema=0.05, seed=81)
     validation: Validation = Validation(every=0, people=0)
 
 
