@@ -89,8 +89,8 @@ def fit(
     batches(first) -> iterator of batches from there (each a pure function of the seed and its number, so that a resumed
     run sees what an uninterrupted one would); a step takes `schedule.accumulate` of them. The same call with the same
     folder goes on where it stopped: on one process in fp32, bit for bit. stop: end after so many seconds, checkpoint
-    saved. watch(steps done, stage, averaged parameters): called after every step, in all processes; what it returns goes to the trackers
-    (names that Accelerate knows). config: settings for the trackers to keep.
+    saved. watch(steps done, stage, averaged parameters): called after every step, in all processes; what it returns
+    goes to the trackers (names that Accelerate knows). config: settings for the trackers to keep.
 
     UserError: another training is in the folder, its checkpoint is of another network, or the loss exploded
     (`Exploded`; the last checkpoint is from before). Ctrl-C and SIGTERM: the step is finished and a checkpoint saved,
