@@ -1,0 +1,55 @@
+"""The recipes that the repository offers: each is read, checked, and says what it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facefact.config import load_config
+from facefact.train.adapter_config import AdapterTraining
+from facefact.train.command import recipe_of
+from facefact.train.encoder_config import EncoderTraining
+from facefact.train.world_config import WorldConfig
+from facefact.types import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KINDS: dict[str, type[Any]] = {"adapter": AdapterTraining, "encoder": EncoderTraining, "world": WorldConfig}
+TRIAL = (
+    "base.source=random:tiny", "adapter.encoder=random:tiny", "data.source=world", "data.people=5", "data.looks=2",
+    "data.validation_people=1", "data.size=64", "schedule.steps=1", "schedule.batch=2", "schedule.accumulate=1",
+    "schedule.workers=0", "validation.every=0", "trackers=[]",
+)  # fmt: skip
+
+
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if "\nrecipe:" in f"\n{path.read_text(encoding='utf-8')}")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_is_read_and_checked(path: Path) -> None:
+    config = load_config(KINDS[recipe_of(path)], path)
+    if isinstance(config, AdapterTraining):
+        config.check()
+    else:
+        assert config.recipe in KINDS
+
+
+@pytest.mark.parametrize(("name", "shape"), [("sd15", "tiny"), ("sdxl", "tiny-xl")])
+def test_a_published_scale_recipe_runs_but_for_its_size(name: str, shape: str, tmp_path: Path) -> None:
+    """Every setting but size, length and inputs is the recipe's: bf16 base, checkpointing, curriculum, AdamW."""
+    from facefact import FaceAdapter
+    from facefact.train.adapter_run import train_adapter
+
+    overrides = [*TRIAL, f"base.source=random:{shape}"]
+    width = {"tiny": 32, "tiny-xl": 80}[shape]
+    overrides.append(f"adapter.resampler={{input_width: 32, width: 32, depth: 1, heads: 2, output_width: {width}}}")
+    made = train_adapter(load_config(AdapterTraining, CONFIGS / f"{name}.yaml", overrides=overrides), tmp_path / "run")
+    assert FaceAdapter.from_pretrained(made).dtype.itemsize == 4
+
+
+def test_what_the_user_has_to_set_is_asked_for(tmp_path: Path) -> None:
+    from facefact.train.adapter_run import train_adapter
+
+    with pytest.raises(UserError, match=r"data\.source: there is no folder /data/people"):
+        train_adapter(load_config(AdapterTraining, CONFIGS / "sd15.yaml"), tmp_path / "run")
