@@ -81,6 +81,7 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
         adapter, frozen.unet, frozen.scheduler, config.loss, recogniser=recogniser, centres=centres,
         text_encoder=frozen.text_encoders[0] if config.data.text == "live" else None,
     )  # fmt: skip
+    stage.long_attention = min(material.learn) // frozen.factor >= 32
     if config.base.compile:
         frozen.unet.compile()
     validator = new_validator(config, frozen, adapter, source, material) if process.is_main_process else None

@@ -69,6 +69,7 @@ class FactStage(nn.Module):
         self.text_encoder = None if text_encoder is None else text_encoder.requires_grad_(False).eval()
         self.recogniser = None if recogniser is None else recogniser.requires_grad_(False).eval()
         self.adapter, self.scheduler, self.config = adapter.train(), scheduler, loss
+        self.long_attention = False  # over 1024 places and more: see `loop.attention_kernels`
         self.centres: Tensor
         self.register_buffer("centres", torch.zeros(0) if centres is None else centres, persistent=False)
         adapter.attach(unet)

@@ -75,6 +75,13 @@ def loaded(batches: Batches, first: int, workers: int) -> Iterator[Any]:
     )
 
 
+def attention_kernels(stage: nn.Module, device: torch.device) -> list[SDPBackend]:
+    """On a CPU the fused attention's backward pass is slower than plain matrix products over few places; over the
+    thousands of a full-size model (`stage.long_attention`) it takes a third of the time and keeps no n x n scores."""
+    few = device.type == "cpu" and not getattr(stage, "long_attention", False)
+    return [SDPBackend.MATH] if few else list(ALL_ATTENTION)
+
+
 def learned(stage: nn.Module) -> set[str]:
     """Names of what a checkpoint holds: the parameters that learn, and every buffer."""
     return {n for n, p in stage.named_parameters() if p.requires_grad} | {n for n, _ in stage.named_buffers()}
@@ -129,8 +136,7 @@ class Run:
         self.checkpoints = Checkpoints(folder / "checkpoints", schedule.checkpoints_total_limit)
         self.metrics, self.records = Metrics(folder), list[Record]()
         self.guard = Guard(schedule.explode, scaled=schedule.precision == "fp16")
-        # On a CPU the fused attention's backward pass is slower than plain matrix products at these sizes.
-        self.attention = [SDPBackend.MATH] if self.device.type == "cpu" else list(ALL_ATTENTION)
+        self.attention = attention_kernels(stage, self.device)
         self.beat = 1 if self.device.type == "cpu" else schedule.log_every  # steps between two looks
         self.step, self.waited, self.looked = 0, 0.0, False
 
