@@ -1,4 +1,4 @@
-"""`facefact eval world` and `facefact eval encoder`: figures on people that no training saw."""
+"""`facefact eval world`, `encoder` and `ablation`: figures on people that no training saw."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def add_parser(subparsers: Any) -> None:
     protocols = parser.add_subparsers(title="protocols", dest="protocol", metavar="PROTOCOL", required=True)
     _add_world(protocols)
     _add_encoder(protocols)
+    _add_ablation(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -48,7 +49,21 @@ def _add_encoder(protocols: Any) -> None:
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
 
 
+def _add_ablation(protocols: Any) -> None:
+    line = "train an adapter in several ways, and compare them on unseen people"
+    parser = protocols.add_parser("ablation", help=line, description=f"{line.capitalize()}.")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the arms, for instance configs/ablation.yaml")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of all trainings; the same "
+                        "one again: goes on where it stopped")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures here besides DIR/ablation.json")
+    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="ARM", help="only these arms")
+    parser.add_argument("--pictures", action="store_true", help="make pictures too, and have them judged (slow)")
+    parser.add_argument("--judges", type=Path, help="of the pictures (default: the embedded ones)")
+
+
 def run(args: argparse.Namespace) -> int:
+    if args.protocol == "ablation":
+        return _ablation(args)
     report = _encoder(args) if args.protocol == "encoder" else _world(args)
     if args.json:
         _write(report, args.json)
@@ -96,6 +111,27 @@ def _encoder(args: argparse.Namespace) -> dict[str, Any]:
         album = photo_album(args.photos, detector=get_detector(model=args.yunet), progress=show)
         about = {"seed": args.seed, "photos": args.photos.resolve().name}
     return about | evaluate_encoder(encoder, album, seed=args.seed, device=device)
+
+
+def _ablation(args: argparse.Namespace) -> int:
+    """Prints its tables as Markdown."""
+    from importlib.util import find_spec
+
+    from facefact.types import UserError
+
+    if find_spec("accelerate") is None:
+        raise UserError("an ablation trains, which needs Accelerate: pip install 'facefact[train]'")
+    from facefact.apps.progress import show
+    from facefact.demo import judges_path
+    from facefact.evaluate.ablation import Pictures, markdown, run_ablation
+
+    silence_loading()
+    pictures = Pictures(args.judges or judges_path()) if args.pictures else None
+    report = run_ablation(args.config, args.out, only=args.only, pictures=pictures, progress=show)
+    if args.json:
+        _write(report, args.json)
+    print(markdown(report), end="")
+    return 0
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

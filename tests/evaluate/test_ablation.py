@@ -1,0 +1,247 @@
+"""`facefact eval ablation`: arms that share what they can, figures that are known, and what holds closed gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parts import RESAMPLER, batch, fact_stage, filled, frozen
+
+from facefact import FaceAdapter
+from facefact.apps.cli import main
+from facefact.evaluate import gate_pull as pulling
+from facefact.evaluate.ablation import markdown, read_plan, run_ablation
+from facefact.evaluate.condition_gap import HeldOut, error_inside, gates, measure
+from facefact.train import adapter_run
+from facefact.train.adapter_config import Loss
+from facefact.train.adapter_run import train_adapter
+from facefact.train.cache import Cache
+from facefact.train.fact import FactStage
+from facefact.train.frozen import Frozen
+from facefact.train.leak_meter import measure_leak
+from facefact.types import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BASE = """
+recipe: adapter
+schedule: {steps: 3, batch: 4, lr: 1.0e-2, warmup: 1, precision: fp32, seed: 1}
+base: {source: "random:tiny"}
+adapter:
+  encoder: "random:tiny"
+  resampler: {input_width: 32, width: 32, depth: 1, heads: 2, head_width: 16, queries: 4, output_width: 32}
+  warm_up: {steps: 2, batch: 4, warmup: 1, precision: fp32, seed: 2}
+data: {people: 4, looks: 3, size: 64, validation_people: 0}
+"""
+ABLATION = """
+base: base.yaml
+set: [validation.every=0, loss.fair=0]
+held_out: {people: 5, timesteps: [200, 800]}
+gate_pull: {batches: 2}
+arms:
+  no_fair: []
+  closed: [schedule.gates=0.0]
+  fair: [loss.fair=0.5, loss.increment=whole]
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    (folder / "base.yaml").write_text(BASE)
+    (folder / "ablation.yaml").write_text(ABLATION)
+    return folder / "ablation.yaml"
+
+
+@pytest.fixture(scope="module")
+def out(config, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "run"
+    run_ablation(config, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(out) -> dict:
+    return json.loads((out / "ablation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def parts() -> Frozen:
+    return frozen()
+
+
+@pytest.fixture(scope="module")
+def cache(parts, tmp_path_factory) -> Cache:
+    return filled(tmp_path_factory.mktemp("cache"), parts)
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+# The command
+
+
+def test_every_arm_is_in_the_table_and_compared(out, report) -> None:
+    assert list(report["arms"]) == ["no_fair", "closed", "fair"]
+    assert report["people"] == 5
+    assert (out / "ablation.png").stat().st_size > 1000
+    table = (out / "ablation.md").read_text()
+    assert table == markdown(report)
+    assert all(f"| {name} |" in table for name in report["arms"])
+    assert "difference" not in report["arms"]["no_fair"]
+    ours, theirs = (report["arms"][name]["figures"]["gap"]["value"] for name in ("fair", "no_fair"))
+    assert report["arms"]["fair"]["difference"]["gap"]["value"] == pytest.approx(ours - theirs, abs=1e-6)
+    assert report["arms"]["fair"]["figures"]["own"]["n"] == 5
+
+
+def test_arms_share_cache_and_warm_up(out) -> None:
+    assert not list(out.glob("*/cache"))
+    assert len(list((out / "before").iterdir())) == 1  # neither FAIR nor the gates' rate changes what comes before
+    assert len(list((out / "cache").iterdir())) == 1
+
+
+def test_an_arm_is_the_training_that_it_names(config, out, tmp_path) -> None:
+    """Sharing changes nothing: the last arm alone, in a folder of its own, has the same losses."""
+    alone = read_plan(config, tmp_path).arms["fair"]
+    train_adapter(alone, tmp_path / "fair")
+    assert losses(tmp_path / "fair") == losses(out / "fair")
+
+
+def test_finished_arms_are_not_trained_again(config, out, report, tmp_path, monkeypatch, capsys) -> None:
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(adapter_run, "train_adapter", never)
+    assert (
+        main(["eval", "ablation", str(config), "--out", str(out), "--only", "fair", "--json", str(tmp_path / "a")]) == 0
+    )
+    again = json.loads((tmp_path / "a").read_text())
+    assert again["arms"]["fair"]["figures"] == report["arms"]["fair"]["figures"]
+    assert again["gate_pull"] == report["gate_pull"]
+    assert "| fair |" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_refused(config, tmp_path) -> None:
+    with pytest.raises(UserError, match="has no arm nobody"):
+        run_ablation(config, tmp_path, only=["nobody"])
+    text = config.read_text()
+    for arm, message in (("small: [data.size=32]", "changes data.size"), ("cache: []", "cannot be called")):
+        (config.parent / "wrong.yaml").write_text(f"{text}  {arm}\n")
+        with pytest.raises(UserError, match=message):
+            run_ablation(config.parent / "wrong.yaml", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_arms_are_settings(tmp_path) -> None:
+    plan = read_plan(CONFIGS / "ablation.yaml", tmp_path)
+    assert plan.ablation.reference in plan.arms
+    assert plan.arms["fair_open_gates"].adapter.gate == 0.1
+    assert plan.arms["no_warm_up"].adapter.warm_up is None
+    assert plan.arms["identity_0.5"].data.people == 256
+    trees = [adapter_run.tree_of(one) for one in plan.arms.values()]
+    assert all(a != b for i, a in enumerate(trees) for b in trees[:i])  # no arm twice
+
+
+# The figures
+
+
+def test_closed_gates_know_nobody(report) -> None:
+    """The adapter is the identity: every condition gives the base model's loss, to the last bit."""
+    closed = report["arms"]["closed"]
+    values = {name: closed["figures"][name] for name in ("own", "other", "null", "base")}
+    assert all(value == values["base"] for value in values.values())
+    assert closed["figures"]["gap"]["high"] == 0
+    assert closed["gates"]["closed"] == closed["gates"]["of"]
+    assert report["arms"]["no_fair"]["gates"]["mean"] > 0
+
+
+def test_the_leak_is_that_of_the_leak_meter(parts, cache) -> None:
+    torch.manual_seed(3)
+    adapter = FaceAdapter.new(parts.unet, encoder=parts.encoder, resampler_config=RESAMPLER, gate=0.7).eval()
+    held_out = HeldOut.of(cache)
+    found = measure(adapter, parts, held_out, (100, 600), seed=4)
+    assert adapter.attached is None
+    adapter.attach(parts.unet)
+    try:
+        table = measure_leak(
+            parts.unet, adapter, parts.scheduler, {**held_out.batch, "tokens": held_out.own}, (100, 600), seed=4
+        )
+    finally:
+        adapter.detach()
+    for part in ("attention", "whole"):
+        assert found[f"leak_{part}"].values.mean() == pytest.approx(table.outside[part].mean(), rel=1e-4)
+    np.testing.assert_array_equal(found["gap"].values, found["other"].values - found["own"].values)
+    assert (found["own"].values != found["other"].values).all()
+    assert gates(adapter)["mean"] == pytest.approx(np.tanh(0.7), abs=1e-4)
+
+
+def test_own_and_other_are_never_the_target_and_never_each_other(cache) -> None:
+    held_out = HeldOut.of(cache)
+    assert len(held_out) == 5
+    assert torch.equal(held_out.other, held_out.own.roll(-1, 0))
+    assert torch.equal(held_out.own[0, 0], cache.tokens_of(np.array([1]))[0])
+    assert torch.equal(held_out.batch["latents"][0], cache.gather(np.array([0]))["latents"][0])
+
+
+def test_only_the_face_counts() -> None:
+    face = torch.zeros(2, 4, 4)
+    face[:, 1:3, 1:3] = 1
+    predicted, target = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    predicted[0, :, 0, 0] = 100  # outside
+    predicted[1, :, 1, 1] = 2
+    assert error_inside(predicted, target, face).tolist() == [0.0, 1.0]
+
+
+# What pulls at closed gates
+
+
+@pytest.fixture
+def stage(parts) -> FactStage:
+    made = fact_stage(parts, Loss(fair=0.0, increment="whole"))
+    yield made
+    made.adapter.detach()
+
+
+@pytest.mark.parametrize("gate", ["attn", "dense"])
+def test_fair_pulls_a_gate_to_zero_from_both_sides_equally(stage, cache, gate) -> None:
+    """FAIR is c |alpha| near 0: its slope has alpha's sign and does not fade as alpha does."""
+    one = batch(cache)
+    above, below = (pulling.fair_slopes(stage, one, gate, side) for side in (1.0, -1.0))
+    assert (above > 0).all()
+    np.testing.assert_allclose(below, -above, rtol=0.05)
+    with pulling.gates_at(stage, *(10 * pulling.STEP if name == gate else 0.0 for name in pulling.GATES)):
+        further = pulling.slopes(stage, one, "fair", 0)[gate]
+    np.testing.assert_allclose(further, above, rtol=0.1)
+
+
+def test_the_attention_part_leaves_the_feed_forward_alone(parts, cache) -> None:
+    stage = fact_stage(parts, Loss(fair=0.0, increment="attention"))
+    try:
+        found = pulling.gate_pull(stage, lambda number: iter([batch(cache)] * 3), count=2)
+    finally:
+        stage.adapter.detach()
+    reached = {row["gate"]: row["lambda_mean"] is not None for row in found["gates"]}
+    assert reached == {"attn": True, "dense": False}
+    assert found["felt"] * 2 == len(found["gates"])
+
+
+def test_lambda_is_where_the_pulls_balance(stage, cache) -> None:
+    """One gate, one batch: below its lambda* a step against the gradient of the sum lowers it, above none does."""
+    found = pulling.gate_pull(stage, lambda number: iter([batch(cache)] * 2), count=1, seed=5)
+    assert all(float(alpha) == 0 for _, layer in stage.adapter.layers.items() for alpha in (layer.alpha_attn,))
+    row, (_, layer) = found["gates"][0], next(iter(stage.adapter.layers.items()))
+    away = -np.sign(row["diffusion_mean"]) * pulling.STEP
+
+    def loss(alpha: float, strength: float) -> float:
+        with torch.no_grad():
+            layer.alpha_attn.fill_(alpha)
+            torch.manual_seed(5)
+            terms = {name: value.double() for name, value in stage(batch(cache)).items()}
+            layer.alpha_attn.zero_()
+        return float(terms["diffusion"] + strength * terms["fair"])
+
+    rise = lambda strength: loss(2 * away, strength) - loss(away, strength)  # noqa: E731  (clear of the constant at 0)
+    assert rise(0.3 * row["lambda_mean"]) < 0 < rise(3 * row["lambda_mean"])
