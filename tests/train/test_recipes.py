@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn.attention import SDPBackend
 
 from facefact.config import load_config
 from facefact.train.adapter_config import AdapterTraining
 from facefact.train.command import recipe_of
 from facefact.train.encoder_config import EncoderTraining
+from facefact.train.loop import attention_kernels
 from facefact.train.world_config import WorldConfig
 from facefact.types import UserError
 
@@ -53,3 +56,11 @@ def test_what_the_user_has_to_set_is_asked_for(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"data\.source: there is no folder /data/people"):
         train_adapter(load_config(AdapterTraining, CONFIGS / "sd15.yaml"), tmp_path / "run")
+
+
+def test_attention_over_many_places_is_fused_on_a_cpu() -> None:
+    """Over few, plain products are faster; over many they would keep n x n scores for the backward pass."""
+    stage, cpu = torch.nn.Linear(1, 1), torch.device("cpu")
+    assert attention_kernels(stage, cpu) == [SDPBackend.MATH]
+    stage.long_attention = True  # type: ignore[assignment]
+    assert SDPBackend.FLASH_ATTENTION in attention_kernels(stage, cpu)

@@ -24,6 +24,7 @@ COMMANDS = {
     "models": ("facefact.apps.models", "list, import and pull models"),
     "train": ("facefact.apps.train", "train a face adapter, or the bundled model from nothing"),
     "eval": ("facefact.apps.evaluate", "measure a model"),
+    "bench": ("facefact.apps.bench", "measure speed and memory"),
 }
 
 
