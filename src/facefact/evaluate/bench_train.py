@@ -41,6 +41,7 @@ from accelerate import PartialState
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
+from facefact.adapter import Increment
 from facefact.demo import BUNDLE
 from facefact.evaluate.timing import Times, interleaved, machine, ratio, seconds_of, spread, timed
 from facefact.metrics.views import to_pixels
@@ -153,9 +154,10 @@ class Plain:
         self, batch: dict[str, Tensor], sample: Tensor, target: Tensor, timesteps: Tensor, *, with_fair: bool
     ) -> None:
         stage = self.stage
+        without: contextlib.AbstractContextManager[list[Increment]] = contextlib.nullcontext([])
         with self.arithmetic():
             condition = stage.adapter.condition(stage.face_tokens(batch), guidance=False)
-            with stage.adapter.record() if with_fair else contextlib.nullcontext([]) as increments:
+            with stage.adapter.record() if with_fair else without as increments:
                 predicted = stage.predict(sample, timesteps, batch, condition)
             loss = F.mse_loss(predicted, target)
             if with_fair:
