@@ -361,7 +361,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _pull_text(pull: Mapping[str, Any]) -> str:
-    heads = ["layer", "gate", "d diffusion: mean", "std", "|mean| / std", "d FAIR", "lambda* (mean)", "(one batch)"]
+    heads = ["layer", "gate", "d diffusion: mean", "std", "mean / std", "d FAIR", "lambda* (mean)", "(one batch)"]
     keys = ("diffusion_mean", "diffusion_std", "snr", "fair", "lambda_mean", "lambda_batch")
     rows = [
         [row["layer"], row["gate"], *("-" if row[key] is None else f"{row[key]:.3g}" for key in keys)]
