@@ -74,7 +74,7 @@ def per_gpu(
     n, learned = processes, made.learned
     whole = made.unet * HALF
     if sharing == "ddp":
-        parts = {
+        parts: dict[str, float] = {
             "frozen U-Net": whole,
             "adapter": learned * (FLOAT + HALF),  # (and autocast's copy)
             "gradients": learned * FLOAT * (2 if n > 1 else 1),  # (and DDP's buckets)

@@ -23,10 +23,10 @@ class Schedule:
     beside Muon AdamW's is `adamw` times that; that of an adapter's gates is `gates` times AdamW's. warmup: steps. hold:
     steps at the peak after it. decay: what follows, down to `final_lr` of the peak. clip: of the gradient's norm. ema:
     the average's memory in steps as a share of the steps so far (0.1: about the last tenth). explode: stop when the
-    loss stays above so many times its median (None: only when it is not finite). save_every: seconds between checkpoints; save_steps: one every
-    so many steps besides. checkpoints_total_limit: older ones are removed (0: none is). log_every: steps between two
-    looks at the losses on a GPU, which cost it a pause (on a CPU: every step). workers: processes that make batches
-    ahead (0: the training process itself does).
+    loss stays above so many times its median (None: only when it is not finite). save_every: seconds between
+    checkpoints; save_steps: one every so many steps besides. checkpoints_total_limit: older ones are removed (0: none
+    is). log_every: steps between two looks at the losses on a GPU, which cost it a pause (on a CPU: every step).
+    workers: processes that make batches ahead (0: the training process itself does).
     """
 
     steps: int
