@@ -142,7 +142,8 @@ class Validation:
 
 @dataclass(frozen=True)
 class AdapterTraining:
-    """The whole of `recipe: adapter`. trackers: names that Accelerate knows ("tensorboard"). license: for the card."""
+    """The whole of `recipe: adapter`. trackers: names that Accelerate knows; None for TensorBoard where it works.
+    license: for the card."""
 
     schedule: Schedule
     recipe: Literal["adapter"] = "adapter"
@@ -152,7 +153,7 @@ class AdapterTraining:
     condition: Condition = Condition()
     loss: Loss = Loss()
     validation: Validation = Validation()
-    trackers: tuple[str, ...] = ()
+    trackers: tuple[str, ...] | None = None
     license: str | None = None
 
     def check(self) -> None:

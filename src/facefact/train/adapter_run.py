@@ -87,7 +87,7 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
     validator = new_validator(config, frozen, adapter, source, material) if process.is_main_process else None
     finished = fit(
         stage, step_batches(config, material, frozen, process), config.schedule, out,
-        watch=watch(config, out, validator), trackers=config.trackers, config=asdict(config),
+        watch=watch(config, out, validator), trackers=trackers(config), config=asdict(config),
     )  # fmt: skip
     adapter.detach()
     if finished and process.is_main_process:
@@ -281,6 +281,18 @@ def leak_samples(config: AdapterTraining, cache: Cache, frozen: Frozen, count: i
     captions = [", ".join(phrase.text for phrase in cache.phrases(int(i))) for i in rows]
     with torch.no_grad():
         return made | {"text": frozen.text_encoders[0](token_ids(frozen, captions).to(frozen.device))[0]}
+
+
+def trackers(config: AdapterTraining) -> tuple[str, ...]:
+    """Those that were asked for; else TensorBoard where it works (the extra `train` brings it; installed, it may still
+    fail: newer ones want another protobuf than MediaPipe)."""
+    if config.trackers is not None:
+        return config.trackers
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except Exception:
+        return ()
+    return ("tensorboard",)
 
 
 def watch(config: AdapterTraining, out: Path, validator: Validator | None) -> Any:
