@@ -69,6 +69,16 @@ def test_the_result_is_an_adapter_for_its_base(run) -> None:
     assert adapter.about["recipe"]["schedule"]["steps"] == 4
 
 
+def test_weights_do_not_say_where_they_were_made(config, tmp_path) -> None:
+    where = f"data.cache={tmp_path / 'shared'}"
+    made = train_adapter(
+        load_config(AdapterTraining, config, overrides=[where, "validation.every=0"]), tmp_path / "run"
+    )
+    for path in (*made.rglob("*.json"), *made.rglob("*.md")):
+        assert str(tmp_path) not in path.read_text(), path
+    assert FaceAdapter.from_pretrained(made).about["recipe"]["data"]["cache"] == "shared"
+
+
 def test_interrupted_and_started_again_the_losses_are_the_same(config, run, tmp_path, monkeypatch) -> None:
     settings = load_config(AdapterTraining, config)
     real = adapter_run.fit

@@ -91,7 +91,8 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
     )  # fmt: skip
     adapter.detach()
     if finished and process.is_main_process:
-        adapter.save_pretrained(out / "adapter", about={"base": config.base.source, "recipe": tree_of(config)})
+        recipe = without_folders(tree_of(config))
+        adapter.save_pretrained(out / "adapter", about={"base": recipe["base"]["source"], "recipe": recipe})
         counts = material.learn[material.largest].counts()
         write_card(out, counted={"people": counts["persons"], "pictures": counts["usable"]})
         write_report(out)
@@ -113,6 +114,16 @@ def tree_of(config: AdapterTraining) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return plain(asdict(config))
+
+
+def without_folders(tree: Any) -> Any:
+    """The settings with absolute paths cut to their last part: weights travel, and where things lay is nobody's
+    business."""
+    if isinstance(tree, dict):
+        return {key: without_folders(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_folders(value) for value in tree]
+    return Path(tree).name if isinstance(tree, str) and Path(tree).expanduser().is_absolute() else tree
 
 
 def note_settings(config: AdapterTraining, out: Path) -> None:
