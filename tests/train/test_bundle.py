@@ -11,7 +11,8 @@ import torch
 
 from facefact.apps.cli import main
 from facefact.config import load_config
-from facefact.train.bundle import STAGES, build, fingerprint, load_transface
+from facefact.encoder.files import load_transface
+from facefact.train.bundle import STAGES, build, fingerprint
 from facefact.train.schedule import Schedule
 from facefact.train.world_config import WorldConfig
 from facefact.types import UserError

@@ -11,8 +11,8 @@ import torch
 
 from facefact.config import load_config
 from facefact.encoder import TransFaceConfig
+from facefact.encoder.files import load_transface
 from facefact.train import encoder_run
-from facefact.train.bundle import load_transface
 from facefact.train.encoder_config import EncoderTraining
 from facefact.train.encoder_run import train_encoder
 from facefact.train.loop import Schedule

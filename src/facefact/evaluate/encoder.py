@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from facefact import checkpoint
-from facefact.config import from_tree
-from facefact.encoder import TransFace, TransFaceConfig
+from facefact.encoder import TransFace
 from facefact.encoder.facechain import encoder_from_state
+from facefact.encoder.files import load_transface
 from facefact.evaluate.pictures import Progress
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, face_crop_from
@@ -123,10 +123,7 @@ def open_encoder(path: Path) -> TransFace:
     path = path / "encoder" if (path / "encoder" / checkpoint.CONFIG).is_file() else path
     if "resampler" in checkpoint.read_config(path):
         return FaceAdapter.from_pretrained(path).encoder.float().eval()
-    state, config = checkpoint.load(path)
-    encoder = TransFace(from_tree(TransFaceConfig, config))
-    checkpoint.load_strictly(encoder, state, source=path, dtype=torch.float32)
-    return encoder.eval()
+    return load_transface(path)
 
 
 @torch.no_grad()

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facefact import checkpoint
-from facefact.config import from_tree
-from facefact.encoder import TransFace, TransFaceConfig
+from facefact.encoder import TransFace
+from facefact.encoder.files import load_transface
 from facefact.faces import face_crop
 from facefact.faces.avatar import AvatarDetector
 from facefact.metrics.reader import AttributeReader
@@ -36,11 +35,8 @@ class Judges:
     @classmethod
     def open(cls, judges: Path, bundle: Path) -> Judges:
         """From the directories of the judges and of the bundle (whose face finder is used). UserError: not whole."""
-        state, config = checkpoint.load(judges / "recogniser")
-        recogniser = TransFace(from_tree(TransFaceConfig, config))
-        checkpoint.load_strictly(recogniser, state, source=judges / "recogniser", dtype=torch.float32)
         return cls(
-            recogniser=recogniser.eval(),
+            recogniser=load_transface(judges / "recogniser"),
             reader=AttributeReader.from_pretrained(judges / "reader"),
             detector=AvatarDetector.from_pretrained(bundle / "face_detector", presence=KNOWN_AVATAR),
         )

@@ -21,8 +21,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from facefact import checkpoint
-from facefact.config import from_tree
-from facefact.encoder import TransFace, TransFaceConfig
+from facefact.encoder import TransFace
+from facefact.encoder.files import load_transface, save_transface
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector, save_avatar_net
 from facefact.faces.avatar_net import AvatarNet
@@ -316,18 +316,6 @@ def last_record(folder: Path) -> dict[str, Any]:
 
 
 # The parts on disk
-
-
-def save_transface(network: TransFace, directory: Path, *, dtype: torch.dtype | None = None) -> None:
-    state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in network.state_dict().items()}
-    checkpoint.save(directory, state, asdict(network.config))
-
-
-def load_transface(directory: Path) -> TransFace:
-    state, config = checkpoint.load(directory)
-    network = TransFace(from_tree(TransFaceConfig, config))
-    checkpoint.load_strictly(network, state, source=directory)
-    return network.eval()
 
 
 def load_base(

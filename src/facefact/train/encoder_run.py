@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 
 from facefact.encoder import TransFace
-from facefact.train.bundle import save_transface
+from facefact.encoder.files import save_transface
 from facefact.train.encoder_config import EncoderTraining
 from facefact.train.loop import fit
 from facefact.train.recogniser import RecogniserStage, aligned_head, pair_batches

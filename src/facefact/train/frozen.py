@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from facefact import checkpoint
-from facefact.config import from_tree
 from facefact.device import choose_dtype
 from facefact.encoder import TransFace, TransFaceConfig
 from facefact.encoder.facechain import encoder_from_state
+from facefact.encoder.files import load_transface
 from facefact.face_adapter import FORMAT, FaceAdapter
 from facefact.train.adapter_config import BaseModel, NewAdapter
 from facefact.types import UserError
@@ -351,11 +351,7 @@ def _encoder_in(directory: Path) -> TransFace:
     """Of a FaceAdapter's directory, or of one that holds a TransFace alone."""
     if checkpoint.read_config(directory).get("format") == FORMAT:
         return FaceAdapter.from_pretrained(directory).encoder
-    state, config = checkpoint.load(directory)
-    with torch.device("meta"):
-        encoder = TransFace(from_tree(TransFaceConfig, config, where=f"{directory}: "))
-    checkpoint.load_strictly(encoder, state, source=directory, dtype=torch.float32)
-    return encoder
+    return load_transface(directory)
 
 
 # What the frozen parts make
