@@ -11,7 +11,7 @@ import pytest
 import facefact
 
 LAYERS = (
-    ("types", "config", "device", "checkpoint"),
+    ("types", "config", "device", "checkpoint", "page"),
     ("faces", "encoder", "adapter", "metrics"),
     ("face_adapter", "data", "world", "demo"),
     ("train", "generate"),
