@@ -5,14 +5,12 @@ The page needs nothing but itself: pictures are inside it, there is no script an
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from PIL import Image
 
 import facefact
 from facefact.checkpoint import replacing
+from facefact.page import escape, fact_list, number, page, picture, section, table, without_paths
 from facefact.train.curriculum import Curve, curves, value_at
 from facefact.train.plots import Panel, apart, curriculum_panels, curve_panels, together, validation_panels
-from facefact.train.run_folder import Looked, RunFolder, without_paths
+from facefact.train.run_folder import Looked, RunFolder
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 EARLIER = 3  # contact sheets beside the newest one
@@ -37,36 +36,6 @@ CAVEAT = (
     "is not an independent judge."
 )
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1f24; --pale: #626b78; --line: #dfe3e8; --card: #fff; --page: #f5f6f8; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e8eb; --pale: #9aa3af; --line: #353b44; --card: #1f2329; --page: #15181c; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 74rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: .5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 0 0 .6rem; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem; margin: 1rem 0; }
-p { margin: .4rem 0; }
-.pale { color: var(--pale); font-size: .9rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem 1rem; margin: 0; }
-.facts div { min-width: 0; }
-.facts dt { color: var(--pale); font-size: .8rem; }
-.facts dd { margin: 0; font-size: 1.1rem; font-weight: 600; overflow-wrap: anywhere; }
-.facts small { display: block; font-weight: 400; font-size: .8rem; color: var(--pale); }
-img { display: block; max-width: 100%; height: auto; border-radius: 6px; background: #fff; }
-.wide { overflow-x: auto; }
-.wide img { max-width: none; width: max(100%, 56rem); }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: .6rem; }
-.plots img { width: 100%; }
-table { border-collapse: collapse; font-size: .92rem; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-pre { overflow-x: auto; margin: 0; font-size: .82rem; line-height: 1.4; }
-summary { cursor: pointer; padding: .3rem 0; }
-"""
-
 
 def write_report(run: Path) -> Path:
     """Make RUN/report.html and (from the first step on) RUN/curves.png anew from what is in the folder."""
@@ -79,13 +48,8 @@ def write_report(run: Path) -> Path:
         checkpoints(found), environment(found), config(found),
     ]  # fmt: skip
     title = f"{found.folder.resolve().name}: a training of facefact"
-    page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
-    )
     with replacing(found.folder / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page(title, sections), encoding="utf-8")
     return found.folder / "report.html"
 
 
@@ -175,7 +139,7 @@ def validations(run: RunFolder) -> str:
     rows = [(name.replace("_", " "), number(value)) for name, value in last.figures.items()]
     return section(
         "Validation on held-out people",
-        f'<p class="pale">{html.escape(CAVEAT)} {html.escape(counts(last))}</p>'
+        f'<p class="pale">{escape(CAVEAT)} {escape(counts(last))}</p>'
         f"{plots(drawn, 'a figure of the validations over the steps')}"
         f"<details><summary>All figures of step {last.step:,}</summary>{table(rows)}</details>",
     )
@@ -238,41 +202,15 @@ def environment(run: RunFolder) -> str:
 def config(run: RunFolder) -> str:
     if not run.config_text:
         return ""
-    return section("Settings", f"<pre>{html.escape(without_paths(run.config_text))}</pre>")
+    return section("Settings", f"<pre>{escape(without_paths(run.config_text))}</pre>")
 
 
-# HTML
-
-
-def section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n{content}\n</section>\n"
-
-
-def fact_list(facts: Mapping[str, Any]) -> str:
-    """Each a text, or a text and a smaller one."""
-    rows = []
-    for name, value in facts.items():
-        large, small = value if isinstance(value, tuple) else (value, "")
-        below = f"<small>{html.escape(small)}</small>" if small else ""
-        rows.append(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(large))}{below}</dd></div>")
-    return f'<dl class="facts">{"".join(rows)}</dl>'
-
-
-def table(rows: Iterable[tuple[str, str]]) -> str:
-    lines = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows]
-    return f"<table>{''.join(lines)}</table>"
+# Pictures
 
 
 def plots(panels: Iterable[Panel], words: str) -> str:
     """Each a picture of its own, so that a narrow screen shows them one below the other."""
     return f'<div class="plots">{"".join(picture(apart(panel), words) for panel in panels)}</div>'
-
-
-def picture(data: bytes, words: str, *, kind: str = "png") -> str:
-    with Image.open(io.BytesIO(data)) as one:
-        width, height = one.size
-    text = base64.b64encode(data).decode()
-    return f'<img src="data:image/{kind};base64,{text}" width="{width}" height="{height}" alt="{html.escape(words)}">'
 
 
 def photo(path: Path, step: int) -> str:
@@ -284,10 +222,6 @@ def photo(path: Path, step: int) -> str:
     out = io.BytesIO()
     sheet.save(out, format="JPEG", quality=88)
     return picture(out.getvalue(), f"contact sheet of step {step}", kind="jpeg")
-
-
-def number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
 
 
 def duration(seconds: float) -> str:

@@ -13,13 +13,11 @@ import numpy as np
 import yaml
 
 from facefact.config import from_tree
+from facefact.page import without_paths as without_paths
 from facefact.train.adapter_config import AdapterTraining
 from facefact.types import UserError
 
 WAITS = ("data_wait", "wait")  # how metrics call the seconds that a step waited for its batch
-# A setting that is a path (it may hold spaces), and a path in the middle of a text.
-VALUES = re.compile(r"(?m)^(\s*(?:- )*(?:[\w.-]+:\s+)?['\"]?)(?:~|[A-Za-z]:)?[/\\].*?([^/\\'\"\n]*)(['\"]?)$")
-PATHS = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",:;<>]+[/\\])+([^\s/\\'\",:;<>]*)")
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,3 @@ def read_checkpoints(folder: Path) -> list[tuple[int, int]]:
         (step, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
         for step, path in numbered(folder)
     ]
-
-
-def without_paths(text: str) -> str:
-    """The text with absolute paths cut down to their last part: where files lie is nobody else's business."""
-    text = VALUES.sub(lambda match: f"{match.group(1)}.../{match.group(2)}{match.group(3)}", text)
-    return PATHS.sub(lambda match: f".../{match.group(1)}", text)
