@@ -42,38 +42,39 @@ def _tinted(picture: np.ndarray, head: np.ndarray) -> np.ndarray:
 def _draw_face(canvas: np.ndarray, face: Face, enlarged: float, number: int, *, chosen: bool) -> None:
     """Box with number and score, landmarks and pose, in place."""
     line = max(1, round(max(canvas.shape[:2]) / 500))
-    box = _scaled(np.array(face.box).reshape(2, 2), enlarged)
+    box = scaled(np.array(face.box).reshape(2, 2), enlarged)
     colour = CHOSEN if chosen else OTHER
-    _corners(canvas, box, colour, line + 1)
+    corners(canvas, box, colour, line + 1)
     if chosen and face.oval is not None:
-        outline = [_fine(_scaled(face.oval, enlarged))]
+        outline = [fine(scaled(face.oval, enlarged))]
         cv2.polylines(canvas, outline, True, colour, line, cv2.LINE_AA, FINE)
-    landmarks = _scaled(face.landmarks, enlarged)
+    landmarks = scaled(face.landmarks, enlarged)
     for point, point_colour in zip(landmarks, POINTS, strict=True):
-        cv2.circle(canvas, _fine(point).tolist(), (2 * line + 1) << FINE, point_colour, -1, cv2.LINE_AA, FINE)
+        cv2.circle(canvas, fine(point).tolist(), (2 * line + 1) << FINE, point_colour, -1, cv2.LINE_AA, FINE)
     if chosen:
         _pose_axes(canvas, face.pose, landmarks[2], float(np.ptp(box[:, 0])) / 3, line + 1)
     text = f"{number}  {face.score:.2f}"
     _label(canvas, text, box[0], colour, line)
 
 
-def _fine(points: np.ndarray) -> np.ndarray:
+def fine(points: np.ndarray) -> np.ndarray:
+    """Pixels -> OpenCV's drawing coordinates with FINE fractional bits."""
     return np.round(points * (1 << FINE)).astype(np.int32)
 
 
-def _scaled(points: np.ndarray, enlarged: float) -> np.ndarray:
-    """Pixel centres stay pixel centres."""
+def scaled(points: np.ndarray, enlarged: float) -> np.ndarray:
+    """Points of a picture in the same picture made `enlarged` times as large; pixel centres stay pixel centres."""
     return (np.asarray(points, np.float64) + 0.5) * enlarged - 0.5
 
 
-def _corners(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], line: int) -> None:
-    """Four corner brackets."""
+def corners(canvas: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], line: int) -> None:
+    """Four corner brackets of a (2, 2) box, in place. line: their thickness in pixels."""
     arm = (box[1] - box[0]).min() / 5
     for i in (0, 1):
         for j in (0, 1):
             corner = np.array([box[i, 0], box[j, 1]])
             for step in (np.array([arm * (1 - 2 * i), 0]), np.array([0, arm * (1 - 2 * j)])):
-                ends = _fine(np.stack([corner, corner + step])).tolist()
+                ends = fine(np.stack([corner, corner + step])).tolist()
                 cv2.line(canvas, ends[0], ends[1], colour, line, cv2.LINE_AA, FINE)
 
 
@@ -89,7 +90,7 @@ def pose_axes(pose: Pose) -> np.ndarray:
 
 def _pose_axes(canvas: np.ndarray, pose: Pose, start: np.ndarray, length: float, line: int) -> None:
     for axis, colour in zip(pose_axes(pose), AXES, strict=True):
-        ends = _fine(np.stack([start, start + axis * length])).tolist()
+        ends = fine(np.stack([start, start + axis * length])).tolist()
         cv2.line(canvas, ends[0], ends[1], colour, line, cv2.LINE_AA, FINE)
 
 
