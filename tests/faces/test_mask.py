@@ -7,7 +7,7 @@ import pytest
 
 from facefact.faces.align import TEMPLATE
 from facefact.faces.crop import face_crop_from, face_from_landmarks
-from facefact.faces.mask import clean_head, dilation, face_area, head_ellipse, largest_region
+from facefact.faces.mask import clean_head, dilation, face_area, face_mask, head_ellipse, largest_region
 from facefact.types import Face, Pose
 
 
@@ -39,6 +39,13 @@ def test_face_area_is_the_outlines_or_the_boxs_ellipse() -> None:
     face = Face(box=(0, 0, 20, 20), landmarks=TEMPLATE, score=1, pose=Pose(0, 0, 0), oval=square)
     assert face_area(face) == 100
     assert face_area(face_from_landmarks(TEMPLATE)) == pytest.approx(np.pi / 4 * 76 * 92)
+
+
+def test_without_an_outline_the_face_is_the_ellipse_in_its_box() -> None:
+    mask = face_mask((100, 100, 3), Face((20, 10, 60, 90), np.zeros((5, 2)), 1.0, Pose(0, 0, 0)))
+    assert mask.sum() == pytest.approx(np.pi / 4 * 40 * 80, rel=0.05)
+    assert mask[50, 40]
+    assert not mask[12, 22]
 
 
 def test_the_ellipse_holds_the_landmarks_and_turns_with_them() -> None:

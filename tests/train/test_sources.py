@@ -13,7 +13,7 @@ from PIL import Image
 from facefact.faces import get_detector
 from facefact.train.adapter_config import Data
 from facefact.train.samples import Sample
-from facefact.train.sources import FolderSource, WorldSource, brightness, face_mask, open_source, square_around
+from facefact.train.sources import FolderSource, WorldSource, brightness, open_source, square_around
 from facefact.types import Face, Pose, UserError
 from facefact.world import HELD_OUT, caption, look, person, render
 
@@ -168,13 +168,6 @@ def test_the_square_keeps_as_much_as_it_can() -> None:
     assert square_around(face(150, 50), 100, 300)[1] == slice(100, 200)
     assert square_around(face(280, 50), 100, 300)[1] == slice(200, 300)
     assert square_around(face(50, 20), 300, 100)[0] == slice(0, 100)
-
-
-def test_without_an_outline_the_face_is_the_ellipse_in_its_box() -> None:
-    mask = face_mask((100, 100, 3), Face((20, 10, 60, 90), np.zeros((5, 2)), 1.0, Pose(0, 0, 0)))
-    assert mask.sum() == pytest.approx(np.pi / 4 * 40 * 80, rel=0.05)
-    assert mask[50, 40]
-    assert not mask[12, 22]
 
 
 # Before the first step

@@ -1,4 +1,4 @@
-"""Masks of the head: the published dilation and clean-up, and a head's outline guessed from five landmarks."""
+"""Masks of face and head: the published dilation and clean-up, and outlines guessed where a detector knows none."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def polygon_mask(shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:
     mask = np.zeros(shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 1)
     return mask.astype(bool)
+
+
+def face_mask(shape: tuple[int, ...], face: Face) -> np.ndarray:
+    """(h, w) bool: the face without hair: its outline where the detector knows it, else the ellipse in its box."""
+    if face.oval is not None and len(face.oval) > 2:
+        return polygon_mask(shape, face.oval)
+    (x0, y0, x1, y1), turn = face.box, np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    circle = np.column_stack([np.cos(turn), np.sin(turn)])
+    return polygon_mask(shape, circle * [(x1 - x0) / 2, (y1 - y0) / 2] + [(x0 + x1) / 2, (y0 + y1) / 2])
 
 
 def head_ellipse(shape: tuple[int, ...], landmarks: np.ndarray) -> np.ndarray:

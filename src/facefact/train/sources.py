@@ -18,7 +18,7 @@ import numpy as np
 from facefact.checkpoint import content_hash
 from facefact.faces import checked_face, face_crop_from, get_detector, open_picture
 from facefact.faces.detector import Detector
-from facefact.faces.mask import polygon_mask
+from facefact.faces.mask import face_mask
 from facefact.faces.picture import SUFFIXES
 from facefact.train.adapter_config import Data
 from facefact.train.recogniser import aligned_head, training_seed
@@ -293,15 +293,6 @@ def square_around(face: Face, height: int, width: int) -> tuple[slice, slice]:
     top = round(min(max(y - side / 2, 0), height - side))
     left = round(min(max(x - side / 2, 0), width - side))
     return slice(top, top + side), slice(left, left + side)
-
-
-def face_mask(shape: tuple[int, ...], face: Face) -> np.ndarray:
-    """(h, w) bool: the face without hair: its outline where the detector knows it, else the ellipse in its box."""
-    if face.oval is not None and len(face.oval) > 2:
-        return polygon_mask(shape, face.oval)
-    (x0, y0, x1, y1), turn = face.box, np.linspace(0, 2 * np.pi, 72, endpoint=False)
-    circle = np.column_stack([np.cos(turn), np.sin(turn)])
-    return polygon_mask(shape, circle * [(x1 - x0) / 2, (y1 - y0) / 2] + [(x0 + x1) / 2, (y0 + y1) / 2])
 
 
 def scaled(square: np.ndarray, size: int) -> np.ndarray:
