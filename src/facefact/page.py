@@ -46,7 +46,7 @@ img { display: block; max-width: 100%; height: auto; border-radius: 6px; backgro
 .wide img { max-width: none; width: max(100%, 56rem); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: .6rem; }
 .plots img { width: 100%; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1.4rem 1.6rem;
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1.4rem 1.6rem;
   margin: .6rem 0; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-weight: 600; font-size: .95rem; }
@@ -73,6 +73,7 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px so
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 thead th { color: var(--pale); font-weight: 400; font-size: .85rem; }
 .counts td, .counts thead th + th { text-align: right; white-space: nowrap; }
+.counts td.words, .counts thead th.words { text-align: left; white-space: normal; min-width: 12rem; }
 pre { overflow-x: auto; margin: 0; font-size: .82rem; line-height: 1.4; }
 summary { cursor: pointer; padding: .3rem 0; }
 """
@@ -85,7 +86,6 @@ PLOT_HEIGHT = 120  # pixels of a histogram's columns
 ROW_HEIGHT, BAR_HEIGHT = 42, 12  # pixels of a bar with its words, and of the bar alone
 MOST_COLUMNS = 30
 LONGEST_NAME = 40  # letters beside a bar; a narrow screen has no room for more
-TAIL = 0.995  # a histogram ends here when the rest would make it more than half as wide again
 
 
 def page(title: str, sections: Iterable[str]) -> str:
@@ -115,14 +115,20 @@ def fact_list(facts: Mapping[str, Any]) -> str:
     return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
-def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), counts: bool = False) -> str:
-    """The first cell of a row names it. head: names of the columns. counts: the other cells are numbers, set right."""
-    lines = []
-    for name, *values in rows:
-        lines.append(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>")
-    above = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr></thead>" if head else ""
+def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), counts: int = 0) -> str:
+    """The first cell of a row names it. head: names of the columns. counts: how many of the cells after the first are
+    numbers, set right."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        shown = [f"<th>{escape(cells[0])}</th>"]
+        for i, cell in enumerate(cells[1:]):
+            kind = ' class="words"' if i >= counts > 0 else ""
+            shown.append(f"<{tag}{kind}>{escape(cell)}</{tag}>")
+        return f"<tr>{''.join(shown)}</tr>"
+
+    above = f"<thead>{line(head, 'th')}</thead>" if head else ""
     kind = ' class="counts"' if counts else ""
-    return f"<table{kind}>{above}{''.join(lines)}</table>"
+    return f"<table{kind}>{above}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
 # Pictures
@@ -192,15 +198,16 @@ def histogram(
     what: str = "pictures",
     whole: bool = False,
     within: tuple[float, float] | None = None,
+    tail: float = 0.995,
 ) -> str:
     """How many of the (n,) values lie where. axis: what is measured and its unit. what: is counted. whole: the values
-    are whole numbers. within: the range to show; without one the values', and a long thin tail goes into the last
-    column."""
+    are whole numbers. within: the range to show; without one the values', but where the part beyond the quantile
+    `tail` would make it more than half as wide again, that part goes into the last column."""
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
         return f"<figure><figcaption>{escape(title)}<small>{escape(about)}</small></figcaption><p>None.</p></figure>"
-    start, step, heights, cut = columns(values, whole=whole, within=within)
+    start, step, heights, cut = columns(values, whole=whole, within=within, tail=tail)
     end, scale = start + step * len(heights), PLOT_HEIGHT / max(1, heights.max())
     wide, drawn = 100 / len(heights), y_axis(int(heights.max()), what)
     for i, count in enumerate(heights):
@@ -242,14 +249,15 @@ def rectangle(x: float, width: float, y: float, height: float, kind: str, words:
 
 
 def columns(
-    values: np.ndarray, *, whole: bool, within: tuple[float, float] | None
+    values: np.ndarray, *, whole: bool, within: tuple[float, float] | None, tail: float
 ) -> tuple[float, float, np.ndarray, bool]:
     """Where the first column starts, how wide each is, their counts, and whether the last one holds a cut tail."""
     low, high = within or (float(values.min()), float(values.max()))
-    tail = float(np.quantile(values, TAIL))
-    cut = within is None and high - low > 1.5 * (tail - low) > 0
-    high = tail if cut else high
-    step = nice_step((high - low) / MOST_COLUMNS or abs(high) / 20 or 1.0, whole=whole)
+    most = float(np.quantile(values, tail))
+    cut = within is None and high - low > 1.5 * (most - low) > 0
+    high = most if cut else high
+    differ = high - low > 1e-6 * abs(high)  # by more than the numbers below the columns could say
+    step = nice_step((high - low) / MOST_COLUMNS if differ else abs(high) / 20 or 1.0, whole=whole)
     start = math.floor(low / step + 1e-9) * step
     count = max(1, math.ceil((high - start) / step - 1e-9)) if within else int((high - start) / step + 1e-9) + 1
     if count < 5 and within is None:  # a column as wide as the page says nothing
@@ -281,7 +289,7 @@ def x_axis(start: float, end: float, words: str, *, middle: float = 0.0, whole: 
 
 def y_axis(most: int, what: str) -> list[str]:
     """Lines and numbers left of them; what is counted beside the uppermost."""
-    step = nice_step(most / 3, whole=True)
+    step = nice_step(most / 4, whole=True)
     drawn = []
     for i in range(int(most / step + 1e-9) + 1):
         y = PLOT_HEIGHT * (1 - i * step / max(most, 1))
