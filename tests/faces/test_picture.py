@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from facefact.faces import open_picture
+from facefact.faces.picture import PictureError, read_picture
 from facefact.types import UserError
 
 HEIGHT, WIDTH = 20, 30
@@ -223,3 +226,95 @@ def test_limits_can_be_set(tmp_path: Path) -> None:
     one_line(lambda: open_picture(tmp_path / "a.png", max_pixels=599), "30x20")
     one_line(lambda: open_picture(tmp_path / "a.png", max_bytes=10), "MB")
     assert open_picture(tmp_path / "a.png", max_pixels=600).shape == (20, 30, 3)
+
+
+# Bytes, and what else is known of a picture
+
+
+def encoded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
+    file = io.BytesIO()
+    (image or Image.fromarray(scene())).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000"])
+def test_bytes_are_read_as_their_file_is(kind: str, tmp_path: Path) -> None:
+    content = encoded(kind)
+    (tmp_path / "a").write_bytes(content)
+    np.testing.assert_array_equal(open_picture(content), open_picture(tmp_path / "a"))
+    assert read_picture(content).format == kind
+
+
+def reason(source: object, **options: object) -> str:
+    with pytest.raises(PictureError) as caught:
+        open_picture(source, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.reason) == (str(caught.value), caught.value.reason)
+    return caught.value.reason
+
+
+def test_messages_use_the_name_that_they_are_given(tmp_path: Path) -> None:
+    one_line(lambda: open_picture(b"", name="shard-0.tar/7.jpg"), "shard-0.tar/7.jpg: the file is empty")
+    one_line(lambda: open_picture(b"text", name="row 7"), "row 7: is not a picture")
+    one_line(lambda: open_picture(tmp_path / "gone.png", name="row 7"), "row 7: there is no such file")
+    one_line(lambda: open_picture(scene(), name="row 7", max_pixels=1), "row 7: 30x20")
+    one_line(lambda: open_picture(b"text"), "the bytes: is not")
+
+
+def test_reasons_can_be_counted(tmp_path: Path) -> None:
+    whole = encoded("JPEG")
+    assert reason(b"") == "empty"
+    assert reason(b"I am a picture, honestly") == "not a picture"
+    assert reason(encoded("ICO", Image.new("RGB", (32, 32)))) == "not a picture"
+    assert reason(b"\x00\x00\x00\x18ftypheic" + bytes(64)) == "not a picture"
+    assert reason(whole, max_bytes=len(whole) - 1) == "too many bytes"
+    assert reason(whole, max_pixels=HEIGHT * WIDTH - 1) == "too many pixels"
+    assert reason(png(60000, 60000, b"")) == "too many pixels"
+    assert reason(tmp_path) == "unreadable"
+    assert reason(tmp_path / "gone") == "unreadable"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
+def test_what_begins_as_a_picture_is_damaged_however_short(kind: str) -> None:
+    whole = encoded(kind)
+    assert {reason(whole[:length]) for length in (12, len(whole) // 2)} == {"damaged"}
+
+
+def test_no_other_part_of_the_program_makes_us_accept_half_a_picture() -> None:
+    whole = encoded("JPEG", Image.fromarray(scene()).resize((300, 200)))
+    try:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        assert reason(whole[: len(whole) // 2]) == "damaged"
+        assert ImageFile.LOAD_TRUNCATED_IMAGES
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG"])
+def test_the_original_size_is_the_upright_one(kind: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture = read_picture(encoded(kind, Image.new("RGB", (90, 60)), exif=exif), max_side=30)
+    assert picture.original == ((60, 90) if turn < 5 else (90, 60))
+    assert picture.pixels.shape[:2] == ((20, 30) if turn < 5 else (30, 20))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_animations_are_known_as_such(kind: str) -> None:
+    if kind not in Image.registered_extensions().values():
+        pytest.skip(f"this Pillow writes no {kind}")
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    moving = read_picture(encoded(kind, frames[0], save_all=True, append_images=frames[1:]))
+    assert moving.animated
+    assert np.abs(moving.pixels[8, 8].astype(int) - (255, 0, 0)).max() < 8
+    assert not read_picture(encoded(kind, frames[0])).animated
+
+
+def test_pages_are_no_animation() -> None:
+    pages = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    for kind in ("TIFF", "MPO"):
+        picture = read_picture(encoded(kind, pages[0], save_all=True, append_images=pages[1:]))
+        assert not picture.animated
+        assert np.abs(picture.pixels[8, 8].astype(int) - (255, 0, 0)).max() < 8

@@ -3,12 +3,18 @@ decoder does with a bad one becomes one clear line."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from facefact.types import UserError
 
@@ -16,6 +22,7 @@ MAX_PIXELS = 120_000_000  # more than that (claimed by the header) is refused be
 MAX_BYTES = 200_000_000
 MAX_SIDE = 4096  # larger pictures are shrunk to this; a face in them is still far above the 112 px that are needed
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # no EPS: it starts a program
+ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")  # further frames are time; in the others they are pages or a second eye
 SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif")
 
 UPRIGHT = {  # EXIF orientation -> what makes the picture upright
@@ -28,85 +35,180 @@ UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 
-PictureLike = str | os.PathLike[str] | Image.Image | np.ndarray
+PictureLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+Reason = Literal["unreadable", "empty", "not a picture", "damaged", "too many bytes", "too many pixels"]
+
+
+class PictureError(UserError):
+    """Why a picture cannot be had. reason: for counting. text: the line without the picture's name."""
+
+    def __init__(self, name: str, reason: Reason, text: str) -> None:
+        super().__init__(name, reason, text)  # all of them: an error must survive the way out of a worker process
+        self.name, self.reason, self.text = name, reason, text
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """pixels: (h, w, 3) uint8 RGB, upright, shrunk to the longest side allowed. original: height and width before
+    shrinking, upright. format: as PIL names it, None of what never was a file. animated: whether this is the first of
+    several frames. turn: the EXIF orientation (1..8) that has been undone."""
+
+    pixels: np.ndarray
+    original: tuple[int, int]
+    format: str | None
+    animated: bool
+    turn: int = 1
 
 
 def open_picture(
-    source: PictureLike, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, max_side: int = MAX_SIDE
+    source: PictureLike,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_side: int = MAX_SIDE,
 ) -> np.ndarray:
-    """A file, a PIL image or an array -> (h, w, 3) uint8 RGB as the picture is meant to be seen.
+    """A file, its bytes, a PIL image or an array -> (h, w, 3) uint8 RGB as the picture is meant to be seen.
 
     EXIF orientation is applied, transparency laid over white, the first frame of several taken, 16 bit scaled to 8, a
     longest side above `max_side` shrunk to it. Arrays: (h, w), (h, w, 1 | 3 | 4), uint8, uint16, bool, or float in [0,
-    1]. UserError: not there, not a picture, damaged, or more than `max_bytes` or `max_pixels`."""
-    ours = not isinstance(source, Image.Image)
+    1]. name: what messages call it, where it has no file's name. UserError: not there, not a picture, damaged, or more
+    than `max_bytes` or `max_pixels`."""
+    return read_picture(source, name=name, max_pixels=max_pixels, max_bytes=max_bytes, max_side=max_side).pixels
+
+
+def read_picture(
+    source: PictureLike,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_side: int = MAX_SIDE,
+) -> Picture:
+    """As `open_picture`, with what else is known of the picture. Errors are PictureErrors (of arrays: UserErrors)."""
+    if isinstance(source, Image.Image):
+        name = name or str(getattr(source, "filename", "") or "the image")
+        return _read(source, name, max_pixels, max_side, ours=False)
     if isinstance(source, np.ndarray):
-        image, name = _from_array(source), "the array"
-    elif isinstance(source, Image.Image):
-        image, name = source, getattr(source, "filename", "") or "the image"
+        return _read(_from_array(source), name or "the array", max_pixels, max_side, ours=True)
+    if isinstance(source, bytes):
+        name = name or "the bytes"
+        image = _open_bytes(source, name, max_bytes)
     else:
-        name = os.fspath(source)
-        image = _open_file(Path(source), max_bytes)
+        name = name or os.fspath(source)
+        image = _open_file(Path(source), name, max_bytes)
+    with image:
+        return _read(image, name, max_pixels, max_side, ours=True)
+
+
+def _read(image: Image.Image, name: str, max_pixels: int, max_side: int, *, ours: bool) -> Picture:
+    """A lazy PIL image, decoded if its header claims what is allowed."""
     width, height = image.size
     if width * height > max_pixels:
         claim, limit = f"{width}x{height}", f"{max_pixels / 1e6:.0f} million"
-        raise UserError(f"{name}: {claim} pixels are more than the {limit} allowed; shrink it")
+        text = f"{claim} pixels are more than the {limit} allowed; shrink it"
+        raise PictureError(name, "too many pixels", text)
     if width < 1 or height < 1:
-        raise UserError(f"{name}: the picture is empty")
+        raise PictureError(name, "empty", "the picture is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities in metadata, bombs (checked above)
+        with _strict():
             return _decode(image, max_side, ours=ours)
     except Exception as error:  # decoders fed with hostile files raise anything
-        raise UserError(f"{name}: the picture is damaged and cannot be decoded ({_one_line(error)})") from error
+        text = f"the picture is damaged and cannot be decoded ({_one_line(error)})"
+        raise PictureError(name, "damaged", text) from error
 
 
-def _open_file(path: Path, max_bytes: int) -> Image.Image:
+@contextlib.contextmanager
+def _strict() -> Iterator[None]:
+    """No warnings (oddities in metadata, bombs, which are checked), and no half pictures, whatever others have set."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _open_file(path: Path, name: str, max_bytes: int) -> Image.Image:
     """The file's header as a lazy PIL image."""
     try:
         if path.is_dir():
-            raise UserError(f"{path}: is a folder, not a picture")
+            raise PictureError(name, "unreadable", "is a folder, not a picture")
         if not path.exists():
-            raise UserError(f"{path}: there is no such file")
+            raise PictureError(name, "unreadable", "there is no such file")
         if not path.is_file():
-            raise UserError(f"{path}: is not a regular file")
-        size = path.stat().st_size
-        if size == 0:
-            raise UserError(f"{path}: the file is empty")
-        if size > max_bytes:
-            claim, limit = f"{size / 1e6:.0f} MB", f"{max_bytes / 1e6:.0f} MB"
-            raise UserError(f"{path}: {claim} are more than the {limit} allowed; shrink it")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.init()
-            return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
-    except UserError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: its header claims too many pixels; shrink it") from error
-    except Exception as error:  # as above
-        raise UserError(f"{path}: {_why_not(path, error)}") from error
-
-
-def _why_not(path: Path, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "may not be read (permission denied)"
-    try:
+            raise PictureError(name, "unreadable", "is not a regular file")
+        _check_size(path.stat().st_size, name, max_bytes)
         with open(path, "rb") as file:
             head = file.read(16)
-    except OSError:
-        return f"cannot be read ({_one_line(error)})"
+    except UserError:
+        raise
+    except PermissionError as error:
+        raise PictureError(name, "unreadable", "may not be read (permission denied)") from error
+    except Exception as error:  # a name too long, with a zero byte, a disk that fails
+        raise PictureError(name, "unreadable", f"cannot be read ({_one_line(error)})") from error
+    return _open(path, name, head)
+
+
+def _open_bytes(content: bytes, name: str, max_bytes: int) -> Image.Image:
+    _check_size(len(content), name, max_bytes)
+    return _open(io.BytesIO(content), name, content[:16])
+
+
+def _check_size(size: int, name: str, max_bytes: int) -> None:
+    if size == 0:
+        raise PictureError(name, "empty", "the file is empty")
+    if size > max_bytes:
+        claim, limit = f"{size / 1e6:.0f} MB", f"{max_bytes / 1e6:.0f} MB"
+        raise PictureError(name, "too many bytes", f"{claim} are more than the {limit} allowed; shrink it")
+
+
+def _open(source: Path | io.BytesIO, name: str, head: bytes) -> Image.Image:
+    """head: the first 16 bytes."""
+    try:
+        with _strict():
+            Image.init()
+            return Image.open(source, formats=[one for one in FORMATS if one in Image.OPEN])
+    except Image.DecompressionBombError as error:
+        text = "its header claims too many pixels; shrink it"
+        raise PictureError(name, "too many pixels", text) from error
+    except Exception as error:  # as above
+        raise _why_not(name, head) from error
+
+
+def _why_not(name: str, head: bytes) -> PictureError:
     if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-        return "HEIC pictures cannot be read; save it as JPEG or PNG"
-    return "is not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can)"
+        return PictureError(name, "not a picture", "HEIC pictures cannot be read; save it as JPEG or PNG")
+    claimed = _claimed_format(head)
+    if claimed in Image.OPEN:
+        return PictureError(name, "damaged", f"begins as a {claimed} picture, and is damaged")
+    kinds = "JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can"
+    return PictureError(name, "not a picture", f"is not a picture that can be read ({kinds})")
+
+
+def _claimed_format(head: bytes) -> str | None:
+    """The format whose files begin like this. (BMP and PPM begin with two letters: too little to tell.)"""
+    begins = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
+    return next((name for start, name in begins.items() if head.startswith(start)), None)
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    """Without addresses in memory: the same file gives the same line."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))[:120] or type(error).__name__
 
 
-def _decode(image: Image.Image, max_side: int, *, ours: bool) -> np.ndarray:
+def _decode(source: Image.Image, max_side: int, *, ours: bool) -> Picture:
     """Upright, RGB, shrunk, as an array. A picture that is not ours is left as it is."""
+    image, (width, height) = source, source.size
     if ours and image.format == "JPEG" and max(image.size) > max_side:
         image.draft(None, (max_side, max_side))  # type: ignore[arg-type]  # decode at 1/2, 1/4, 1/8, not below max_side
     image.load()
@@ -116,15 +218,25 @@ def _decode(image: Image.Image, max_side: int, *, ours: bool) -> np.ndarray:
         scale = max_side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image.resize(size, Image.Resampling.BOX)
-    if orientation in UPRIGHT:
+    if orientation != 1:
         image = image.transpose(UPRIGHT[orientation])
-    return np.array(image, np.uint8)
+    original = (width, height) if orientation >= 5 else (height, width)
+    return Picture(np.array(image, np.uint8), original, source.format, ours and _animated(source), orientation)
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether a picture, already decoded, has further frames. Damage there is no damage to the first one."""
+    try:
+        return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+    except Exception:
+        return False
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8 of a loaded picture; 1 where the metadata are damaged."""
     try:
-        return int(image.getexif().get(0x0112, 1))
+        turn = int(image.getexif().get(0x0112, 1))
+        return turn if turn in UPRIGHT else 1
     except Exception:  # metadata are as hostile as pixels, and the picture may be fine without them
         return 1
 
