@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from facefact.checkpoint import content_hash
+from facefact.data.folders import METADATA, read_metadata
 from facefact.faces import checked_face, face_crop_from, get_detector, open_picture
 from facefact.faces.detector import Detector
 from facefact.faces.mask import face_mask
@@ -27,7 +27,6 @@ from facefact.types import Face, UserError
 from facefact.world import OPTIONAL, look, person, phrases, render
 
 SUBJECT = "portrait of a person"  # the caption of a picture that brings none
-METADATA = "metadata.jsonl"
 PREPARED = "index.parquet"  # what marks a prepared dataset
 
 
@@ -218,23 +217,6 @@ def _described(file: Path, name: str, said: Mapping[str, Any]) -> Picture:
         caption = beside.read_text(encoding="utf-8", errors="replace")
     who = said.get("person", folder)
     return Picture(file, None if who is None else str(who), " ".join(str(caption or "").split()) or None)
-
-
-def read_metadata(path: Path) -> dict[str, dict[str, Any]]:
-    """file_name -> its row with its line's number ("line"). Empty where there is no `metadata.jsonl`."""
-    file = path / METADATA
-    rows: dict[str, dict[str, Any]] = {}
-    if not file.is_file():
-        return rows
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            rows[Path(row["file_name"]).as_posix()] = {**row, "line": number}
-        except (ValueError, TypeError, KeyError):
-            raise UserError(f'{file} line {number} is no JSON object with a "file_name"') from None
-    return rows
 
 
 def _key(picture: Picture) -> str:
