@@ -142,3 +142,25 @@ def _shape(tensor: Tensor) -> str:
 
 def _line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder that one process at a time works in; the kernel gives it back whatever this process dies of.
+    UserError: another has it.
+
+    A record lock: unlike flock's, child processes do not inherit it, so that one of them that outlives a killed parent by a
+    second does not keep the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another process works in {folder}: wait for it, or give another folder") from error
+        yield

@@ -140,7 +140,7 @@ def test_the_shipped_arms_are_settings(tmp_path) -> None:
     assert plan.ablation.reference in plan.arms
     assert plan.arms["fair_open_gates"].adapter.gate == 0.1
     assert plan.arms["no_warm_up"].adapter.warm_up is None
-    assert plan.arms["identity_0.5"].data.people == 256
+    assert plan.arms["identity_1"].data.people == 256
     trees = [adapter_run.tree_of(one) for one in plan.arms.values()]
     assert all(a != b for i, a in enumerate(trees) for b in trees[:i])  # no arm twice
 

@@ -27,7 +27,7 @@ adapter:
   warm_up: {steps: 2, batch: 4, warmup: 1, precision: fp32, seed: 2}
 data: {people: 6, looks: 3, size: 64, validation_people: 2}
 condition: {shuffle: [[0, 0.0], [2, 1.0]], pictures: 2}
-loss: {fair: [[0, 0.0], [3, 0.1]], identity: 0.1, recogniser: {steps: 2, batch: 4, warmup: 1, precision: fp32}}
+loss: {fair: [[0, 0.0], [3, 0.1]], identity: 0.1, identity_pictures: 2}
 validation: {every: 4, people: 2, num_inference_steps: 2}
 """
 

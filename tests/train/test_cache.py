@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from facefact.faces import get_detector
+from facefact.faces.align import alignment, inverse
 from facefact.metrics.views import to_pixels
 from facefact.train import cache
 from facefact.train.adapter_config import BaseModel, NewAdapter
@@ -95,7 +96,11 @@ def test_what_is_gathered_is_what_would_be_computed(filled, source, frozen) -> N
     cells = torch.stack([torch.from_numpy(one.face) for one in samples]).unflatten(1, (4, 8)).unflatten(3, (4, 8))
     torch.testing.assert_close(made["face"], cells.mean((2, 4)), atol=1 / 255, rtol=0)
     assert made["time_ids"].tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 4
-    assert {value.dtype for value in made.values()} == {torch.float32}
+    heads = torch.stack([torch.from_numpy(one.head) for one in samples])
+    assert float((heads[~made["shown"]] > 0).float().mean()) < 1e-3, "the head in one piece: islands beside it are left"
+    places = [inverse(alignment(one.landmarks)) for one in samples]
+    torch.testing.assert_close(made["place"], torch.from_numpy(np.stack(places)).float())
+    assert {name for name, value in made.items() if value.dtype != torch.float32} == {"shown"}
 
 
 def test_what_is_known_of_each_sample(filled, source) -> None:

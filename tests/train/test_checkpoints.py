@@ -14,7 +14,8 @@ import pytest
 import torch
 from test_loop import Toy, batches, dying, records, schedule
 
-from facefact.train.checkpoints import AVERAGE, MODEL, OPTIMIZER, STATE, Checkpoints, Damaged, Snapshot, locked
+from facefact.checkpoint import locked
+from facefact.train.checkpoints import AVERAGE, MODEL, OPTIMIZER, STATE, Checkpoints, Damaged, Snapshot
 from facefact.train.journal import Metrics
 from facefact.train.loop import fit
 from facefact.types import UserError
@@ -225,7 +226,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from facefact.train.checkpoints import locked
+from facefact.checkpoint import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -237,7 +238,7 @@ def test_a_folder_belongs_to_one_training_until_it_dies(tmp_path) -> None:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process trains in"):
+        with pytest.raises(UserError, match="another process works in"):
             fit(Toy(), dying(batches, 0), schedule(), tmp_path)
     finally:
         holder.kill()

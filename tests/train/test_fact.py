@@ -10,7 +10,7 @@ from parts import CELLS, batch, fact_stage, filled, frozen
 from facefact.train.adapter_config import Loss
 from facefact.train.base_model import new_scheduler
 from facefact.train.fact import clean_latents, diffusion_loss, snr_weight
-from facefact.train.identity import LatentRecogniser, LatentRecogniserConfig, person_centres
+from facefact.train.identity import ShownIdentity, person_centres
 from facefact.train.noise import noised, spread_timesteps
 
 
@@ -128,24 +128,35 @@ def test_min_snr_is_the_same_in_terms_of_the_clean_latents(parts, velocity) -> N
     assert torch.equal(snr_weight(scheduler, timesteps, None), torch.ones(5))
 
 
-def test_the_identity_loss_is_0_for_the_person_meant_and_ignores_dropped_faces(cache, stage) -> None:
-    torch.manual_seed(0)
-    recogniser = LatentRecogniser(LatentRecogniserConfig(channels=4, size=CELLS, widths=(8, 16), embedding=8))
-    centres = person_centres(recogniser, cache)
-    made = stage(Loss(identity=0.5), gate=0.3, recogniser=recogniser, centres=centres)
+def test_the_identity_loss_is_0_for_the_person_meant_and_ignores_dropped_faces(cache, stage, parts) -> None:
+    seen_by, centres = ShownIdentity(parts.vae, parts.encoder), person_centres(parts.encoder, cache)
+    made = stage(Loss(identity=0.5, identity_pictures=6), gate=0.3, shown=seen_by, centres=centres)
     given = batch(cache)
     terms = made(given)
     whole = terms["diffusion"] + 0.01 * terms["fair"] + 0.5 * terms["identity"]
     torch.testing.assert_close(terms["loss"], whole)
-    assert all(p.grad is None and not p.requires_grad for p in recogniser.parameters())
+    terms["identity"].backward(retain_graph=True)
+    assert any(p.grad is not None and p.grad.any() for p in made.adapter.layers.parameters())
+    assert all(p.grad is None for module in (parts.vae, parts.encoder) for p in module.parameters())
 
-    latents, person = given["latents"], given["person"]
-    kept = torch.tensor([True, False, True, True, False, True])
-    seen = F.normalize(recogniser(latents), dim=-1)
-    wanted = 1 - (seen[kept] * centres[person[kept]]).sum(-1).mean()
-    torch.testing.assert_close(made.identity_loss(latents, person, ~kept), wanted)
+    latents, kept = given["latents"], torch.tensor([True, False, True, True, False, True])
+    seen = seen_by(latents, given["place"], given["shown"])
+    wanted = 1 - (seen[kept] * centres[given["person"][kept]]).sum(-1).mean()
+    given["face_dropped"] = ~kept
+    torch.testing.assert_close(made.identity_loss(latents, given), wanted)
     made.centres = seen.detach()  # everybody is exactly the person meant
-    assert float(made.identity_loss(latents, torch.arange(6), ~kept)) == pytest.approx(0, abs=1e-6)
+    given["person"] = torch.arange(6)
+    assert float(made.identity_loss(latents, given)) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_identity_loss_of_some_pictures_is_that_of_others_each_step(cache, stage, parts) -> None:
+    centres = person_centres(parts.encoder, cache)
+    shown = ShownIdentity(parts.vae, parts.encoder)
+    made = stage(Loss(identity=0.5, identity_pictures=2), shown=shown, centres=centres)
+    given = batch(cache)
+    torch.manual_seed(0)
+    drawn = {round(float(made.identity_loss(given["latents"], given)), 6) for _ in range(8)}
+    assert len(drawn) > 1
 
 
 def test_a_base_model_of_another_prediction_is_refused(parts, stage) -> None:

@@ -90,7 +90,8 @@ def test_killed_at_any_moment_the_same_command_makes_the_same_run(tmp_path) -> N
 
 # Two processes, each with its half of every batch.
 SHARED = """
-from facefact.train.checkpoints import Checkpoints, locked
+from facefact.checkpoint import locked
+from facefact.train.checkpoints import Checkpoints
 from facefact.train.journal import Exploded
 from facefact.types import UserError
 rank = int(os.environ["RANK"])

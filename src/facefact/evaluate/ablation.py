@@ -164,7 +164,6 @@ def before_of(config: AdapterTraining, out: Path) -> Path:
     tree = adapter_run.decisive(adapter_run.tree_of(config))
     decides = {
         "base": tree["base"], "data": tree["data"], "seed": config.schedule.seed,
-        "recogniser": tree["loss"]["recogniser"],
         "adapter": {name: value for name, value in tree["adapter"].items() if name != "gate"},
     }  # fmt: skip
     return out / "before" / fingerprint(decides)

@@ -105,8 +105,8 @@ class Loss:
     face_weight: how much more the diffusion loss counts inside the face. snr_gamma: min-SNR weighting (Hang et al.
     2023), None for none. high_noise: above 1, timesteps are drawn towards high noise (t = 1 - (1 - u)^high_noise),
     where a face's identity is decided. identity: weight of the identity loss (0: the published method): 1 - cosine
-    between the person whom a small recogniser sees in the believed clean latents and the person meant; that recogniser
-    learns from the cache first (`recogniser`: its schedule).
+    between the person whom the face encoder sees in the believed clean picture and the person meant, of
+    `identity_pictures` of each batch (each has to be decoded).
     """
 
     fair: Curve = 0.01
@@ -115,7 +115,7 @@ class Loss:
     snr_gamma: float | None = None
     high_noise: float = 1.0
     identity: Curve = 0.0
-    recogniser: Schedule = Schedule(steps=800, batch=96, lr=4e-3, warmup=50, ema=0.05, seed=91)
+    identity_pictures: int = 8
 
     def check(self) -> None:
         check_curve("loss.fair", self.fair)

@@ -1,6 +1,6 @@
 """The training of an adapter from its settings: `recipe: adapter`, for instance configs/smoke.yaml.
 
-    settings -> source -> cache of everything frozen -> (resampler's warm-up, recogniser of latents) -> steps -> adapter
+    settings -> source -> cache of everything frozen -> resampler's warm-up -> steps -> adapter
 
 A run's folder holds config.yaml, environment.json, metrics.jsonl, checkpoints/, validation/, report.html, and in the
 end adapter/ with its card. The same command again goes on where it stopped.
@@ -56,8 +56,8 @@ class Material:
 def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = None) -> Path:
     """Train in the folder `out`, or go on there; returns the directory of the finished adapter.
 
-    before: the folder of what is trained before the diffusion (resampler's warm-up, recogniser of latents), None for
-    one in the run; two runs that differ in the loss alone may share it. UserError: anything that is wrong with
+    before: the folder of what is trained before the diffusion (the resampler's warm-up), None for one in the run; two
+    runs that differ in the loss alone may share it. UserError: anything that is wrong with
     settings, data or base model, before step 0.
     """
     config.check()
@@ -75,10 +75,10 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
     adapter = new_adapter(config, frozen)
     before = before or out / "before"
     warm_up(config, adapter, material, before)
-    recogniser, centres = latent_recogniser(config, material, before)
+    shown, centres = shown_identity(config, frozen, material)
     frozen.to(process.device)
     stage = FactStage(
-        adapter, frozen.unet, frozen.scheduler, config.loss, recogniser=recogniser, centres=centres,
+        adapter, frozen.unet, frozen.scheduler, config.loss, shown=shown, centres=centres,
         text_encoder=frozen.text_encoders[0] if config.data.text == "live" else None,
     )  # fmt: skip
     stage.long_attention = min(material.learn) // frozen.factor >= 32
@@ -143,7 +143,7 @@ def note_settings(config: AdapterTraining, out: Path) -> None:
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:
     """Without what changes no result (how often it saves, where the cache lies, who is told)."""
     kept = {name: value for name, value in tree.items() if name not in ("validation", "trackers", "license")}
-    for group in (kept["schedule"], kept["loss"]["recogniser"], kept["adapter"]["warm_up"] or {}):
+    for group in (kept["schedule"], kept["adapter"]["warm_up"] or {}):
         for name in WITHOUT_EFFECT:
             group.pop(name, None)
     kept["data"].pop("cache")
@@ -227,27 +227,19 @@ def warm_up(config: AdapterTraining, adapter: FaceAdapter, material: Material, b
     if plan is None:
         return
     stage = identity.ResamplerStage(adapter.resampler)
-    pairs = identity.pair_batches(material.learn[material.largest], people=plan.batch, seed=plan.seed, part="tokens")
+    pairs = identity.pair_batches(material.learn[material.largest], people=plan.batch, seed=plan.seed)
     fit(stage, pairs, plan, before / "resampler")
     adapter.train()
 
 
-def latent_recogniser(
-    config: AdapterTraining, material: Material, before: Path
-) -> tuple[identity.LatentRecogniser | None, Tensor | None]:
-    """The recogniser behind the identity loss and the centres of the people; None, None without that loss."""
+def shown_identity(
+    config: AdapterTraining, frozen: Frozen, material: Material
+) -> tuple[identity.ShownIdentity | None, Tensor | None]:
+    """What the identity loss needs, and the centres of the people; None, None without that loss."""
     if config.loss.identity == 0.0:
         return None, None
-    cache, plan = material.learn[material.largest], config.loss.recogniser
-    if len(material.learn) > 1:
-        raise UserError("the identity loss works at one picture size: set data.size to a number")
-    shape = cache.gather(np.arange(1))["latents"].shape
-    torch.manual_seed(plan.seed)
-    made = identity.LatentRecogniser(identity.LatentRecogniserConfig(channels=shape[1], size=shape[-1]))
-    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pairs = identity.pair_batches(cache, people=plan.batch, seed=plan.seed, part="latents")
-    fit(identity.LatentRecogniserStage(made), pairs, plan, before / "recogniser")
-    return made, identity.person_centres(made, cache).cpu()
+    centres = identity.person_centres(frozen.encoder, material.learn[material.largest])
+    return identity.ShownIdentity(frozen.vae, frozen.encoder), centres.cpu()
 
 
 # Looking at it

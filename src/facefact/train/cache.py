@@ -34,12 +34,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facefact.checkpoint import replacing
+from facefact.faces.align import alignment, inverse
+from facefact.faces.mask import largest_region
 from facefact.metrics.views import to_pixels
 from facefact.train.frozen import Frozen, encode_faces, encode_pictures, encode_text
 from facefact.train.samples import Phrase, Sample, Source
 from facefact.types import UserError
 
-VERSION = 1
+VERSION = 2
 SHARD = 256  # samples
 PIXELS_AT_ONCE = 16 * 256 * 256  # through the autoencoder
 CAPTIONS_AT_ONCE = 32
@@ -47,7 +49,7 @@ MEMORY = 4 << 30  # bytes: a cache up to this size is held in memory
 OPEN_SHARDS = 128  # of a larger one
 EMPTY = "empty.safetensors"
 SAID = "said"  # the key of what a file says of its samples, JSON
-NUMBERS = ("yaw", "light", "face_size", "time_ids", "text_row")
+NUMBERS = ("yaw", "light", "face_size", "time_ids", "place", "text_row")
 HALF = torch.float16
 
 
@@ -129,8 +131,8 @@ def make_shard(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a shard (none, if no sample is usable), and what is said of its samples.
 
-    latents (m, c, h, w), tokens (m, t, width) fp16; face (m, h, w) uint8, share of each cell times 255; yaw, light,
-    face_size (m,), time_ids (m, 6) fp32; text (k, length, width), pooled (k, width) fp16 of k captions, text_row (m,)
+    latents (m, c, h, w), tokens (m, t, width) fp16; face (m, h, w) uint8, share of each cell times 255; shown (m, 112,
+    14) uint8, one bit a pixel; yaw, light, face_size (m,), time_ids (m, 6), place (m, 2, 3) fp32; text (k, length, width), pooled (k, width) fp16 of k captions, text_row (m,)
     int32.
     """
     said: dict[str, Any] = {"keys": [], "persons": [], "phrases": [], "left_out": []}
@@ -181,11 +183,18 @@ def _encoded(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
         "latents": _half(latents, "autoencoder"),
         "tokens": _half(tokens, "face encoder"),
         "face": (face * 255).round().byte(),
+        "shown": torch.from_numpy(np.packbits(np.stack([shown(one.head) for one in samples]), axis=-1)),
+        "place": torch.from_numpy(np.stack([inverse(alignment(one.landmarks)) for one in samples])).float(),
         "time_ids": torch.tensor([(*one.original, *one.crop, size, size) for one in samples], dtype=torch.float32),
         "yaw": numbers("yaw"),
         "light": numbers("light"),
         "face_size": numbers("face_size"),
     }
+
+
+def shown(head: np.ndarray) -> np.ndarray:
+    """(112, 112) bool: what of a face condition is the head; outside it is black."""
+    return largest_region(head.any(-1))
 
 
 def _text_tensors(frozen: Frozen, captions: list[str]) -> dict[str, Tensor]:
@@ -312,10 +321,16 @@ class Cache:
         return self._phrases[index]
 
     def gather(self, index: np.ndarray) -> dict[str, Tensor]:
-        """(b,) -> latents (b, c, h, w), face (b, h, w) in [0, 1], time_ids (b, 6); float32."""
-        face = self._read("face", index, self._row).float() / 255
-        times = torch.from_numpy(self._numbers["time_ids"][index])
-        return {"latents": self._read("latents", index, self._row).float(), "face": face, "time_ids": times}
+        """(b,) -> latents (b, c, h, w), face (b, h, w) in [0, 1], time_ids (b, 6), place (b, 2, 3) from pixels of the
+        aligned head to those of the picture; float32. shown: (b, 112, 112) bool, what of the aligned head is head."""
+        bits = self._read("shown", index, self._row).numpy()
+        return {
+            "latents": self._read("latents", index, self._row).float(),
+            "face": self._read("face", index, self._row).float() / 255,
+            "shown": torch.from_numpy(np.unpackbits(bits, axis=-1).astype(bool)),
+            "time_ids": torch.from_numpy(self._numbers["time_ids"][index]),
+            "place": torch.from_numpy(self._numbers["place"][index]),
+        }
 
     def tokens_of(self, index: np.ndarray) -> Tensor:
         """(k,) -> (k, t, width) float32: the encoder's of each sample's own face."""

@@ -6,13 +6,11 @@ ones before it as they were.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,24 +169,3 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a training's folder; the kernel gives it back whatever this process dies of. UserError: another has it.
-
-    A record lock: unlike flock's, the processes that make batches do not inherit it, so that one of them that outlives
-    a killed training by a second does not keep the folder.
-    """
-    try:
-        import fcntl
-    except ImportError:  # no such lock on Windows
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another process trains in {folder}: wait for it, or give another folder") from error
-        yield

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter_config import Loss
 from facefact.train.curriculum import value_at
 from facefact.train.fair import fair
+from facefact.train.identity import ShownIdentity
 from facefact.train.noise import noised, spread_timesteps
 from facefact.types import FaceTokens, UserError
 
@@ -49,13 +49,13 @@ def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weig
 class FactStage(nn.Module):
     """Base model frozen, adapter attached to it.
 
-    recogniser: latents (b, c, h, w) -> embeddings (b, d), frozen, for the identity loss; centres: (people, d) unit
-    embeddings of the training people, in the order of `batch["person"]`.
+    shown: whom latents show, for the identity loss; centres: (people, d) unit embeddings of the training people, in the
+    order of `batch["person"]`.
     """
 
     def __init__(
         self, adapter: FaceAdapter, unet: nn.Module, scheduler: Any, loss: Loss, *,
-        text_encoder: nn.Module | None = None, recogniser: nn.Module | None = None, centres: Tensor | None = None,
+        text_encoder: nn.Module | None = None, shown: ShownIdentity | None = None, centres: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
@@ -63,12 +63,12 @@ class FactStage(nn.Module):
                 f"the base model predicts {scheduler.config.prediction_type!r}: only epsilon and v_prediction are "
                 "trained for"
             )
-        if (recogniser is None or centres is None) and loss.identity != 0.0:
-            raise ValueError("the identity loss needs a recogniser of latents and the people's centres")
+        if (shown is None or centres is None) and loss.identity != 0.0:
+            raise ValueError("the identity loss needs whom latents show, and the people's centres")
         self.unet = unet.requires_grad_(False)
         self.text_encoder = None if text_encoder is None else text_encoder.requires_grad_(False).eval()
-        self.recogniser = None if recogniser is None else recogniser.requires_grad_(False).eval()
         self.adapter, self.scheduler, self.config = adapter.train(), scheduler, loss
+        self.shown = None if shown is None else shown.eval()  # after the adapter, whose encoder it shares
         self.long_attention = False  # over 1024 places and more: see `loop.attention_kernels`
         self.centres: Tensor
         self.register_buffer("centres", torch.zeros(0) if centres is None else centres, persistent=False)
@@ -77,7 +77,7 @@ class FactStage(nn.Module):
     def train(self, mode: bool = True) -> FactStage:
         """Only the adapter learns; what is frozen stays in the mode that it is used in."""
         super().train(mode)
-        for frozen in (self.text_encoder, self.recogniser):
+        for frozen in (self.text_encoder, self.shown):
             if frozen is not None:
                 frozen.eval()
         return self
@@ -98,7 +98,7 @@ class FactStage(nn.Module):
         loss = diffusion + value_at(self.config.fair, step) * leaked
         if strength := value_at(self.config.identity, step):
             believed = clean_latents(self.scheduler, sample, predicted, timesteps)
-            terms["identity"] = self.identity_loss(believed, batch["person"], batch["face_dropped"])
+            terms["identity"] = self.identity_loss(believed, batch)
             loss = loss + strength * terms["identity"]
         return {"loss": loss, **terms, "gates": self.gates()}
 
@@ -124,13 +124,15 @@ class FactStage(nn.Module):
             added_cond_kwargs=added,
         ).sample.float()  # fmt: skip
 
-    def identity_loss(self, believed: Tensor, person: Tensor, dropped: Tensor) -> Tensor:
-        """1 - cosine between the person whom the believed clean latents show and the one meant; dropped faces count
-        nothing. At high noise too: what the model believes there decides who appears."""
-        assert self.recogniser is not None
-        seen = F.normalize(self.recogniser(believed).float(), dim=-1)
-        apart = 1 - (seen * self.centres[person]).sum(-1)
-        kept = (~dropped).float()
+    def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """1 - cosine between the person whom the believed clean latents show and the one meant, of some of the pictures
+        (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise too: what the model
+        believes there decides who appears."""
+        assert self.shown is not None
+        some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
+        seen = self.shown(believed[some], batch["place"][some], batch["shown"][some])
+        apart = 1 - (seen * self.centres[batch["person"][some]]).sum(-1)
+        kept = (~batch["face_dropped"][some]).float()
         return (apart * kept).sum() / kept.sum().clamp(min=1)
 
     def gates(self) -> Tensor:

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast_object_list
 from torch import Tensor
 
-from facefact.train.checkpoints import locked
+from facefact.checkpoint import locked
 from facefact.train.schedule import Schedule
 from facefact.types import UserError
 

@@ -22,15 +22,16 @@ class Phrase:
 class Sample:
     """One picture to learn from, before anything frozen has looked at it.
 
-    image: (size, size, 3) uint8 RGB. face: (size, size) float32 in [0, 1], the face's region. head: (112, 112, 3)
-    uint8, the aligned, masked face condition. person: who, any name that is the person's own in this source. yaw:
-    degrees. light: mean brightness of the face in [0, 1]. face_size: the face's share of the picture. original, crop:
-    height and width of the picture before scaling, and top and left of what was cut from it, in pixels after scaling
-    (SDXL reads both, and was trained so).
+    image: (size, size, 3) uint8 RGB. face: (size, size) float32 in [0, 1], the face's region. landmarks: (5, 2) float32
+    in pixels of `image`, as in `Face`. head: (112, 112, 3) uint8, the aligned, masked face condition. person: who, any
+    name that is the person's own in this source. yaw: degrees. light: mean brightness of the face in [0, 1]. face_size:
+    the face's share of the picture. original, crop: height and width of the picture before scaling, and top and left
+    of what was cut from it, in pixels after scaling (SDXL reads both, and was trained so).
     """
 
     image: np.ndarray
     face: np.ndarray
+    landmarks: np.ndarray
     head: np.ndarray
     phrases: tuple[Phrase, ...]
     person: str

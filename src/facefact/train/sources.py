@@ -98,6 +98,7 @@ class WorldSource:
         return Sample(
             image=drawn.image,
             face=drawn.face.astype(np.float32),
+            landmarks=drawn.landmarks,
             head=aligned_head(cut_from, rng),
             phrases=tuple(Phrase(text, optional=name in OPTIONAL) for name, text in phrases(one).items()),
             person=str(who),
@@ -252,6 +253,7 @@ def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
     return Sample(
         image=image,
         face=mask,
+        landmarks=moved(face.landmarks, cut, scale),
         head=head.pixels,
         phrases=caption_phrases(picture.caption or SUBJECT),
         person=str(picture.person),
@@ -275,6 +277,12 @@ def square_around(face: Face, height: int, width: int) -> tuple[slice, slice]:
     top = round(min(max(y - side / 2, 0), height - side))
     left = round(min(max(x - side / 2, 0), width - side))
     return slice(top, top + side), slice(left, left + side)
+
+
+def moved(points: np.ndarray, cut: tuple[slice, slice], scale: float) -> np.ndarray:
+    """(n, 2) float32 points of a picture, in pixels of what was cut from it and scaled; centres at integers."""
+    corner = np.array([cut[1].start, cut[0].start])
+    return ((points - corner + 0.5) * scale - 0.5).astype(np.float32)
 
 
 def scaled(square: np.ndarray, size: int) -> np.ndarray:
