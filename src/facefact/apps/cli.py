@@ -22,6 +22,7 @@ COMMANDS = {
     "inpaint": ("facefact.apps.inpaint", "put a person's face into a template picture"),
     "faces": ("facefact.apps.faces", "show the faces that are found in pictures, or why none is"),
     "models": ("facefact.apps.models", "list, import and pull models"),
+    "prepare": ("facefact.apps.prepare", "pictures of people -> a clean training set"),
     "train": ("facefact.apps.train", "train a face adapter, or the bundled model from nothing"),
     "eval": ("facefact.apps.evaluate", "measure a model"),
     "bench": ("facefact.apps.bench", "measure speed and memory"),

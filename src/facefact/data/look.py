@@ -1,0 +1,203 @@
+"""One worker's part of the preparation: each picture through the row of stages; what is not fit says where and why."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facefact.data import cover, find
+from facefact.data.caption import Captioner, open_captioner, words
+from facefact.data.cover import Cover, open_covers
+from facefact.data.decode import decode
+from facefact.data.prepare_config import PrepareConfig
+from facefact.data.recognisers import Recogniser, open_recogniser
+from facefact.data.records import Candidate, Entry, Looked, Masks, Rejection, Row, Unfit
+from facefact.faces import Detector, Quality, get_detector
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The models of one worker."""
+
+    detector: Detector
+    covers: Sequence[Cover]
+    recogniser: Recogniser | None
+    captioner: Captioner | None
+
+    def about(self) -> list[dict[str, str]]:
+        """Stage, name and licence of each model: for the dataset card, and part of what a finished chunk is known by."""
+        named: list[tuple[str, Any]] = [("detect", self.detector), *(("cover", one) for one in self.covers)]
+        named += [("person", self.recogniser), ("caption", self.captioner)]
+        return [{"stage": stage, "name": one.name, "licence": one.licence} for stage, one in named if one is not None]
+
+
+def open_tools(settings: PrepareConfig) -> Tools:
+    """UserError: a model that is named cannot be had."""
+    detector = get_detector(settings.face.detector, model=settings.face.model)
+    recogniser = open_recogniser(settings.people, detector_name=detector.name)
+    return Tools(detector, open_covers(settings.cover), recogniser, open_captioner(settings.caption))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sample that passed every stage but the caption."""
+
+    candidate: Candidate
+    quality: Quality
+    masks: Masks
+    covered: float
+    embedding: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What became of some entries, in their order: each is in `looked` (once for each face taken) or in `rejected`."""
+
+    looked: list[Looked]
+    rejected: list[Rejection]
+
+
+def look(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) -> Chunk:
+    """All stages on some entries; never raises because of a picture. Captions are made `caption.batch` at a time, and
+    no more pictures than that are in memory."""
+    chunk = Chunk([], [])
+    seen = (one for entry in entries for one in see(entry, tools, settings, chunk.rejected))
+    while batch := list(islice(seen, settings.caption.batch if tools.captioner else 1)):
+        for one, (caption, by) in zip(batch, captions(batch, tools.captioner, settings), strict=True):
+            chunk.looked.append(packed(one, caption, by, settings))
+    return chunk
+
+
+def see(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: list[Rejection]) -> Iterator[Seen]:
+    """The faces of one entry that are fit; the others are added to `rejected`."""
+    try:
+        picture = decode(entry, settings.decode)
+    except Unfit as unfit:
+        rejected.append(rejection(entry, unfit))
+        return
+    try:
+        candidates = find.find(picture, tools.detector, settings.face)
+    except Unfit as unfit:
+        rejected.append(rejection(entry, unfit, picture.sha256))
+        return
+    for candidate in candidates:
+        try:
+            yield inspect(candidate, tools, settings)
+        except Unfit as unfit:
+            unfit.face = unfit.face or candidate.face
+            rejected.append(rejection(entry, unfit, picture.sha256))
+
+
+def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Seen:
+    """Size, pose, quality, masks, what covers the face, and who it may be. Unfit: the first that fails."""
+    find.check_size(candidate, settings.face)
+    find.check_pose(candidate, settings.face)
+    quality = find.measure(candidate, settings.quality)
+    masks = cover.masks(candidate, tools.detector)
+    covered = cover.covered(candidate, masks, tools.covers, settings.cover)
+    pixels, face = candidate.picture.pixels, candidate.face
+    embedding = tools.recogniser.embed(pixels, face) if tools.recogniser else None
+    return Seen(candidate, quality, masks, covered, embedding)
+
+
+def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejection:
+    face = unfit.face
+    box = None if face is None else tuple(float(value) for value in face.box)
+    points = None if face is None else tuple(float(value) for value in face.landmarks.ravel())
+    return Rejection(entry.name, unfit.stage, unfit.reason, unfit.detail, entry.person, sha256, box, points)
+
+
+def captions(batch: Sequence[Seen], captioner: Captioner | None, settings: PrepareConfig) -> list[tuple[str, str]]:
+    """(caption, by whom) of each: the input's own word first, then the model's, else what was measured."""
+    made = [
+        (own, "input")
+        if settings.caption.keep and (own := one.candidate.picture.entry.caption)
+        else (words(one.candidate, one.quality, one.masks), "words")
+        for one in batch
+    ]
+    if captioner is not None:
+        asked = [i for i, (_, by) in enumerate(made) if by == "words"]
+        said = captioner.describe([batch[i].candidate.picture.pixels for i in asked]) if asked else []
+        for i, caption in zip(asked, said, strict=True):
+            made[i] = (caption, captioner.name) if caption else made[i]
+    return made
+
+
+def packed(one: Seen, caption: str, by: str, settings: PrepareConfig) -> Looked:
+    """The sample as it will lie in a shard."""
+    candidate, masks, quality = one.candidate, one.masks, one.quality
+    picture, face = candidate.picture, candidate.face
+    entry = picture.entry
+    height, width = picture.pixels.shape[:2]
+    row = Row(
+        sample=sample_name(candidate),
+        name=entry.name,
+        sha256=picture.sha256,
+        width=width,
+        height=height,
+        original_width=picture.original[1],
+        original_height=picture.original[0],
+        faces=candidate.found,
+        box=tuple(float(value) for value in face.box),
+        landmarks=tuple(float(value) for value in face.landmarks.ravel()),
+        score=float(face.score),
+        detector=face.backend,
+        yaw=float(face.pose.yaw),
+        pitch=float(face.pose.pitch),
+        roll=float(face.pose.roll),
+        face_size=quality.size,
+        face_share=float(masks.face.mean()),
+        sharpness=quality.sharpness,
+        brightness=quality.brightness / 255,
+        clipped=quality.clipped,
+        quality=quality.score,
+        covered=one.covered,
+        caption=caption,
+        caption_by=by,
+        source=entry.source,
+        licence=entry.licence or settings.licence,
+    )
+    files = {
+        "jpg": encoded(picture.pixels, "JPEG", quality=settings.write.quality, subsampling=0),
+        "face.png": encoded(masks.face, "PNG"),
+        "head.png": encoded(masks.head, "PNG"),
+        "crop.png": encoded(masks.crop, "PNG"),
+    }
+    alone = candidate.found == 1 or settings.face.several != "each"  # of several, the folder's name is nobody's
+    return Looked(row, files, entry.person if alone else None, picture.print, one.embedding)
+
+
+def sample_name(candidate: Candidate) -> str:
+    """Of the input's name, the file's content and the face's number: the same on every machine, and two files of the
+    same bytes are two samples until one is left out as a duplicate."""
+    picture = candidate.picture
+    text = "\n".join((picture.sha256, picture.entry.name, str(candidate.number)))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def encoded(pixels: np.ndarray, kind: str, **how: Any) -> bytes:
+    """(h, w, 3) uint8 or (h, w) bool as a file's bytes, without metadata: no camera, no place, no time."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **how)
+    return out.getvalue()
+
+
+def merged(parts: Iterable[Chunk]) -> Chunk:
+    whole = Chunk([], [])
+    for part in parts:
+        whole.looked.extend(part.looked)
+        whole.rejected.extend(part.rejected)
+    return whole
+
+
+def crashed(entry: Entry) -> Chunk:
+    """An entry on which a worker process died (a decoder's or a model's native code)."""
+    unfit = Unfit("decode", "crash", "a worker process died while it looked at this picture")
+    return Chunk([], [rejection(entry, unfit)])
