@@ -97,7 +97,8 @@ def test_what_is_gathered_is_what_would_be_computed(filled, source, frozen) -> N
     torch.testing.assert_close(made["face"], cells.mean((2, 4)), atol=1 / 255, rtol=0)
     assert made["time_ids"].tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 4
     heads = torch.stack([torch.from_numpy(one.head) for one in samples])
-    assert float((heads[~made["shown"]] > 0).float().mean()) < 1e-3, "the head in one piece: islands beside it are left"
+    assert not heads[~made["shown"]].any()
+    assert 0.3 < float(made["shown"].float().mean()) < 0.9
     places = [inverse(alignment(one.landmarks)) for one in samples]
     torch.testing.assert_close(made["place"], torch.from_numpy(np.stack(places)).float())
     assert {name for name, value in made.items() if value.dtype != torch.float32} == {"shown"}

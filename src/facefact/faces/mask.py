@@ -28,6 +28,14 @@ def largest_region(mask: np.ndarray) -> np.ndarray:
     return filled.astype(bool)
 
 
+def filled(mask: np.ndarray) -> np.ndarray:
+    """(h, w) bool -> the same without holes."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    whole = np.zeros(mask.shape, np.uint8)
+    cv2.fillPoly(whole, contours, 1)
+    return whole.astype(bool)
+
+
 def clean_head(head: np.ndarray, face_area: float) -> np.ndarray:
     """(h, w) bool raw head mask -> what of the picture the encoder sees: dilated, then its largest region."""
     side = dilation(face_area)

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from facefact.checkpoint import replacing
 from facefact.faces.align import alignment, inverse
-from facefact.faces.mask import largest_region
+from facefact.faces.mask import filled
 from facefact.metrics.views import to_pixels
 from facefact.train.frozen import Frozen, encode_faces, encode_pictures, encode_text
 from facefact.train.samples import Phrase, Sample, Source
@@ -193,8 +193,9 @@ def _encoded(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
 
 
 def shown(head: np.ndarray) -> np.ndarray:
-    """(112, 112) bool: what of a face condition is the head; outside it is black."""
-    return largest_region(head.any(-1))
+    """(112, 112) bool: what of a face condition is the head; outside it is black. What is black inside it (a pupil, a
+    hat) is head too."""
+    return filled(head.any(-1))
 
 
 def _text_tensors(frozen: Frozen, captions: list[str]) -> dict[str, Tensor]:
