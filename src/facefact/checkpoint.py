@@ -149,8 +149,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder that one process at a time works in; the kernel gives it back whatever this process dies of.
     UserError: another has it.
 
-    A record lock: unlike flock's, child processes do not inherit it, so that one of them that outlives a killed parent by a
-    second does not keep the folder.
+    A record lock: unlike flock's, child processes do not inherit it, so that one of them that outlives a killed parent
+    by a second does not keep the folder.
     """
     try:
         import fcntl

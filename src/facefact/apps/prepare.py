@@ -21,9 +21,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "prepare",
         help="pictures of people -> a clean training set",
-        description="Make a clean training set: faces found, measured, masked and aligned, duplicates and strangers left "
-        "out, people told apart, captions written. INPUT: a folder per person, a folder of pictures, pictures with "
-        "metadata.jsonl, Parquet files or WebDataset tars. The same command again goes on where it stopped.",
+        description="Make a clean training set: faces found, measured, masked and aligned, duplicates and strangers "
+        "left out, people told apart, captions written. INPUT: a folder per person, a folder of pictures, pictures "
+        "with metadata.jsonl, Parquet files or WebDataset tars. The same command again goes on where it stopped.",
     )
     parser.add_argument("input", metavar="INPUT", type=Path, help="a folder, a Parquet file or a tar")
     parser.add_argument("--out", metavar="DATASET", type=Path, required=True, help="folder for the dataset")
@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting; may be repeated")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work")
     parser.add_argument("--workers", metavar="N", type=int, help="processes; default: one a core")
-    parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster (auto: the one of this machine)")
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster (auto: this machine's)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run)
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def chosen_engine(args: argparse.Namespace) -> Engine:
     """UserError: options that do not fit each other."""
     if args.workers is not None and args.workers < (0 if args.engine == "local" else 1):
-        raise UserError(f"--workers {args.workers}: give at least one (or 0 with --engine local, for this process alone)")
+        raise UserError(f"--workers {args.workers}: give at least one (or 0 with --engine local: no other process)")
     if args.engine == "ray":
         from facefact.data.ray_engine import RayEngine
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from PIL import Image
 
 from facefact.data.records import Row
 from facefact.data.tables import read_records
-from facefact.data.write import INDEX, SHARDS
 from facefact.types import UserError
+
+SHARDS, INDEX, REJECTED, ABOUT = "shards", "index.parquet", "rejected.parquet", "prepare.json"
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class PreparedSample:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A folder that `facefact prepare` has finished. rows: in the input's order."""
+    """A folder that `facefact prepare` has finished. rows: in the input's order. fingerprint: of all that decided."""
 
     folder: Path
     rows: tuple[IndexRow, ...]
+    fingerprint: str
 
     @classmethod
     def open(cls, folder: Path) -> PreparedDataset:
@@ -54,8 +57,9 @@ class PreparedDataset:
         if not path.is_file():
             raise UserError(f"{folder} holds no finished dataset: there is no {INDEX}; run facefact prepare again")
         try:
-            return cls(Path(folder), tuple(read_records(path, IndexRow)))
-        except (OSError, ValueError, TypeError) as error:
+            made = json.loads((Path(folder) / ABOUT).read_text(encoding="utf-8"))["fingerprint"]
+            return cls(Path(folder), tuple(read_records(path, IndexRow)), made)
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
     def read(self, row: IndexRow) -> PreparedSample:

@@ -54,9 +54,7 @@ class LocalEngine:
         how = multiprocessing.get_context("spawn")  # forked threads of a parent's libraries hang
         return ProcessPoolExecutor(workers, mp_context=how, initializer=_begin, initargs=(self.open_with, settings))
 
-    def _together(
-        self, tasks: Sequence[Task], settings: PrepareConfig, work: Work, finished: Finished
-    ) -> list[Task]:
+    def _together(self, tasks: Sequence[Task], settings: PrepareConfig, work: Work, finished: Finished) -> list[Task]:
         """All tasks on all workers; when one dies, the tasks that were in flight and did not get done."""
         flying: dict[Future[None], Task] = {}
         waiting = iter(tasks)

@@ -32,7 +32,7 @@ class Tools:
     captioner: Captioner | None
 
     def about(self) -> list[dict[str, str]]:
-        """Stage, name and licence of each model: for the dataset card, and part of what a finished chunk is known by."""
+        """Stage, name and licence of each model: for the dataset card, and part of a finished chunk's key."""
         named: list[tuple[str, Any]] = [("detect", self.detector), *(("cover", one) for one in self.covers)]
         named += [("person", self.recogniser), ("caption", self.captioner)]
         return [{"stage": stage, "name": one.name, "licence": one.licence} for stage, one in named if one is not None]

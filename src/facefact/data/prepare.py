@@ -22,9 +22,10 @@ from typing import Any
 import facefact
 from facefact.checkpoint import locked
 from facefact.data.card import write_card
-from facefact.data.dataset import PreparedDataset
+from facefact.data.dataset import ABOUT, INDEX, REJECTED, SHARDS, PreparedDataset
 from facefact.data.decode import decode
 from facefact.data.engine import Engine, Open, Task
+from facefact.data.folders import is_picture
 from facefact.data.inputs import list_entries
 from facefact.data.local import LocalEngine
 from facefact.data.look import Tools, open_tools
@@ -34,11 +35,11 @@ from facefact.data.records import Entry, Rejection, Unfit, Verdict
 from facefact.data.report import Example, choose, drawn, write_report
 from facefact.data.tables import arrow, read_records
 from facefact.data.work import Work, chunk_key, deciding_text
-from facefact.data.write import INDEX, REJECTED, SHARDS, write_rejected, write_samples
+from facefact.data.write import write_rejected, write_samples
 from facefact.page import without_paths
 from facefact.types import UserError
 
-WORK, ABOUT = ".work", "prepare.json"
+WORK = ".work"
 Progress = Callable[[str, int, int | None], None]  # what is done, how much of it, of how much
 
 
@@ -70,11 +71,14 @@ def prepare(
     model that cannot be had, a folder that holds something else or a dataset of other pictures or settings, no picture
     that is fit (the report says why).
     """
+    if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
+        raise UserError(f"{out} lies inside {source}: the dataset would become its own input; give a folder elsewhere")
     settings, engine = settings or PrepareConfig(), engine or LocalEngine(open_with=open_with)
     arrow()
     entries = list_entries(source, settings.layout, progress=lambda count: progress("list", count, None))
-    check_people(settings.people, labelled=all(entry.person for entry in entries) and settings.face.several != "each")
     tools = open_with(settings)
+    named = all(entry.person for entry in entries if is_picture(entry.name)) and settings.face.several != "each"
+    check_people(settings.people, labelled=named, detector_name=tools.detector.name)
     tasks = planned(entries, settings, tools)
     check_folder(out)
     with locked(out):
@@ -133,7 +137,7 @@ def finished_before(out: Path, tasks: Sequence[Task], settings: PrepareConfig) -
         raise UserError(f"{out / ABOUT} is missing or damaged: remove {out} and prepare again") from error
     if before != fingerprint(tasks, settings):
         raise UserError(
-            f"{out} holds a dataset of other pictures, or of these with other settings: give another folder, or remove it"
+            f"{out} holds a dataset of other pictures or with other settings: give another folder, or remove it"
         )
     rejected = {(stage, reason): n for stage, reasons in counts["rejected"].items() for reason, n in reasons.items()}
     return Prepared(out, counts["inputs"], counts["kept"], counts["people"], counts["splits"], rejected, again=True)
@@ -162,7 +166,11 @@ def look_at_all(
 def decided(keys: Sequence[str], work: Work, settings: PrepareConfig, tools: Tools) -> Verdict:
     """Duplicates, who is who, and the split: what only the whole set can say."""
     briefs = list(chain.from_iterable(work.briefs(key) for key in keys))
-    return decide(briefs, settings.people, settings.duplicates, tools.recogniser)
+    known = tools.recogniser
+    return decide(
+        briefs, settings.people, settings.duplicates,
+        outlier=known.outlier if known else None, cluster=known.cluster if known else None,
+    )  # fmt: skip
 
 
 def write(

@@ -23,9 +23,7 @@ class RayEngine:
     """address: of a running cluster ("auto" for the one that this machine belongs to); None starts one here, which ends
     with the work. workers: actors, one core each; None for one a core."""
 
-    def __init__(
-        self, workers: int | None = None, *, address: str | None = None, open_with: Open = open_tools
-    ) -> None:
+    def __init__(self, workers: int | None = None, *, address: str | None = None, open_with: Open = open_tools) -> None:
         self.workers, self.address, self.open_with = workers, address, open_with
 
     def run(self, tasks: Sequence[Task], settings: PrepareConfig, work: Work, finished: Finished) -> None:

@@ -16,7 +16,8 @@ from facefact.types import Face
 @dataclass(frozen=True)
 class Place:
     """Where the bytes of one input picture are. A file: only `path`. A member of a tar: `offset` and `size` of its data
-    in the uncompressed tar at `path`. A cell of a Parquet file: `row` in it, and `column`, "image" or "image.bytes"."""
+    in the uncompressed tar at `path` (no size: the tar is damaged there). A cell of a Parquet file: `row` in it, and
+    `column`, "image" or "image.bytes" (no row and no column's name: the file is damaged, or holds no pictures)."""
 
     path: Path
     offset: int | None = None
@@ -47,8 +48,11 @@ class Unfit(Exception):
     for counting. detail: what was measured and which limit it broke, for people, in one line."""
 
     def __init__(self, stage: str, reason: str, detail: str = "", *, face: Face | None = None) -> None:
-        super().__init__(f"{stage}: {reason} ({detail})" if detail else f"{stage}: {reason}")
+        super().__init__(stage, reason, detail)  # (what it is unpickled with)
         self.stage, self.reason, self.detail, self.face = stage, reason, detail, face
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.reason} ({self.detail})" if self.detail else f"{self.stage}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,9 @@ class Row:
 
     sample: unique name in the dataset. box: x0, y0, x1, y1. landmarks: x, y of five points, in the order of
     `facefact.types.Face`. yaw, pitch, roll: degrees. face_size: square root of the box's area in pixels. face_share:
-    share of the picture that is face. sharpness: RMS of the Laplacian. brightness, clipped: of the face, both in [0, 1].
-    quality: in [0, 1]. covered: share of the face that something hides, in [0, 1]. caption_by: "input", "words" or the
-    captioning model's name.
+    share of the picture that is face. sharpness: RMS of the Laplacian. brightness, clipped: of the face, both in [0,
+    1]. quality: in [0, 1]. covered: share of the face that something hides, in [0, 1]. caption_by: "input", "words" or
+    the captioning model's name.
     """
 
     sample: str
@@ -150,7 +154,8 @@ class Looked:
 
 @dataclass(frozen=True)
 class Brief:
-    """What the decisions on the whole set need of a sample: all of it fits into memory (under 1 kB a picture)."""
+    """What the decisions on the whole set need of a sample: all of it fits into memory (under 1 kB a picture). name: of
+    the entry; the faces of one picture share it, and are no duplicates of each other."""
 
     sample: str
     person: str | None
@@ -158,13 +163,14 @@ class Brief:
     print: int
     quality: float
     embedding: np.ndarray | None = field(default=None, compare=False)
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the whole set decides. unfit: sample -> why it is left out (stage "duplicates" or "person"). person: sample ->
-    whose it is, of all that stay. split: person -> "train" or "validation". outliers: samples that stay though they look
-    unlike the rest of their person (settings people.outliers=keep)."""
+    """What the whole set decides. unfit: sample -> why it is left out (stage "duplicates" or "person"). person: sample
+    -> whose it is, of all that stay. split: person -> "train" or "validation". outliers: samples that stay though they
+    look unlike the rest of their person (settings people.outliers=keep)."""
 
     unfit: dict[str, Unfit]
     person: dict[str, str]

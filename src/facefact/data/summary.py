@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facefact.data.dataset import ABOUT, INDEX, REJECTED
 from facefact.data.tables import arrow
 from facefact.page import without_paths
 from facefact.types import UserError
@@ -23,7 +24,6 @@ from facefact.types import UserError
 if TYPE_CHECKING:
     import pyarrow
 
-INDEX, REJECTED, ABOUT = "index.parquet", "rejected.parquet", "prepare.json"
 MEASURES = ("yaw", "pitch", "roll", "face_size", "sharpness", "brightness", "quality")
 TEXTS = ("licence", "caption_by", "detector")
 UNKNOWN = "unknown"

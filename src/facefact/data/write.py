@@ -15,11 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from facefact.data.records import Rejection, Verdict
+from facefact.data.dataset import INDEX, REJECTED, SHARDS
+from facefact.data.records import Rejection, Row, Verdict
 from facefact.data.tables import TableWriter, arrow, columns_of, write_table
 from facefact.data.work import Work
-
-SHARDS, INDEX, REJECTED = "shards", "index.parquet", "rejected.parquet"
 
 
 class ShardWriter:
@@ -35,7 +34,7 @@ class ShardWriter:
         if self.count % self.size == 0:
             self.close()
             self.name = f"{self.split}-{self.count // self.size:05d}.tar"
-            self.tar = tarfile.open(self.folder / self.name, "w", format=tarfile.USTAR_FORMAT)
+            self.tar = tarfile.open(self.folder / self.name, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         assert self.tar is not None
         first = self.tar.offset
         for suffix, data in files.items():

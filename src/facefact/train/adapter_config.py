@@ -48,7 +48,7 @@ class Data:
     """source: "world" (rendered avatars) or the directory of a dataset. size: pixels of a side, a multiple of the
     autoencoder's factor; or [[step, size], ...]: from that step on. people, looks, seed: of the world. cache: where
     everything frozen is kept, None for a folder in the run. text: "cached" states, or the text model "live" in every
-    step, which leaving out phrases needs. validation_people: kept out of training.
+    step, which leaving out phrases needs. validation_people: kept out of training (a prepared dataset brings its own).
     """
 
     source: str = "world"

@@ -34,7 +34,7 @@ from facefact.train.loop import fit
 from facefact.train.report import write_environment, write_report
 from facefact.train.samples import Sample, Source
 from facefact.train.schedule import WITHOUT_EFFECT
-from facefact.train.sources import open_source
+from facefact.train.sources import held_out, open_source
 from facefact.train.validation import Reference, Validator, live_pipeline, of_adapter
 from facefact.types import UserError
 
@@ -177,19 +177,19 @@ def fill_caches(config: AdapterTraining, source: Source, frozen: Frozen, out: Pa
             )  # fmt: skip
         process.wait_for_everyone()
         sets[size] = Cache.open(index)
-    parts = {size: split_people(one, config.data.validation_people) for size, one in sets.items()}
+    parts = {size: split_people(one, held_out(source, config.data)) for size, one in sets.items()}
     return Material({size: a for size, (a, _) in parts.items()}, {size: b for size, (_, b) in parts.items()})
 
 
-def split_people(cache: Cache, held_out: int) -> tuple[Cache, Cache]:
-    """The last `held_out` people apart from all others. UserError: too few people are usable."""
+def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
+    """The `last` people apart from all others. UserError: too few people are usable."""
     people = np.unique(cache.persons)
-    if len(people) < held_out + 2:
+    if len(people) < last + 2:
         raise UserError(
-            f"{len(people)} people are usable: training needs two besides data.validation_people={held_out}; "
+            f"{len(people)} people are usable: training needs two besides the {last} of the validation; "
             f"left out: {cache.counts()['left_out'] or 'nobody'}"
         )
-    later = np.isin(cache.persons, people[len(people) - held_out :])
+    later = np.isin(cache.persons, people[len(people) - last :])
     return cache.take(np.flatnonzero(~later)), cache.take(np.flatnonzero(later))
 
 

@@ -132,8 +132,8 @@ def make_shard(
     """The tensors of a shard (none, if no sample is usable), and what is said of its samples.
 
     latents (m, c, h, w), tokens (m, t, width) fp16; face (m, h, w) uint8, share of each cell times 255; shown (m, 112,
-    14) uint8, one bit a pixel; yaw, light, face_size (m,), time_ids (m, 6), place (m, 2, 3) fp32; text (k, length, width), pooled (k, width) fp16 of k captions, text_row (m,)
-    int32.
+    14) uint8, one bit a pixel; yaw, light, face_size (m,), time_ids (m, 6), place (m, 2, 3) fp32; text (k, length,
+    width), pooled (k, width) fp16 of k captions, text_row (m,) int32.
     """
     said: dict[str, Any] = {"keys": [], "persons": [], "phrases": [], "left_out": []}
     parts: list[dict[str, Tensor]] = []
@@ -195,7 +195,7 @@ def _encoded(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
 def shown(head: np.ndarray) -> np.ndarray:
     """(112, 112) bool: what of a face condition is the head; outside it is black. What is black inside it (a pupil, a
     hat) is head too."""
-    return filled(head.any(-1))
+    return filled(np.asarray(head.any(-1)))
 
 
 def _text_tensors(frozen: Frozen, captions: list[str]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ believes the clean picture to be must show the person meant.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from facefact.types import UserError
 
 
 def pair_batches(cache: Cache, *, people: int, seed: int, rank: int = 0) -> Batches:
-    """Batches of two pictures' tokens each of `people` persons: (2 people, t, width), person i in rows i and people + i.
-    UserError: too few persons with two pictures."""
+    """Batches of two pictures' tokens each of `people` persons: (2 people, t, width), person i in rows i and people +
+    i. UserError: too few persons with two pictures."""
     groups = [rows for rows in by_person(cache) if len(rows) > 1]
     if len(groups) < 2:
         raise UserError("recognition is learned from pairs: at least two people with two pictures each are needed")
@@ -68,9 +69,10 @@ class ShownIdentity(nn.Module):
     64 unseen people its cosine correlates with the judge's by 0.05, the encoder's reading of the pixels by 0.86).
     """
 
-    def __init__(self, vae: nn.Module, encoder: TransFace) -> None:
+    def __init__(self, vae: Any, encoder: TransFace) -> None:
         super().__init__()
-        self.vae, self.encoder = vae.requires_grad_(False).eval(), encoder.requires_grad_(False).eval()
+        self.vae: Any = vae.requires_grad_(False).eval()
+        self.encoder = encoder.requires_grad_(False).eval()
 
     def forward(self, latents: Tensor, place: Tensor, shown: Tensor) -> Tensor:
         """latents (b, c, h, w) scaled for the U-Net, place (b, 2, 3), shown (b, n, n) bool: see `Cache.gather`. ->

@@ -1,4 +1,4 @@
-"""Where training samples come from: the portrait world, or a folder of pictures per person."""
+"""Where training samples come from: the portrait world, a folder of pictures per person, or a prepared dataset."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from facefact.checkpoint import content_hash
+from facefact.data.dataset import INDEX, PreparedDataset
 from facefact.data.folders import METADATA, read_metadata
 from facefact.faces import checked_face, face_crop_from, get_detector, open_picture
 from facefact.faces.detector import Detector
@@ -23,11 +24,10 @@ from facefact.faces.picture import SUFFIXES
 from facefact.train.adapter_config import Data
 from facefact.train.recogniser import aligned_head, training_seed
 from facefact.train.samples import Phrase, Sample, Source
-from facefact.types import Face, UserError
+from facefact.types import UserError
 from facefact.world import OPTIONAL, look, person, phrases, render
 
 SUBJECT = "portrait of a person"  # the caption of a picture that brings none
-PREPARED = "index.parquet"  # what marks a prepared dataset
 
 
 def open_source(data: Data) -> Source:
@@ -40,10 +40,10 @@ def open_source(data: Data) -> Source:
         people, source = data.people, WorldSource(data.people, data.looks, data.seed)
     else:
         source = folder = _open_folder(Path(data.source).expanduser())
-        people = len({one.person for one in folder.pictures} - {None})
+        people = len(folder.people)
     if people < 2:
         raise UserError(f"{data.source} holds pictures of {people} people: training needs several, a folder for each")
-    if people <= data.validation_people:
+    if people <= held_out(source, data):
         raise UserError(
             f"{data.source} holds {people} people, of whom data.validation_people={data.validation_people} are kept "
             "out of training: none is left; lower it"
@@ -51,11 +51,16 @@ def open_source(data: Data) -> Source:
     return source
 
 
-def _open_folder(path: Path) -> FolderSource:
+def held_out(source: Source, data: Data) -> int:
+    """How many people are kept out of training; the last ones of the source. A prepared dataset says it itself."""
+    return source.held_out if isinstance(source, PreparedSource) else data.validation_people
+
+
+def _open_folder(path: Path) -> FolderSource | PreparedSource:
     if not path.is_dir():
         raise UserError(f"data.source: there is no folder {path}; one with a folder per person is expected, or world")
-    if (path / PREPARED).is_file():  # the place to open a prepared dataset (WebDataset shards + index.parquet)
-        raise UserError(f"{path} is a prepared dataset, which this version cannot read: give the folder of pictures")
+    if (path / INDEX).is_file():
+        return PreparedSource(path)
     return FolderSource(path)
 
 
@@ -166,6 +171,10 @@ class FolderSource:
         self.detector = detector or get_detector()
         self._why: dict[int, str] = {}
 
+    @property
+    def people(self) -> set[str]:
+        return {one.person for one in self.pictures if one.person is not None}
+
     @cached_property
     def _keys(self) -> list[str]:
         with ThreadPoolExecutor(READERS) as pool:
@@ -245,21 +254,34 @@ def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
         raise UserError(f"too few pixels ({width}x{height}): less than half of {size}")
     face = checked_face(detector.detect(pixels))
     head = face_crop_from(pixels, landmarks=face.landmarks, head=detector.head_mask(pixels, face), face=face)
-    cut = square_around(face, height, width)
-    image, mask = scaled(pixels[cut], size), scaled(face_mask(pixels.shape, face).astype(np.float32)[cut], size)
-    if not mask.any():
+    sample = squared(
+        pixels, face_mask(pixels.shape, face), size, box=face.box, landmarks=face.landmarks, head=head.pixels,
+        caption=picture.caption, person=str(picture.person), yaw=face.pose.yaw,
+    )  # fmt: skip
+    if not sample.face.any():
         raise UserError("the face lies outside the largest square of the picture")
-    scale = size / min(height, width)
+    return sample
+
+
+def squared(
+    pixels: np.ndarray, mask: np.ndarray, size: int, *, box: tuple[float, ...], landmarks: np.ndarray,
+    head: np.ndarray, caption: str | None, person: str, yaw: float,
+) -> Sample:  # fmt: skip
+    """Of a whole picture (h, w, 3) with its face's mask (h, w) bool, box and landmarks the largest square about the
+    face, scaled. The rest as in `Sample`."""
+    height, width = pixels.shape[:2]
+    cut, scale = square_around(box, height, width), size / min(height, width)
+    image, face = scaled(pixels[cut], size), scaled(mask.astype(np.float32)[cut], size)
     return Sample(
         image=image,
-        face=mask,
-        landmarks=moved(face.landmarks, cut, scale),
-        head=head.pixels,
-        phrases=caption_phrases(picture.caption or SUBJECT),
-        person=str(picture.person),
-        yaw=face.pose.yaw,
-        light=brightness(image, mask),
-        face_size=float(mask.mean()),
+        face=face,
+        landmarks=moved(landmarks, cut, scale),
+        head=head,
+        phrases=caption_phrases(caption or SUBJECT),
+        person=person,
+        yaw=yaw,
+        light=brightness(image, face),
+        face_size=float(face.mean()),
         original=(height, width),
         crop=(round(cut[0].start * scale), round(cut[1].start * scale)),
     )
@@ -270,10 +292,10 @@ def caption_phrases(caption: str) -> tuple[Phrase, ...]:
     return tuple(Phrase(part, optional=i > 0) for i, part in enumerate(caption.split(", ")))
 
 
-def square_around(face: Face, height: int, width: int) -> tuple[slice, slice]:
+def square_around(box: tuple[float, ...], height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the largest square in a picture, moved as near to the face's middle as the edges allow."""
     side = min(height, width)
-    x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     top = round(min(max(y - side / 2, 0), height - side))
     left = round(min(max(x - side / 2, 0), width - side))
     return slice(top, top + side), slice(left, left + side)
@@ -289,3 +311,44 @@ def scaled(square: np.ndarray, size: int) -> np.ndarray:
     """(n, n[, 3]) -> (size, size[, 3]): by area when it shrinks, bilinear when it grows."""
     how = cv2.INTER_AREA if size < len(square) else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=how)
+
+
+# A prepared dataset
+
+
+class PreparedSource:
+    """What `facefact prepare` has made, with its masks and crops: no face is looked for again. Training people first,
+    then those of its validation (`held_out`); pictures that look unlike the rest of their person are left out."""
+
+    def __init__(self, path: Path) -> None:
+        """UserError: no finished dataset."""
+        self.dataset = PreparedDataset.open(path)
+        rows = [row for row in self.dataset.rows if not row.outlier]
+        self.rows = sorted(rows, key=lambda row: row.split != "train")  # (stable)
+        self.people = {row.person for row in rows}
+        self.held_out = len({row.person for row in rows if row.split != "train"})
+        self._why: dict[int, str] = {}
+
+    def keys(self) -> Sequence[str]:
+        return [_digest("prepared", VERSION, row.sample, row.person, row.caption) for row in self.rows]
+
+    def about(self) -> Mapping[str, object]:
+        return {"source": "prepared", "version": VERSION, "made": self.dataset.fingerprint}
+
+    def sample(self, index: int, size: int) -> Sample | None:
+        row = self.rows[index]
+        if min(row.width, row.height) < size / 2:
+            self._why[index] = f"too few pixels ({row.width}x{row.height}): less than half of {size}"
+            return None
+        one = self.dataset.read(row)
+        made = squared(
+            one.image, one.face, size, box=row.box, landmarks=np.array(row.landmarks, np.float32).reshape(5, 2),
+            head=one.crop, caption=row.caption, person=row.person, yaw=row.yaw,
+        )  # fmt: skip
+        if not made.face.any():
+            self._why[index] = "the face lies outside the largest square of the picture"
+            return None
+        return made
+
+    def why_not(self, index: int) -> tuple[str, str]:
+        return self.rows[index].name, self._why[index]
