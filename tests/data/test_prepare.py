@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from portraits import KILLER, SETTINGS, contents, deadly_tools, oddities, people
 
 from facefact.data.dataset import IndexRow, PreparedDataset
 from facefact.data.local import LocalEngine
@@ -23,6 +22,7 @@ from facefact.data.prepare import prepare
 from facefact.data.records import Rejection
 from facefact.data.tables import columns_of, read_records, read_rows
 from facefact.types import UserError
+from portraits import KILLER, SETTINGS, contents, deadly_tools, oddities, people
 
 pytest.importorskip("pyarrow")
 

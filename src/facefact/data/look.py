@@ -33,7 +33,10 @@ class Tools:
 
     def about(self) -> list[dict[str, str]]:
         """Stage, name and licence of each model: for the dataset card, and part of a finished chunk's key."""
-        named: list[tuple[str, Any]] = [("detect", self.detector), *(("cover", one) for one in self.covers)]
+        found = [getattr(self.detector, name, None) for name in ("avatar", "photo")]  # two, where "auto" has both
+        detectors = [one for one in found if one is not None] or [self.detector]
+        named: list[tuple[str, Any]] = [("detect", one) for one in detectors]
+        named += [("cover", one) for one in self.covers]
         named += [("person", self.recogniser), ("caption", self.captioner)]
         return [{"stage": stage, "name": one.name, "licence": one.licence} for stage, one in named if one is not None]
 
