@@ -57,11 +57,11 @@ class Work:
 
     def briefs(self, key: str) -> Iterator[Brief]:
         """Without the files: those columns are not read."""
-        names = ["sample", "person_said", "sha256", "print", "quality", "embedding"]
+        names = ["sample", "person_said", "sha256", "print", "quality", "embedding", "name"]
         for row in read_rows(self.folder / key / SAMPLES, names):
             print_, embedding = int.from_bytes(row["print"], "big"), row["embedding"]
             face = None if embedding is None else np.array(embedding, np.float32)
-            yield Brief(row["sample"], row["person_said"], row["sha256"], print_, row["quality"], face)
+            yield Brief(row["sample"], row["person_said"], row["sha256"], print_, row["quality"], face, row["name"])
 
     def drafts(self, key: str) -> Iterator[dict[str, Any]]:
         """What a rejection says of each sample; without the files too."""

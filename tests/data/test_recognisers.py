@@ -1,0 +1,193 @@
+"""Recognisers tell people apart: avatars with the bundle's networks, photos with dlib where both are here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facefact.data import recognisers
+from facefact.data.people_figures import Album, embedded, figures
+from facefact.data.prepare_config import PeopleSettings
+from facefact.data.recognisers import AVATAR_ENCODER, Recogniser, open_recogniser, unit, which_recogniser
+from facefact.data.records import Unfit
+from facefact.encoder import TransFace, TransFaceConfig
+from facefact.encoder.files import save_transface
+from facefact.faces import face_crop_from, face_from_landmarks, get_detector, open_picture
+from facefact.types import UserError
+from facefact.world import HELD_OUT, look, person, render
+
+JUDGE = AVATAR_ENCODER.parents[1] / "judges" / "recogniser"
+SHARED = Path(os.environ.get("FACEFACT_SHARED") or Path(__file__).parents[3] / "shared")
+YUNET = Path(os.environ.get("FACEFACT_YUNET") or SHARED / "models" / "yunet_n_640_640.onnx")
+PHOTOS = SHARED / "data" / "lfw_small"
+
+
+@cache
+def opened(name: str) -> Recogniser:
+    if name == "dlib" and (lack := recognisers.dlib_lacks()):
+        pytest.skip(lack)
+    found = open_recogniser(PeopleSettings(recogniser=name))
+    assert found is not None
+    return found
+
+
+def separated(same: np.ndarray, different: np.ndarray) -> float:
+    """The share of pairs of two pairs that are in the right order: the area under the ROC curve."""
+    return float((same[:, None] < different[None]).mean())
+
+
+def distances(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    apart = np.linalg.norm(embeddings[:, None] - embeddings[None], axis=-1)
+    upper = np.triu(np.ones_like(apart, bool), 1)
+    same = people[:, None] == people[None]
+    return apart[upper & same], apart[upper & ~same]
+
+
+@pytest.mark.parametrize("directory", [AVATAR_ENCODER, JUDGE], ids=["adapter", "judge"])
+def test_a_transface_tells_avatars_apart_with_or_without_the_crop(directory: Path) -> None:
+    recogniser = opened(str(directory))
+    embeddings: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    for number in range(36):
+        drawn = render(person(HELD_OUT + 500 + number // 3), look(number), size=160)
+        face = face_from_landmarks(drawn.landmarks)
+        crop = face_crop_from(drawn.image, landmarks=drawn.landmarks, head=drawn.head).pixels
+        embeddings[False].append(recogniser.embed(drawn.image, face))
+        embeddings[True].append(recogniser.embed(drawn.image, face, crop=crop))
+    for told in embeddings.values():
+        vectors = np.stack(told)
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+        same, different = distances(vectors, np.arange(36) // 3)
+        assert separated(same, different) > 0.97
+        assert np.median(same) < recogniser.cluster < recogniser.outlier < np.median(different)
+
+
+def test_the_name_of_a_transface_is_that_of_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = TransFaceConfig(patch_size=56, width=8, depth=1, heads=1, embedding_size=4)
+    save_transface(TransFace(config), tmp_path / "one")
+    save_transface(TransFace(config), tmp_path / "run" / "encoder")
+    one, same, other = (
+        open_recogniser(PeopleSettings(recogniser=str(place), outlier=1, cluster=1))
+        for place in (tmp_path / "one", tmp_path / "one", tmp_path / "run")
+    )
+    assert one is not None
+    assert same is not None
+    assert other is not None
+    assert one.name == same.name != other.name
+    assert str(tmp_path) not in one.name + one.licence
+
+
+def test_an_encoder_without_known_distances_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        open_recogniser(PeopleSettings(recogniser=str(JUDGE), outlier=1.0))
+    assert "people.cluster" in caplog.text
+
+
+def test_what_cannot_be_opened_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="there is no recogniser 'dlip'"):
+        open_recogniser(PeopleSettings(recogniser="dlip"))
+    with pytest.raises(UserError, match="no config.json"):
+        open_recogniser(PeopleSettings(recogniser=str(tmp_path)))
+    save_transface(TransFace(TransFaceConfig(64, 32, 8, 1, 1)), tmp_path / "small")
+    with pytest.raises(UserError, match="faces of 64 px"):
+        open_recogniser(PeopleSettings(recogniser=str(tmp_path / "small")))
+    monkeypatch.setattr(recognisers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install dlib-bin"):
+        open_recogniser(PeopleSettings(recogniser="dlib"))
+    with pytest.raises(UserError, match="pip install insightface"):
+        open_recogniser(PeopleSettings(recogniser="insightface"))
+
+
+def test_auto_takes_what_is_here(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    auto = PeopleSettings()
+    assert which_recogniser(auto, detector_name="avatar") == str(AVATAR_ENCODER)
+    monkeypatch.setattr(recognisers, "dlib_lacks", lambda: "")
+    assert which_recogniser(auto, detector_name="yunet") == "dlib"
+    monkeypatch.setattr(recognisers, "dlib_lacks", lambda: "no")
+    monkeypatch.setattr(recognisers, "insightface_lacks", lambda: "")
+    assert which_recogniser(auto) == "insightface"
+    monkeypatch.setattr(recognisers, "insightface_lacks", lambda: "no")
+    with caplog.at_level(logging.WARNING):
+        assert open_recogniser(auto) is None
+    assert "pip install dlib-bin" in caplog.text
+    assert open_recogniser(PeopleSettings(recogniser="none")) is None
+
+
+def test_an_embedding_that_is_none_is_a_reason() -> None:
+    np.testing.assert_allclose(unit([3, 4]), [0.6, 0.8])
+    for bad in ([0, 0], [1, np.nan], [np.inf, 1]):
+        with pytest.raises(Unfit, match="not recognised"):
+            unit(bad)
+
+
+# Photos
+
+
+def photos(people: int, each: int) -> list[Path]:
+    if not PHOTOS.is_dir() or not YUNET.is_file():
+        pytest.skip("no photos or no YuNet model: name the folder above them in FACEFACT_SHARED")
+    return [path for folder in sorted(PHOTOS.iterdir())[:people] for path in sorted(folder.iterdir())[:each]]
+
+
+def test_dlib_tells_people_apart_at_its_own_distances() -> None:
+    recogniser, detector = opened("dlib"), get_detector("yunet", model=YUNET)
+    paths = photos(12, 3)
+    vectors = []
+    for path in paths:
+        pixels = open_picture(path)
+        vectors.append(recogniser.embed(pixels, detector.detect(pixels)[0]))
+    same, different = distances(np.stack(vectors), np.array([hash(path.parent) for path in paths]))
+    assert separated(same, different) > 0.995
+    assert np.mean(same < recogniser.cluster) > 0.9
+    assert np.mean(different > recogniser.outlier) > 0.97
+
+
+def test_dlib_sees_the_same_face_in_a_larger_turned_picture() -> None:
+    recogniser, detector = opened("dlib"), get_detector("yunet", model=YUNET)
+    pixels = open_picture(photos(1, 1)[0])
+    face = detector.detect(pixels)[0]
+    matrix = cv2.getRotationMatrix2D((125.0, 125.0), 20, 3.0) + np.array([[0, 0, 300], [0, 0, 280]])
+    larger = cv2.warpAffine(pixels, matrix, (900, 850), flags=cv2.INTER_CUBIC)
+    moved = face_from_landmarks(face.landmarks @ matrix[:, :2].T + matrix[:, 2])
+    assert np.linalg.norm(recogniser.embed(pixels, face) - recogniser.embed(larger, moved)) < 0.1
+
+
+# Figures
+
+
+def test_figures_of_a_folder_of_avatars(tmp_path: Path) -> None:
+    for number in range(12):
+        drawn = render(person(HELD_OUT + 900 + number // 4), look(number, glasses="none"), size=160)
+        (tmp_path / f"p{number // 4}").mkdir(exist_ok=True)
+        Image.fromarray(drawn.image).save(tmp_path / f"p{number // 4}" / f"{number}.png")
+    Image.new("RGB", (160, 160), "grey").save(tmp_path / "p0" / "nobody.png")
+    album = embedded(tmp_path, detector=get_detector("avatar"), recogniser=opened(str(AVATAR_ENCODER)))
+    np.testing.assert_array_equal(album.people, np.arange(12) // 4)
+    assert [Path(name).name for name in album.skipped] == ["nobody.png"]
+
+
+def test_figures_are_perfect_for_people_far_apart_and_bad_for_noise() -> None:
+    people, rng = np.arange(60) // 5, np.random.default_rng(0)
+    near = np.eye(16)[people] + 0.02 * rng.normal(size=(60, 16))
+    noise = rng.normal(size=(60, 16))
+    good, bad = (
+        figures(Album(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), people), outlier=0.8, cluster=0.6)
+        for vectors in (near, noise)
+    )
+    for name in ("auc", "precision", "recall", "held_out_precision", "held_out_recall"):
+        assert good[name].value == 1
+    for name in ("auc", "recall", "held_out_precision"):
+        assert bad[name].value < 0.7
+    for name in ("own_rejected", "intruders_missed", "crowd_missed"):
+        assert good[name].value == 0
+    assert bad["own_rejected"].value > 0.5
+    assert (good["recall"].n, good["own_rejected"].n, good["crowd_missed"].n) == (120, 60, 12 * 10 * 4)
