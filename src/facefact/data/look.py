@@ -106,7 +106,7 @@ def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Seen
     masks = cover.masks(candidate, tools.detector)
     covered = cover.covered(candidate, masks, tools.covers, settings.cover)
     pixels, face = candidate.picture.pixels, candidate.face
-    embedding = tools.recogniser.embed(pixels, face) if tools.recogniser else None
+    embedding = tools.recogniser.embed(pixels, face, crop=masks.crop) if tools.recogniser else None
     return Seen(candidate, quality, masks, covered, embedding)
 
 
