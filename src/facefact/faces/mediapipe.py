@@ -23,6 +23,7 @@ from facefact.faces.align import alignment, inverse, transform
 from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.faces.mask import polygon_mask, template_ellipse
 from facefact.faces.pose import pose_from_landmarks
+from facefact.faces.square import cut, square_about
 from facefact.types import Face, UserError
 
 MOST_FACES = 16
@@ -56,7 +57,7 @@ def quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _import() -> ModuleType:
+def load() -> ModuleType:
     """The package, silenced. UserError where it is missing, too new (without models) or lacks a system library."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -79,7 +80,7 @@ class MediaPipeDetector:
     licence = "Apache-2.0 (MediaPipe, with its models)"
 
     def __init__(self) -> None:
-        solutions = _import().solutions
+        solutions = load().solutions
         with quiet():
             self._mesh = solutions.face_mesh.FaceMesh(
                 static_image_mode=True,
@@ -116,8 +117,8 @@ class MediaPipeDetector:
         boxes = [box for finder in self._finders for box in _boxes(finder.process(picture), size)]
         found = []
         for box, score in _distinct(boxes):
-            square = _square(box, ENLARGED)
-            part, matrix = _cut(picture, square)
+            square = square_about(box, ENLARGED)
+            part, matrix = cut(picture, square, LOOK)
             points = self._points(part)
             if points is not None:
                 found.append((transform(points, inverse(matrix)), score))
@@ -162,8 +163,8 @@ class MediaPipeDetector:
     def _person_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool: the person, segmented within three face sizes (the network's square input would lose a small
         face)."""
-        square = _square(np.array(face.box).reshape(2, 2), 3.0)
-        part, matrix = _cut(picture, square)
+        square = square_about(np.array(face.box).reshape(2, 2), 3.0)
+        part, matrix = cut(picture, square, LOOK)
         share = self._person.process(part).segmentation_mask
         height, width = picture.shape[:2]
         whole = cv2.warpAffine(share, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -197,25 +198,3 @@ def _distinct(boxes: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, f
         if not any(((other[0] < middle) & (middle < other[1])).all() for other, _ in kept):
             kept.append((box, score))
     return kept[:MOST_FACES]
-
-
-def _square(box: np.ndarray, enlarged: float) -> tuple[np.ndarray, float]:
-    """Middle and side of the square about a box."""
-    return box.mean(0), float((box[1] - box[0]).max()) * enlarged
-
-
-def _cut(picture: np.ndarray, square: tuple[np.ndarray, float]) -> tuple[np.ndarray, np.ndarray]:
-    """A LOOK x LOOK view of a square of the picture (edge pixels repeated beyond it) and the matrix picture -> view."""
-    middle, side = square
-    scale = LOOK / max(side, 1.0)
-    matrix = np.array([[scale, 0, LOOK / 2 - scale * middle[0]], [0, scale, LOOK / 2 - scale * middle[1]]])
-    how = cv2.INTER_LINEAR
-    if scale < 0.5:  # bilinear would skip pixels: shrink first
-        shrink = 2.0 * scale
-        new = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
-        small = cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
-        steps = np.array([new[0] / picture.shape[1], new[1] / picture.shape[0]])
-        scaled = matrix.copy()
-        scaled[:, :2] /= steps
-        return cv2.warpAffine(small, scaled, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
-    return cv2.warpAffine(picture, matrix, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
