@@ -31,14 +31,19 @@ class DuplicateSettings:
 class FaceSettings:
     """detector: as `facefact faces --detector`; model: YuNet's file. several: what of a picture with several faces:
     "dominant" (the largest, if the next has less than `second` of its area), "largest", or "each" (a sample a face, of
-    nobody known: people are found by clustering). min_score: of the detector. min_size: square root of the box's area in
-    pixels. max_yaw, max_pitch, max_roll: degrees."""
+    nobody known: people are found by clustering). min_score: of the detector. min_size: square root of the box's area
+    in pixels. max_yaw, max_pitch, max_roll: degrees.
+
+    Half the area is 0.7 of the side: a second face of that size is as much the subject as the first, and in every LFW
+    picture whose largest face was the wrong one the next had 0.7 of its area. Scores below 0.6 were mostly backs of heads
+    and halves of faces. A face of 48 px is still told from others as well as a large one; at 32 that begins to fail.
+    Beyond 60 degrees of yaw one eye is hidden and the alignment shears; guessed pitch is biased by smiles (to -37)."""
 
     detector: str = "auto"
     model: str | None = None
     several: Literal["dominant", "largest", "each"] = "dominant"
-    second: float = 0.4
-    min_score: float = 0.5
+    second: float = 0.5
+    min_score: float = 0.6
     min_size: float = 48.0
     max_yaw: float = 60.0
     max_pitch: float = 45.0
@@ -48,30 +53,37 @@ class FaceSettings:
 @dataclass(frozen=True)
 class QualitySettings:
     """min_sharpness: RMS of the Laplacian in grey levels. dark, bright: mean grey level of the face between which it is
-    kept, in 0..255. max_clipped: share of black and white pixels. min_quality: of the product of all (`face_quality`)."""
+    kept, in 0..255. max_clipped: share of black and white pixels. min_quality: of the product of all (`face_quality`).
 
-    min_sharpness: float = 3.0
-    dark: float = 30.0
-    bright: float = 230.0
-    max_clipped: float = 0.3
-    min_quality: float = 0.05
+    The worst of 360 press photos have sharpness 5.5, levels 74 and 199, 0.12 clipped, quality 0.56. Blur of 3 pixels on
+    a face of 100 takes sharpness below 4 and makes a recogniser's distances grow by a fifth; at level 40 a picture
+    looks black; above 220 a fifth of the face is white. min_quality is for what is mediocre in everything at once."""
+
+    min_sharpness: float = 4.0
+    dark: float = 40.0
+    bright: float = 220.0
+    max_clipped: float = 0.2
+    min_quality: float = 0.2
 
 
 @dataclass(frozen=True)
 class CoverSettings:
-    """hands: whether hands over the face are looked for (needs MediaPipe; "auto": where it is installed). max_covered:
-    share of the face that hands or objects may hide. parsing: a face-parsing model (SegFormer) of transformers, by
-    directory or hub id, which sees objects too; None for none."""
+    """max_covered: share of the face that hands or objects may hide. hands: whether hands over the face are looked for
+    (needs MediaPipe; "auto": where it is installed). skin: how far (in CIELAB a, b) the colour of a piece of cheek,
+    forehead, nose or chin may be from the rest before it counts as hidden; None does not look. Birthmarks and face
+    paint look like objects to it. parsing: a face-parsing model (SegFormer) of transformers, by directory or hub id,
+    which sees objects too; None for none."""
 
-    hands: Literal["auto", "on", "off"] = "auto"
     max_covered: float = 0.1
+    hands: Literal["auto", "on", "off"] = "auto"
+    skin: float | None = 22.0
     parsing: str | None = None
 
 
 @dataclass(frozen=True)
 class PeopleSettings:
-    """recogniser: who compares faces: "auto" (the first that is installed), "dlib", "insightface", a TransFace directory,
-    or "none". outlier: distance to the rest of its person beyond which a picture is an outlier; None for the
+    """recogniser: who compares faces: "auto" (the first that is installed), "dlib", "insightface", a TransFace
+    directory, or "none". outlier: distance to the rest of its person beyond which a picture is an outlier; None for the
     recogniser's own. outliers: reject, or keep them in the index with their flag. cluster: distance under which
     unlabelled pictures are one person; None for the recogniser's own. min_pictures: people with fewer are left out.
     validation: share of the people that is kept out of training; seed: which."""
@@ -87,8 +99,9 @@ class PeopleSettings:
 
 @dataclass(frozen=True)
 class CaptionSettings:
-    """model: a vision-language model of transformers (BLIP, Florence-2) by directory or hub id; None: what was measured,
-    in words. keep: whether a caption of the input stays. prompt, max_new_tokens: for the model. batch: pictures at once."""
+    """model: a vision-language model of transformers (BLIP, Florence-2) by directory or hub id; None: what was
+    measured, in words. keep: whether a caption of the input stays. prompt: what the model is asked (None: nothing, or
+    what its kind wants to be asked). max_new_tokens: the caption's length. batch: pictures at once."""
 
     model: str | None = None
     keep: bool = True
@@ -107,8 +120,8 @@ class WriteSettings:
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """chunk: pictures that a worker takes at once; what is lost when one is killed. licence: of pictures that bring none.
-    layout: how the input is read ("auto" looks)."""
+    """chunk: pictures that a worker takes at once; what is lost when one is killed. licence: of pictures that bring
+    none. layout: how the input is read ("auto" looks)."""
 
     layout: Literal["auto", "people", "flat", "metadata", "parquet", "webdataset"] = "auto"
     licence: str | None = None
