@@ -37,7 +37,8 @@ class FaceSettings:
     Half the area is 0.7 of the side: a second face of that size is as much the subject as the first, and in every LFW
     picture whose largest face was the wrong one the next had 0.7 of its area. Scores below 0.6 were mostly backs of
     heads and halves of faces. A face of 48 px is still told from others as well as a large one; at 32 that
-    begins to fail. Beyond 60 degrees of yaw one eye is hidden and the alignment shears; guessed pitch is biased by smiles (to -37)."""
+    begins to fail. Beyond 60 degrees of yaw one eye is hidden and the alignment shears; guessed pitch is biased by
+    smiles (to -37)."""
 
     detector: str = "auto"
     model: str | None = None
