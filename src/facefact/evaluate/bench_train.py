@@ -162,7 +162,7 @@ class Plain:
             loss = F.mse_loss(predicted, target)
             if with_fair:
                 loss = loss + 0.01 * fair(increments, batch["face"], stage.config.increment)
-            loss.backward()
+        loss.backward()  # not under autocast, which would cast again what the forward pass has cast; as every trainer
 
     def update(self, *, clip: float | None = None) -> None:
         if clip is not None:

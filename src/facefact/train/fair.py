@@ -32,11 +32,15 @@ def mask_for(face: Tensor, places: int) -> Tensor:
 def leak(increment: Increment, face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
     """(b,): the share of change outside the face of one layer. part: the attention's increment alone (as published), or
     that of the whole layer with its feed-forward. face: (b, h, w) in [0, 1]."""
-    outside = 1 - mask_for(face, increment.entering.shape[1])
-    added = getattr(increment, part).float() * outside
-    entering = increment.entering.float().detach() * outside
-    size = lambda t: (t.square().sum((1, 2)) + TINY).sqrt()  # noqa: E731
-    return size(added) / size(entering)
+    outside = 1 - mask_for(face, increment.entering.shape[1])[..., 0]
+    return size_in(getattr(increment, part), outside) / size_in(increment.entering.detach(), outside)
+
+
+def size_in(x: Tensor, weight: Tensor) -> Tensor:
+    """(b, n, c), (b, n) -> (b,): the norm of x times its places' weights. (Weighted after the sum over channels: half of
+    the work, forward and backward, of weighting x.)"""
+    of_place = x.float().square().sum(-1)
+    return ((of_place * weight.square()).sum(1) + TINY).sqrt()
 
 
 def fair(increments: Sequence[Increment], face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
