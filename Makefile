@@ -39,4 +39,5 @@ $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	-$(BIN)/python -m pip install --quiet absl-py attrs flatbuffers 'protobuf<5' matplotlib
 	-$(BIN)/python -m pip install --quiet --no-deps mediapipe==0.10.14
+	-$(BIN)/python -m pip install --quiet 'ray>=2.40' pandas datasets webdataset
 	@touch $@

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from facefact import world
+from facefact.data.dataset import IndexRow
 from facefact.data.prepare_config import PrepareConfig
-from facefact.data.records import Rejection, Row
+from facefact.data.records import Rejection
 from facefact.faces import face_quality, pose_from_landmarks
 from facefact.types import Face
 
@@ -25,40 +26,31 @@ MODELS = [
 ]
 
 
-@dataclass(frozen=True)
-class Indexed(Row):
-    person: str = ""
-    split: str = "train"
-    outlier: bool = False
-    shard: str = "00000.tar"
-    offset: int = 0
-    length: int = 0
-
-
 def avatar(who: int, shown: int, *, size: int = 128) -> world.Rendering:
     return world.render(world.person(who), world.look(shown), size=size)
 
 
-def row(number: int, *, person: str, split: str = "train", licence: str | None = None, size: int = 128) -> Indexed:
+def row(number: int, *, person: str, split: str = "train", licence: str | None = None, size: int = 128) -> IndexRow:
     """What the index would say of `avatar(number // 4, number)`."""
     drawn = avatar(number // 4, number, size=size)
     ys, xs = np.nonzero(drawn.face)
     box = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max()))
     face = Face(box=box, landmarks=drawn.landmarks, score=0.9, pose=pose_from_landmarks(drawn.landmarks))
     quality = face_quality(drawn.image, face)
-    return Indexed(
+    return IndexRow(
         sample=f"{number:06d}", name=f"{person}/{number}.png", sha256=f"{number:064x}", width=size, height=size,
         original_width=size, original_height=size, faces=1, box=box, score=0.9, detector="avatar",
         landmarks=tuple(map(float, drawn.landmarks.ravel())), yaw=face.pose.yaw, pitch=face.pose.pitch,
         roll=face.pose.roll, face_size=quality.size, face_share=float(drawn.face.mean()), sharpness=quality.sharpness,
         brightness=quality.brightness / 255, clipped=quality.clipped, quality=quality.score, covered=0.0,
         caption=world.caption(world.look(number)), caption_by="words", licence=licence, person=person, split=split,
+        shard="00000.tar",
     )  # fmt: skip
 
 
 def write_dataset(
     folder: Path,
-    rows: Sequence[Indexed],
+    rows: Sequence[IndexRow],
     rejected: Sequence[Rejection] = (),
     *,
     inputs: int | None = None,
@@ -69,7 +61,7 @@ def write_dataset(
     from facefact.data.tables import columns_of, write_table
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder / "index.parquet", columns_of(Indexed), map(asdict, rows))
+    write_table(folder / "index.parquet", columns_of(IndexRow), map(asdict, rows))
     write_table(folder / "rejected.parquet", columns_of(Rejection), map(asdict, rejected))
     names = {one.name for one in (*rows, *rejected)}
     said = {"layout": "people", "counts": {"inputs": len(names) if inputs is None else inputs},
@@ -83,7 +75,7 @@ def write_dataset(
     return folder
 
 
-def add_sample(tar: tarfile.TarFile, one: Indexed) -> None:
+def add_sample(tar: tarfile.TarFile, one: IndexRow) -> None:
     drawn = avatar(int(one.sample) // 4, int(one.sample), size=one.width)
     for suffix, pixels in {"jpg": drawn.image, "face.png": drawn.face, "head.png": drawn.head}.items():
         out = io.BytesIO()

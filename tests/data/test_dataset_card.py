@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from facefact.data.card import FIELDS, write_card
+from facefact.data.dataset import IndexRow
 from facefact.data.prepare_config import PrepareConfig
 from facefact.data.records import Rejection
 from facefact.data.summary import STAGES
 from facefact.types import UserError
-from prepared import Indexed, row, write_dataset
+from prepared import row, write_dataset
 
 pytest.importorskip("pyarrow")
 
@@ -26,7 +27,7 @@ REJECTED = [
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Indexed]:
+def rows() -> list[IndexRow]:
     people = ("Ann", "Ann", "Ann", "Bob", "Bob", "Cid")
     return [row(i, person=one, split="validation" if one == "Bob" else "train") for i, one in enumerate(people)]
 
@@ -68,7 +69,7 @@ def test_counts_splits_and_stages(card) -> None:
 
 
 def test_every_column_and_every_setting_is_known(card) -> None:
-    assert list(FIELDS) == [field.name for field in fields(Indexed)]
+    assert list(FIELDS) == [field.name for field in fields(IndexRow)]
     assert all(f"| `{name}` |" in card for name in FIELDS)
     for name in (name for stage in STAGES.values() for name in stage.settings):
         group, _, key = name.partition(".")

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facefact.data.dataset import IndexRow
 from facefact.data.records import Rejection
 from facefact.data.report import FACE, HEAD, Example, choose, drawn, window, write_report
 from facefact.faces.draw import CHOSEN, POINTS
 from facefact.types import UserError
 from pages import read
-from prepared import Indexed, avatar, row, write_dataset
+from prepared import avatar, row, write_dataset
 
 pytest.importorskip("pyarrow")
 
@@ -28,7 +29,7 @@ REJECTED = [
 ]
 
 
-def rows_of(pictures: dict[str, int]) -> list[Indexed]:
+def rows_of(pictures: dict[str, int]) -> list[IndexRow]:
     """person -> pictures; the second person is kept out of training."""
     people = [person for person, count in pictures.items() for _ in range(count)]
     second = list(pictures)[1:2]
@@ -36,7 +37,7 @@ def rows_of(pictures: dict[str, int]) -> list[Indexed]:
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Indexed]:
+def rows() -> list[IndexRow]:
     return rows_of({"Ann": 4, "Bob": 3, "Cid": 1})
 
 

@@ -14,7 +14,7 @@ from facefact.faces import get_detector
 from facefact.train.adapter_config import Data
 from facefact.train.samples import Sample
 from facefact.train.sources import FolderSource, WorldSource, brightness, open_source, square_around
-from facefact.types import Face, Pose, UserError
+from facefact.types import UserError
 from facefact.world import HELD_OUT, caption, look, person, render
 
 SHARED = Path(os.environ.get("FACEFACT_SHARED") or Path(__file__).parents[3] / "shared")
@@ -163,11 +163,11 @@ def test_no_face_is_a_reason(tmp_path: Path, detector) -> None:
 
 
 def test_the_square_keeps_as_much_as_it_can() -> None:
-    face = lambda x, y: Face((x - 5, y - 5, x + 5, y + 5), np.zeros((5, 2)), 1.0, Pose(0, 0, 0))  # noqa: E731
-    assert square_around(face(10, 20), 100, 100) == (slice(0, 100), slice(0, 100))
-    assert square_around(face(150, 50), 100, 300)[1] == slice(100, 200)
-    assert square_around(face(280, 50), 100, 300)[1] == slice(200, 300)
-    assert square_around(face(50, 20), 300, 100)[0] == slice(0, 100)
+    box = lambda x, y: (x - 5, y - 5, x + 5, y + 5)  # noqa: E731
+    assert square_around(box(10, 20), 100, 100) == (slice(0, 100), slice(0, 100))
+    assert square_around(box(150, 50), 100, 300)[1] == slice(100, 200)
+    assert square_around(box(280, 50), 100, 300)[1] == slice(200, 300)
+    assert square_around(box(50, 20), 300, 100)[0] == slice(0, 100)
 
 
 # Before the first step
@@ -190,7 +190,7 @@ def test_a_source_is_found_or_the_run_ends_with_one_line(folder: Path, tmp_path_
         (Data(source=str(folder / "gone")), "no folder"),
         (Data(source=str(empty)), "holds no pictures"),
         (Data(source=str(single)), "several"),
-        (Data(source=str(prepared)), "prepared dataset"),
+        (Data(source=str(prepared)), "index.parquet cannot be read"),
     ):
         with pytest.raises(UserError, match=message) as raised:
             open_source(data)
