@@ -71,9 +71,9 @@ class AdapterRecipe:
     )
     condition: Condition = Condition(phrase_drop=0.05)
     loss: Loss = Loss(
-        fair=((0, 0.0), (3200, 0.0), (3300, 0.2)), increment="whole", face_weight=3.0, high_noise=1.6, identity=0.5
+        fair=((0, 0.0), (6987, 0.0), (7087, 1.0)), increment="whole", face_weight=3.0, high_noise=1.6, identity=1.0
     )
-    schedule: Schedule = Schedule(steps=4000, batch=32, lr=2.5e-3, warmup=20, hold=3180, ema=0.05, seed=81)
+    schedule: Schedule = Schedule(steps=8187, batch=32, lr=2.5e-3, warmup=20, hold=7567, ema=0.05, seed=81)
     validation: Validation = Validation(every=0, people=0)
 
 
