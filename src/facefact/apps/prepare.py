@@ -8,13 +8,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facefact.config import load_config
-from facefact.data.engine import Engine
-from facefact.data.prepare import Prepared, prepare
 from facefact.data.prepare_config import PrepareConfig
 from facefact.types import UserError
+
+if TYPE_CHECKING:
+    from facefact.data.engine import Engine
+    from facefact.data.prepare import Prepared
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,6 +39,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from facefact.data.prepare import prepare
+
     settings = load_config(PrepareConfig, args.config, overrides=args.set)
     bars = Bars()
     try:
