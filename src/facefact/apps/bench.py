@@ -1,9 +1,11 @@
-"""`facefact bench train`: what a training step costs, as ratios within one run."""
+"""`facefact bench train`: what a training step costs, as ratios within one run. `facefact bench prepare`: what the
+preparation keeps of a folder of photos, how right it is, and what it costs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("bench", help="measure speed and memory", description="Measure speed and memory.")
     measured = parser.add_subparsers(title="what", dest="what", metavar="WHAT", required=True)
     _add_train(measured)
+    _add_prepare(measured)
 
 
 def _add_train(measured: Any) -> None:
@@ -33,7 +36,80 @@ def _add_train(measured: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
 
 
+def _add_prepare(measured: Any) -> None:
+    line = "what the preparation keeps of a folder of photos, how right it is, and what it costs"
+    parser = measured.add_parser("prepare", help=line, description=f"Measure {line}. With everything and ten times "
+                                 "the pictures it takes about 13 times as long as preparing FOLDER.")  # fmt: skip
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="real photos: a folder for each person")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="settings of the preparation (YAML)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="change settings, for instance people.cluster=0.4")  # fmt: skip
+    parser.add_argument("--only", nargs="+", metavar="PART", help="of alignment, stages, people, run; the others' "
+                        "figures stay in --json's FILE if they are of the same input and settings")  # fmt: skip
+    parser.add_argument("--times", type=int, default=10, metavar="N", help="how many times the pictures for the second "
+                        "run, whose memory is compared (default 10; 1: none)")  # fmt: skip
+    parser.add_argument("--yunet", metavar="FILE", help="YuNet's ONNX file (or name it in FACEFACT_YUNET)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
+    parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
+
+
 def run(args: argparse.Namespace) -> int:
+    return _run_train(args) if args.what == "train" else _run_prepare(args)
+
+
+def _run_prepare(args: argparse.Namespace) -> int:
+    from facefact.apps.progress import show
+    from facefact.config import load_config
+    from facefact.data.prepare_config import PrepareConfig
+    from facefact.evaluate.bench_prepare import PARTS, bench_prepare
+    from facefact.evaluate.bench_prepare_page import draw, markdown
+    from facefact.types import UserError
+
+    silence_loading()
+    parts = args.only or PARTS
+    if unknown := set(parts) - set(PARTS):
+        raise UserError(f"--only {sorted(unknown)[0]}: choose from {', '.join(PARTS)}")
+    if args.times < 1:
+        raise UserError("--times is a number from 1 on")
+    settings = load_config(PrepareConfig, args.config, overrides=args.overrides)
+    figures = bench_prepare(args.folder, settings, parts=parts, times=args.times, yunet=args.yunet, progress=show)
+    if args.json is not None:
+        figures = _with_earlier(figures, args.json)
+        _write(figures, args.json)
+        try:
+            draw(figures, args.json.with_suffix(".png"))
+        except ImportError:
+            print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
+    page = markdown(figures, _prepare_command(args))
+    if args.out is not None:
+        _write_text(page, args.out)
+    print(page, end="")
+    return 0
+
+
+def _prepare_command(args: argparse.Namespace) -> str:
+    """As it can be typed again, without where things lie on this machine."""
+    words = ["facefact bench prepare", args.folder.resolve().name]
+    words += ["--config", args.config.name] if args.config else []
+    words += ["--set", *args.overrides] if args.overrides else []
+    words += ["--times", str(args.times)] if args.times != 10 else []
+    words += [f"--json {args.json.name}"] if args.json else []
+    words += [f"--out {args.out.name}"] if args.out else []
+    return " ".join(words)
+
+
+def _with_earlier(figures: dict[str, Any], path: Path) -> dict[str, Any]:
+    """With the parts that an earlier call left in the file, if they are of the same input, settings and models."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return figures
+    if any(earlier.get(name) != figures[name] for name in ("input", "settings", "models")):
+        return figures
+    return earlier | figures
+
+
+def _run_train(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from facefact.config import load_config
@@ -59,11 +135,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(figures: dict[str, Any], path: Path) -> None:
+    _write_text(json.dumps(figures, indent=2) + "\n", path)
+
+
+def _write_text(text: str, path: Path) -> None:
     from facefact.checkpoint import replacing
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def table(figures: dict[str, Any]) -> list[str]:
