@@ -114,3 +114,12 @@ def test_torch_files(tmp_path: Path) -> None:
         checkpoint.load_torch(tmp_path / "b.pt")
     with pytest.raises(UserError, match="does not exist"):
         checkpoint.load_torch(tmp_path / "c.pt")
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match="cannot be written to .*: give another folder"),
+        checkpoint.locked(tmp_path / "file" / "dataset"),
+    ):
+        pass

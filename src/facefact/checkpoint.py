@@ -147,7 +147,7 @@ def _line(error: BaseException) -> str:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder that one process at a time works in; the kernel gives it back whatever this process dies of.
-    UserError: another has it.
+    UserError: another has it, or it cannot be written to.
 
     A record lock: unlike flock's, child processes do not inherit it, so that one of them that outlives a killed parent
     by a second does not keep the folder.
@@ -157,8 +157,12 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # no such lock on Windows
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}): give another folder") from error
+    with lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from facefact.data.look import look, open_tools
 from facefact.data.prepare_config import PrepareConfig
 from facefact.data.work import Work
 from facefact.types import UserError
+
+KNOCK = 10  # seconds in which somebody must answer at a cluster's address
 
 
 class RayEngine:
@@ -84,14 +87,22 @@ def start(ray: Any, address: str | None, workers: int | None) -> bool:
         ray.init(num_cpus=(workers or cores()) + 1, include_dashboard=False, **how)  # one for Ray Data's own tasks
     else:
         try:
+            knock(address)
             ray.init(address=address, **how)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"no Ray cluster answers at {address}: start one with `ray start --head`") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return True
+
+
+def knock(address: str) -> None:
+    """OSError when nobody listens at host:port: Ray itself would try for minutes. Other addresses are left to it."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
 def explained(error: Exception) -> Exception:
