@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import asdict, replace
 
@@ -174,3 +175,65 @@ def test_folders_that_would_be_lost_are_refused(source, tmp_path) -> None:
         prepare(source, source / "out", SETTINGS)
     with pytest.raises(UserError, match="is a file"):
         prepare(source, tmp_path / "thesis.tex", SETTINGS)
+
+
+def as_tar(source, path) -> None:
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(source.rglob("*.png")):
+            words = json.dumps({"person": file.parent.name, "caption": "a portrait", "license": "CC0-1.0"}).encode()
+            for suffix, data in {"png": file.read_bytes(), "json": words}.items():
+                member = tarfile.TarInfo(f"{file.stem}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def as_parquet(source, path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    files = sorted(source.rglob("*.png"))
+    pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    people_of = [file.parent.name for file in files]
+    pa.parquet.write_table(pa.table({"image": pictures, "person": people_of}), path, row_group_size=2)
+
+
+@pytest.mark.parametrize("write", [as_tar, as_parquet])
+def test_however_pictures_lie_they_become_the_same_samples(tmp_path, write) -> None:
+    source = people(tmp_path / "people", count=2, looks=2)
+    write(source, tmp_path / f"pictures.{'tar' if write is as_tar else 'parquet'}")
+    packed = next(path for path in tmp_path.iterdir() if path.is_file())
+    of = {}
+    for name, given in {"folder": source, "packed": packed}.items():
+        prepare(given, tmp_path / name, SETTINGS, engine=LocalEngine(0))
+        of[name] = PreparedDataset.open(tmp_path / name)
+    known = lambda dataset: sorted((row.sha256, row.person, row.box) for row in dataset.rows)  # noqa: E731
+    assert known(of["folder"]) == known(of["packed"])
+    if write is as_tar:
+        assert {(row.caption, row.caption_by, row.licence) for row in of["packed"].rows} == {
+            ("a portrait", "input", "CC0-1.0")
+        }
+
+
+def test_a_dataset_can_be_prepared_again_from_its_own_shards(straight, tmp_path) -> None:
+    """The shards are WebDataset tars with people and captions: another preparation (other limits) reads them."""
+    made = prepare(straight.folder / "shards", tmp_path / "again", SETTINGS, engine=LocalEngine(0))
+    before = {(row.person, row.caption) for row in PreparedDataset.open(straight.folder).rows}
+    assert {(row.person, row.caption) for row in PreparedDataset.open(made.folder).rows} == before
+
+
+def test_unlabelled_pictures_become_people(tmp_path) -> None:
+    """In a flat folder people are found by their faces: with the bundle's encoder, which knows avatars."""
+    source = people(tmp_path / "people", count=4, looks=3)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    truth = {}
+    for number, file in enumerate(sorted(source.rglob("*.png"), key=lambda file: file.name[::-1])):
+        (flat / f"{number:03d}.png").write_bytes(file.read_bytes())
+        truth[f"{number:03d}.png"] = file.parent.name
+    settings = replace(SETTINGS, people=replace(SETTINGS.people, recogniser="auto"))
+    prepare(flat, tmp_path / "out", settings, engine=LocalEngine(0))
+    found = {row.name: row.person for row in PreparedDataset.open(tmp_path / "out").rows}
+    assert len(found) == 12
+    for one in found:
+        for other in found:
+            assert (found[one] == found[other]) == (truth[one] == truth[other])
