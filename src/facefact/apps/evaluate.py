@@ -26,7 +26,7 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
+    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
     parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("facefact")
 
 DEMO = "demo"
-DEMO_SETTINGS = {"scale": 1.0, "guidance_scale": 3.0}  # what the demo model was tuned and measured at
+DEMO_SETTINGS = {"guidance_scale": 3.0}  # what the demo model was tuned and measured at
 UNKNOWN_FACE = (
     "warning: %s: the demo model knows drawn avatars only, and this face is none: the portraits will not resemble it. "
     "For photos take a photo model: --model DIR|HUB_ID --adapter DIR"
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     person = parser.add_argument_group("the person")
     person.add_argument("--face", metavar="PICTURE", action="append", required=True, type=Path,
                         help="a photo of the person; repeat it for several photos of the same person")  # fmt: skip
-    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7; demo: 1)")
+    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--prompt", help="what to show")

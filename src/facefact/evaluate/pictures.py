@@ -26,7 +26,7 @@ class Sampling:
 
     steps: int = 12
     guidance_scale: float = 3.0
-    scale: float = 1.0
+    scale: float = 0.7
     batch: int = 20
 
 
