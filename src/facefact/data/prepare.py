@@ -1,10 +1,10 @@
 """The whole preparation: list, look (an engine), decide, write, explain. Interrupted anywhere, the same call goes on.
 
-    DATASET/shards/<split>-00000.tar    the samples, as WebDataset reads them
-    DATASET/index.parquet               a row for each; written last: where it is, the dataset is whole
-    DATASET/rejected.parquet            a row for everything that is not a sample, with stage and reason
-    DATASET/prepare.json                settings, models, counts
-    DATASET/report.html, dataset_card.md
+DATASET/shards/<split>-00000.tar    the samples, as WebDataset reads them
+DATASET/index.parquet               a row for each; written last: where it is, the dataset is whole
+DATASET/rejected.parquet            a row for everything that is not a sample, with stage and reason
+DATASET/prepare.json                settings, models, counts
+DATASET/report.html, dataset_card.md
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from facefact.data.inputs import list_entries
 from facefact.data.local import LocalEngine
 from facefact.data.look import Tools, open_tools
 from facefact.data.people import check_people, decide
-from facefact.data.prepare_config import PrepareConfig
+from facefact.data.prepare_config import PrepareConfig, check_limits
 from facefact.data.records import Entry, Rejection, Unfit, Verdict
 from facefact.data.report import Example, choose, drawn, write_report
 from facefact.data.tables import arrow, read_records
@@ -74,6 +74,7 @@ def prepare(
     if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
         raise UserError(f"{out} lies inside {source}: the dataset would become its own input; give a folder elsewhere")
     settings, engine = settings or PrepareConfig(), engine or LocalEngine(open_with=open_with)
+    check_limits(settings)
     arrow()
     entries = list_entries(source, settings.layout, progress=lambda count: progress("list", count, None))
     tools = open_with(settings)
@@ -111,11 +112,14 @@ def planned(entries: Sequence[Entry], settings: PrepareConfig, tools: Tools) -> 
 
 
 def check_folder(out: Path) -> None:
-    """UserError: it holds something that no preparation has made."""
+    """UserError: it holds something that no preparation has made, or it may not be looked into."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: give a folder for the dataset")
     known = {WORK, INDEX, REJECTED, SHARDS, ABOUT, ".lock"}
-    strange = sorted(set(os.listdir(out)) - known) if out.is_dir() else []
+    try:
+        strange = sorted(set(os.listdir(out)) - known) if out.is_dir() else []
+    except OSError as error:
+        raise UserError(f"{out} cannot be read ({error.strerror}): give another folder") from error
     if strange and not (out / ABOUT).is_file() and not (out / WORK).is_dir():
         raise UserError(f"{out} holds other things ({strange[0]}): give an empty folder for the dataset")
 
@@ -146,9 +150,7 @@ def finished_before(out: Path, tasks: Sequence[Task], settings: PrepareConfig) -
 # The work
 
 
-def look_at_all(
-    tasks: Sequence[Task], settings: PrepareConfig, engine: Engine, work: Work, progress: Progress
-) -> None:
+def look_at_all(tasks: Sequence[Task], settings: PrepareConfig, engine: Engine, work: Work, progress: Progress) -> None:
     """Every entry ends in a finished chunk."""
     left = [task for task in tasks if not work.has(task.key)]
     whole = sum(len(task.entries) for task in tasks)

@@ -4,7 +4,9 @@ press photos (docs/preparation.md)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from facefact.types import UserError
 
 
 @dataclass(frozen=True)
@@ -135,3 +137,32 @@ class PrepareConfig:
     people: PeopleSettings = field(default_factory=PeopleSettings)
     caption: CaptionSettings = field(default_factory=CaptionSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
+
+
+# Setting -> the least and the greatest that make sense (None: no greatest); None is allowed where the type allows it.
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "chunk": (1, None),
+    "decode.max_bytes": (1, None),
+    "decode.max_pixels": (1, None),
+    "decode.min_side": (1, None),
+    "decode.max_side": (16, None),  # below it no detector finds a face
+    "duplicates.distance": (0, 16),  # (`duplicates.MAX_DISTANCE`)
+    "face.second": (0, None),
+    "face.min_score": (0, 1),
+    "cover.max_covered": (0, 1),
+    "caption.max_new_tokens": (1, None),
+    "caption.batch": (1, None),
+    "write.shard": (1, None),
+    "write.quality": (1, 100),
+}
+
+
+def check_limits(settings: PrepareConfig) -> None:
+    """UserError, before any work, of a number with which nothing can work. (People's are checked by `check_people`.)"""
+    for key, (least, most) in LIMITS.items():
+        value: Any = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value is not None and (value < least or (most is not None and value > most)):
+            span = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+            raise UserError(f"setting {key} is {value:g}: {span} is possible")

@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 DETECTORS = ("auto", "yunet", "mediapipe", "insightface", "avatar")
 AVATAR_WEIGHTS = Path(__file__).parents[1] / "demo" / "bundle" / "face_detector"  # where the bundle keeps them
-MENDING = "install one with: pip install 'facefact[faces]', or give a YuNet model with: --yunet FILE"
-YUNET_MENDING = "give one with: --yunet FILE, or name it in FACEFACT_YUNET"
+GIVING = "--yunet FILE (facefact prepare: --set face.model=FILE)"
+MENDING = f"install one with: pip install 'facefact[faces]', or give a YuNet model with: {GIVING}"
+YUNET_MENDING = f"give one with: {GIVING}, or name it in FACEFACT_YUNET"
 MIN_SIZE = 32.0  # square root of the box's area in pixels: the encoder wants 112, a third of it is still a face
 MAX_YAW = 60.0  # degrees; beyond, one eye is hidden and the alignment shears
 MAX_PITCH = 45.0

@@ -36,7 +36,7 @@ def find_yunet(model: str | os.PathLike[str] | None = None, *, offline: bool = T
     if given:
         path = Path(given).expanduser()
         if not path.is_file():
-            raise UserError(f"{path}: there is no such YuNet file (from {'--yunet' if model else VARIABLE})")
+            raise UserError(f"{path}: there is no such YuNet file{'' if model else f' (from {VARIABLE})'}")
         return path
     for name in FILES:
         if (cache_dir() / name).is_file():
