@@ -54,7 +54,8 @@ STAGES: dict[str, Stage] = {  # in the order in which a picture meets them
     ),
     "masks": Stage("face and head are outlined, the aligned crop is made"),
     "cover": Stage(
-        "faces behind hands or objects are rejected", ("cover.max_covered", "cover.hands", "cover.skin", "cover.parsing")
+        "faces behind hands or objects are rejected",
+        ("cover.max_covered", "cover.hands", "cover.skin", "cover.parsing"),
     ),
     "duplicates": Stage("of pictures that are the same or nearly so, the best one stays", ("duplicates.distance",)),
     "person": Stage(
