@@ -18,11 +18,11 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """About U V^T of the matrix U S V^T (singular values land in 0.7 to 1.2), by Newton-Schulz iteration."""
     x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
     tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = x.T.contiguous() if tall else x
     a, b, c = QUINTIC
-    for _ in range(steps):
+    for _ in range(steps):  # a x + (b G + c G G) x with G = x x^T; one rounding to bf16 a product
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.T if tall else x).to(matrix.dtype)
 
 
