@@ -48,8 +48,7 @@ def finished(*processes: subprocess.Popen) -> list[str]:
     finally:
         for process in processes:
             process.kill()
-    for process, text in zip(processes, told, strict=True):
-        assert process.returncode == 0, text
+    assert not any(process.returncode for process in processes), "\n".join(told)
     return told
 
 
@@ -114,7 +113,8 @@ try:
     sys.exit("a signal to one process stops all")
 except SystemExit as error:
     assert error.code == 143, error.code
-assert Checkpoints(out / "stopped/checkpoints").steps() == [3]
+if rank == 0:  # (who writes it; the other one may be here earlier)
+    assert Checkpoints(out / "stopped/checkpoints").steps() == [3]
 stage = live.LiveStage()
 fit(stage, halves, plan, out / "stopped")
 if rank == 0:
@@ -130,7 +130,8 @@ try:
     sys.exit("all processes stop")
 except Exploded as error:
     assert "step 3: the loss is nan" in str(error)
-assert Checkpoints(out / "poisoned/checkpoints").steps() == [2, 1]
+if rank == 0:
+    assert Checkpoints(out / "poisoned/checkpoints").steps() == [2, 1]
 
 (out / "run/checkpoints/step-6/state.json").write_text('{"format": 99}')
 try:
