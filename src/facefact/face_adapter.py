@@ -21,7 +21,7 @@ import facefact.adapter.facechain as facechain_adapter
 import facefact.encoder.facechain as facechain_encoder
 from facefact import adapter as seam
 from facefact import checkpoint
-from facefact.adapter import AdapterLayers, Attachment, FaceCondition, Increment, LayerConfig
+from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.types import FaceCrop, FaceTokens, UserError
@@ -239,8 +239,7 @@ class FaceAdapter(nn.Module):
         if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
             raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
-        weight = next(self.layers.parameters())
-        return {"gligen": {"objs": FaceCondition(rows.to(weight.device, weight.dtype), scale, start)}}
+        return {"gligen": {"objs": seam.make_condition(self.layers, rows, scale=scale, start=start)}}
 
     def record(self) -> AbstractContextManager[list[Increment]]:
         """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.

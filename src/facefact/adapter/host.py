@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from facefact.adapter.layer import AdapterLayers, GatedSelfAttention, LayerConfig
+from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
 from facefact.types import UserError
 
 SCHEDULE_LENGTH = 1000  # timesteps of the noise schedule when only a bare model is given
@@ -30,18 +30,45 @@ class FaceCondition(NamedTuple):
 
     face: (r, m, token_width). scale: one number or tensor for all layers, or a mapping from block name prefixes
     ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits stay
-    out. start: the fraction of the noise schedule that passes before the face counts (delayed condition).
+    out. start: the fraction of the noise schedule that passes before the face counts (delayed condition). keys: what
+    each layer reads of the face, where it is known already; it stays the same from step to step.
     """
 
     face: Tensor
-    scale: float | Tensor | Mapping[str, float] = 1.0
+    scale: float | Tensor | Mapping[str, float | Tensor] = 1.0
     start: float = 0.0
+    keys: Mapping[str, FaceKeys] | None = None
 
     def scale_at(self, block: str) -> float | Tensor:
         if not isinstance(self.scale, Mapping):
             return self.scale
         fitting = [prefix for prefix in self.scale if not prefix or f"{block}.".startswith(f"{prefix}.")]
         return self.scale[max(fitting, key=len)] if fitting else 0.0
+
+    def times(self, factor: float | Tensor) -> FaceCondition:
+        """The same condition at a multiple of its scale."""
+        if isinstance(self.scale, Mapping):
+            return self._replace(scale={prefix: scale * factor for prefix, scale in self.scale.items()})
+        return self._replace(scale=self.scale * factor)
+
+
+def make_condition(
+    layers: AdapterLayers, face: Tensor, *, scale: float | Tensor | Mapping[str, float] = 1.0, start: float = 0.0
+) -> FaceCondition:
+    """A condition for these layers where they are, with the face keys when they are not in training.
+
+    Numbers other than 0 become tensors: a compiled model then serves every scale.
+    """
+    weight = next(layers.parameters())
+    face = face.to(weight.device, weight.dtype)
+
+    def tensor(number: float | Tensor) -> float | Tensor:
+        if torch.is_tensor(number) or number == 0:
+            return number
+        return torch.tensor(number, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+
+    scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
+    return FaceCondition(face, scales, start, None if layers.training else layers.face_keys(face))
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,7 @@ class Attachment:
     def __init__(self, model: nn.Module, schedule_length: int) -> None:
         self._model = weakref.ref(model)
         self.schedule_length = schedule_length
-        self.timestep: Any = None
+        self.timestep: Tensor | None = None
         self.increments: list[Increment] | None = None
         self.seen: set[str] = set()
 
@@ -86,11 +113,17 @@ class Attachment:
             return condition
         if self.timestep is None:
             raise UserError("a delayed face condition needs the model to be called with its timestep")
-        noisy = float(torch.as_tensor(self.timestep).max()) > (1 - condition.start) * self.schedule_length
-        return condition._replace(scale=0.0) if noisy else condition
+        now = self.timestep.max() <= (1 - condition.start) * self.schedule_length
+        if torch.compiler.is_compiling():  # one graph for all steps: no branch on a number
+            return condition.times(now.to(condition.face.device))
+        return condition if now else condition._replace(scale=0.0)
 
     def note_timestep(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        if timestep is None or torch.is_tensor(timestep):
+            self.timestep = timestep
+        else:  # to the compiler a number that a module holds is a constant, a new model for each
+            self.timestep = torch.full((), timestep)
 
     def note_increment(self, block: str, x: Tensor, attention: Tensor, dense: Tensor) -> None:
         # Gradient checkpointing runs a block again in the backward pass: only the first time counts.
@@ -137,7 +170,8 @@ class LayerPort(nn.Module):
             return x
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
-        attention, dense = layer.increments(x, condition.face, scale=scale)
+        keys = condition.keys.get(self.block) if condition.keys else None
+        attention, dense = layer.increments(x, condition.face, scale=scale, keys=keys)
         self.attachment.note_increment(self.block, x, attention, dense)
         return x + attention + dense
 
