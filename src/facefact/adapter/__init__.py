@@ -8,20 +8,25 @@ from facefact.adapter.host import (
     denoiser,
     detach,
     layer_configs,
+    make_condition,
     text_width,
 )
-from facefact.adapter.layer import AdapterLayers, GatedSelfAttention, LayerConfig
+from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
+from facefact.adapter.processor import fast_attention
 
 __all__ = [
     "AdapterLayers",
     "Attachment",
     "FaceCondition",
+    "FaceKeys",
     "GatedSelfAttention",
     "Increment",
     "LayerConfig",
     "attach",
     "denoiser",
     "detach",
+    "fast_attention",
     "layer_configs",
+    "make_condition",
     "text_width",
 ]

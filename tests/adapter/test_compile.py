@@ -1,0 +1,36 @@
+"""The compiler sees one graph, whatever the step, the scale and the portrait."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hosts import make_adapter, make_host, make_tokens, run
+
+from facefact.adapter import attention as kernels
+from facefact.adapter import fast_attention
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [0.0, 0.3])
+@torch.no_grad()
+def test_one_graph(start: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(kernels, "CPU_PREFERS_BLOCKS", True)
+    monkeypatch.setattr(
+        kernels, "FEWEST_SCORES", 0
+    )  # blocks for every layer: the kernel that is an operator of its own
+    host = make_host()
+    adapter = make_adapter(host).attach(host)
+    fast_attention(host)
+    torch._dynamo.reset()
+    compiled = torch.compile(host, backend="aot_eager", fullgraph=True)
+    graphs = set()
+    for timestep, scale, seed in ((999, 0.7, 3), (801, 0.3, 3), (400, 1.0, 4), (10, 0.7, 4)):
+        kwargs = adapter.condition(make_tokens(adapter, seed=seed), scale=scale, start=start)
+        options = {"timestep": torch.tensor(timestep), "cross_attention_kwargs": kwargs}
+        torch.testing.assert_close(run(compiled, **options), run(host, **options), atol=1e-5, rtol=1e-4)
+        graphs.add(counters["stats"]["unique_graphs"])
+    assert len(graphs) == 1
+    assert not counters["graph_break"]
+    torch._dynamo.reset()
