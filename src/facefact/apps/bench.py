@@ -90,12 +90,16 @@ def _run_prepare(args: argparse.Namespace) -> int:
 def _prepare_command(args: argparse.Namespace) -> str:
     """As it can be typed again, without where things lie on this machine."""
     words = ["facefact bench prepare", args.folder.resolve().name]
-    words += ["--config", args.config.name] if args.config else []
+    words += ["--config", _shown(args.config)] if args.config else []
     words += ["--set", *args.overrides] if args.overrides else []
     words += ["--times", str(args.times)] if args.times != 10 else []
-    words += [f"--json {args.json.name}"] if args.json else []
-    words += [f"--out {args.out.name}"] if args.out else []
+    words += ["--json", _shown(args.json)] if args.json else []
+    words += ["--out", _shown(args.out)] if args.out else []
     return " ".join(words)
+
+
+def _shown(path: Path) -> str:
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _with_earlier(figures: dict[str, Any], path: Path) -> dict[str, Any]:

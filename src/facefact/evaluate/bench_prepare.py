@@ -39,7 +39,7 @@ from facefact.data.look import Tools, captions, open_tools, packed, see
 from facefact.data.people import check_people, decide
 from facefact.data.people_figures import Album, held_out, intruders, pair_figures
 from facefact.data.prepare import without_paths_in
-from facefact.data.prepare_config import DuplicateSettings, PrepareConfig
+from facefact.data.prepare_config import DuplicateSettings, PrepareConfig, check_limits
 from facefact.data.records import Brief, Entry, Unfit
 from facefact.data.tables import read_rows
 from facefact.evaluate.timing import machine
@@ -69,6 +69,7 @@ def bench_prepare(
     """The figures; see the top of this file. times: how much larger the second input is (1: there is none). yunet:
     YuNet's model file. UserError: not a folder for each of two people or more."""
     settings = replace(settings or PrepareConfig(), layout="people")
+    check_limits(settings)
     entries = photos_of(folder, settings)
     tools = open_tools(settings)
     check_people(settings.people, labelled="people" not in parts, detector_name=tools.detector.name)
