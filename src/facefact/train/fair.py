@@ -37,8 +37,8 @@ def leak(increment: Increment, face: Tensor, part: Literal["attention", "whole"]
 
 
 def size_in(x: Tensor, weight: Tensor) -> Tensor:
-    """(b, n, c), (b, n) -> (b,): the norm of x times its places' weights. (Weighted after the sum over channels: half of
-    the work, forward and backward, of weighting x.)"""
+    """(b, n, c), (b, n) -> (b,): the norm of x times its places' weights. (Weighted after the sum over channels: half
+    of the work, forward and backward, of weighting x.)"""
     of_place = x.float().square().sum(-1)
     return ((of_place * weight.square()).sum(1) + TINY).sqrt()
 
