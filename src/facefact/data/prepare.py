@@ -22,7 +22,7 @@ from typing import Any
 import facefact
 from facefact.checkpoint import locked
 from facefact.data.card import write_card
-from facefact.data.dataset import ABOUT, INDEX, REJECTED, SHARDS, PreparedDataset
+from facefact.data.dataset import ABOUT, INDEX, REJECTED, SHARDS, IndexRow, PreparedDataset
 from facefact.data.decode import decode
 from facefact.data.engine import Engine, Open, Task
 from facefact.data.folders import is_picture
@@ -84,6 +84,9 @@ def prepare(
     check_folder(out)
     with locked(out):
         if (found := finished_before(out, tasks, settings)) is not None:
+            if (out / WORK).is_dir():  # it was killed after the index, before the report
+                explain(out, {entry.name: entry for entry in entries}, settings, progress)
+                shutil.rmtree(out / WORK)
             return found
         work = Work(out / WORK)
         look_at_all(tasks, settings, engine, work, progress)
@@ -224,8 +227,8 @@ def without_paths_in(tree: Any) -> Any:
 
 def explain(out: Path, entries: dict[str, Entry], settings: PrepareConfig, progress: Progress) -> None:
     """The report with drawn examples, and the card."""
-    dataset = PreparedDataset.open(out)
-    rows, rejected = choose(dataset.rows, read_records(out / REJECTED, Rejection))
+    rows, rejected = choose(read_records(out / INDEX, IndexRow), read_records(out / REJECTED, Rejection))
+    dataset = PreparedDataset(out, tuple(rows), "")
     whole = len(rows) + len(rejected)
     examples = []
     for row in rows:
