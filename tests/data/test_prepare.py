@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,16 @@ def test_what_is_finished_is_not_done_again(source, straight) -> None:
     assert {path: path.stat().st_mtime_ns for path in straight.folder.rglob("*") if path in before} == before
     with pytest.raises(UserError, match="other pictures or with other settings"):
         prepare(source, straight.folder, replace(SETTINGS, licence="CC0"), engine=LocalEngine(0))
+
+
+def test_killed_before_the_report_it_is_written_the_next_time(source, straight, tmp_path) -> None:
+    out = tmp_path / "dataset"
+    shutil.copytree(straight.folder, out)
+    (out / "report.html").unlink()
+    (out / "dataset_card.md").unlink()
+    (out / ".work" / "chunks").mkdir(parents=True)
+    prepare(source, out, SETTINGS, engine=LocalEngine(0))
+    assert contents(out) == contents(straight.folder)
 
 
 def test_a_picture_that_kills_a_worker_is_rejected_alone(tmp_path) -> None:
