@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facefact.adapter import attention as module
 from facefact.adapter.attention import attention, blocked, sdpa
@@ -67,6 +70,30 @@ def test_any_layout_and_any_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.autocast("cpu", torch.bfloat16):  # must not round the scores
         assert torch.equal(blocked(q, [k], [v], heads=2), blocked(q, [k], [v], heads=2))
         torch.testing.assert_close(blocked(q, [k], [v], heads=2), expected)
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensor of numbers that was made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.is_floating_point():
+            self.numel = max(self.numel, made.numel())
+        return made
+
+
+@torch.no_grad()
+def test_memory_does_not_grow_with_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_SCORES", 2**17)
+    sizes = {}
+    for n in (512, 1024):
+        q, k, v = draw(spread=1.0, n=n, m=n, d=8)
+        with Largest() as largest:
+            blocked(q, [k], [v], heads=2)
+        sizes[n] = largest.numel
+    assert sizes[512] == sizes[1024] == 2**17 * min(torch.get_num_threads(), 4)
 
 
 def chosen(q: Tensor, k: Tensor, v: Tensor) -> str:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK_SCORES = 2**20  # per thread: 4 MB in float32
+BLOCK_SCORES = 2**20  # per thread, of which four count: 4 to 16 MB in float32, whatever the size of the picture
 UNTOUCHED = 30 * 2**20  # bytes; above 32 MiB the C library does not learn
 FEWEST_ROWS = 64  # of a block: below, the products are inefficient
 FEWEST_SCORES = 2**14  # of a head: below, SDPA's one call is faster than the many small ones
@@ -72,7 +72,8 @@ def blocked(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, head
     """
     b, n, width = q.shape
     d = width // heads
-    rows = max(FEWEST_ROWS, math.ceil(BLOCK_SCORES * torch.get_num_threads() / sum(part.shape[1] for part in keys)))
+    most = BLOCK_SCORES * min(torch.get_num_threads(), 4)
+    rows = max(FEWEST_ROWS, math.ceil(most / sum(part.shape[1] for part in keys)))
     y = q.new_empty(q.shape)
     # glibc returns large blocks to the system when they are freed, and each new one pays for its pages again: twice the
     # time. A larger one that is freed, never touched, tells it to keep them.
