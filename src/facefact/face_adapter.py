@@ -217,6 +217,7 @@ class FaceAdapter(nn.Module):
         guidance: bool = True,
         *,
         start: float = 0.0,
+        end: float = 1.0,
     ) -> dict[str, Any]:
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
@@ -225,7 +226,8 @@ class FaceAdapter(nn.Module):
         face in the negative half; False for a positive batch, or, under guidance, the same face in both halves.
         scale: of what the adapter adds; a number (0: bit for bit the base model), a tensor (one number, or one per row
         of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; "" is the rest, without it the rest stays out).
-        start: fraction of the noise schedule after which the face begins to count (delayed condition).
+        start, end: fractions of the noise schedule between which the face counts (start > 0: delayed condition); in the
+        other steps the model costs and does what it does without a face.
         """
         width = self.resampler.config.output_width
         if tokens.face.ndim != 3 or tokens.face.shape[-1] != width:
@@ -233,13 +235,15 @@ class FaceAdapter(nn.Module):
                 f"the face tokens are {tuple(tokens.face.shape)}, this adapter reads (people, tokens, {width}): make "
                 "them with its own encode()"
             )
+        if not 0 <= start <= end <= 1:
+            raise UserError(f"the face counts from start={start} to end={end}: 0 <= start <= end <= 1")
         for prefix in scale if isinstance(scale, Mapping) else ():
             if prefix and not any(f"{name}.".startswith(f"{prefix}.") for name in self.layers.configs):
                 raise UserError(f"scale names {prefix}, and no layer of this adapter has a name that starts so")
         if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
             raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
-        return {"gligen": {"objs": seam.make_condition(self.layers, rows, scale=scale, start=start)}}
+        return {"gligen": {"objs": seam.make_condition(self.layers, rows, scale=scale, start=start, end=end)}}
 
     def record(self) -> AbstractContextManager[list[Increment]]:
         """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.

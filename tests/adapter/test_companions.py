@@ -198,12 +198,20 @@ def test_sdxl() -> None:
     assert not np.array_equal(adapted, base)
 
 
-def test_delay_in_a_pipeline(pipe: Any) -> None:
+def test_start_and_end_in_a_pipeline(pipe: Any) -> None:
     adapter = make_adapter(pipe).attach(pipe)
     tokens = make_tokens(adapter)
     base = draw(pipe, num_inference_steps=5)
+    early = draw(pipe, adapter.condition(tokens, end=0.3), num_inference_steps=5)
+    all_of_it = draw(pipe, adapter.condition(tokens, start=1e-9, end=1.0), num_inference_steps=5)
     late = draw(pipe, adapter.condition(tokens, start=0.6), num_inference_steps=5)
     never = draw(pipe, adapter.condition(tokens, start=1.0), num_inference_steps=5)
     at_once = draw(pipe, adapter.condition(tokens), num_inference_steps=5)
     assert np.array_equal(never, base)
+    assert np.array_equal(all_of_it, at_once)
+    assert not np.array_equal(early, base)
+    assert not np.array_equal(early, at_once)
+    for wrong in ({"start": 0.6, "end": 0.5}, {"start": -0.1}, {"end": 1.1}):
+        with pytest.raises(UserError, match="0 <= start <= end <= 1"):
+            adapter.condition(tokens, **wrong)
     assert 0 < np.abs(late - base).mean() < np.abs(at_once - base).mean()

@@ -30,13 +30,14 @@ class FaceCondition(NamedTuple):
 
     face: (r, m, token_width). scale: one number or tensor for all layers, or a mapping from block name prefixes
     ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits stay
-    out. start: the fraction of the noise schedule that passes before the face counts (delayed condition). keys: what
-    each layer reads of the face, where it is known already; it stays the same from step to step.
+    out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads of
+    the face, where it is known already; it stays the same from step to step.
     """
 
     face: Tensor
     scale: float | Tensor | Mapping[str, float | Tensor] = 1.0
     start: float = 0.0
+    end: float = 1.0
     keys: Mapping[str, FaceKeys] | None = None
 
     def scale_at(self, block: str) -> float | Tensor:
@@ -53,7 +54,12 @@ class FaceCondition(NamedTuple):
 
 
 def make_condition(
-    layers: AdapterLayers, face: Tensor, *, scale: float | Tensor | Mapping[str, float] = 1.0, start: float = 0.0
+    layers: AdapterLayers,
+    face: Tensor,
+    *,
+    scale: float | Tensor | Mapping[str, float] = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
@@ -68,7 +74,7 @@ def make_condition(
         return torch.tensor(number, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
 
     scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
-    return FaceCondition(face, scales, start, None if layers.training else layers.face_keys(face))
+    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face))
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,14 @@ class Attachment:
     def begin(self, condition: FaceCondition) -> FaceCondition:
         """Called once per forward pass of the model, before the first layer."""
         self.seen.clear()
-        if condition.start <= 0:
+        if condition.start <= 0 and condition.end >= 1:
             return condition
         if self.timestep is None:
-            raise UserError("a delayed face condition needs the model to be called with its timestep")
-        now = self.timestep.max() <= (1 - condition.start) * self.schedule_length
+            raise UserError("a face condition with a start or an end needs the model to be called with its timestep")
+        timestep = self.timestep.max()
+        now = timestep <= (1 - condition.start) * self.schedule_length
+        if condition.end < 1:
+            now = now & (timestep > (1 - condition.end) * self.schedule_length)
         if torch.compiler.is_compiling():  # one graph for all steps: no branch on a number
             return condition.times(now.to(condition.face.device))
         return condition if now else condition._replace(scale=0.0)
