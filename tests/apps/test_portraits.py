@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +98,63 @@ def test_a_picture_does_not_depend_on_its_neighbours(call: list[str], tmp_path: 
     assert (three[0] != three[1]).any()
 
 
+def test_in_batches_with_several_prompts_the_pictures_are_those_made_alone(
+    call: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = [*call[:2], *call[4:], "--prompt"]
+    for folder, prompt in (("coat", "a red coat"), ("hat", "a hat")):
+        assert cli.main(["generate", *alone, prompt, "-n", "2", "--out", str(tmp_path / folder)]) == 0
+    capsys.readouterr()
+    assert cli.main(["generate", *call, "--prompt", "a hat", "-n", "2", "--batch", "3", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["portraits"]
+    names = ["portrait-1-0.png", "portrait-1-1.png", "portrait-2-0.png", "portrait-2-1.png"]
+    assert [Path(one["file"]).name for one in made] == names
+    assert [(one["recipe"]["prompt"], one["recipe"]["seed"]) for one in made] == [
+        ("a red coat", 0), ("a red coat", 1), ("a hat", 0), ("a hat", 1)
+    ]  # fmt: skip
+    for name, folder, seed in zip(names, ("coat", "coat", "hat", "hat"), (0, 1, 0, 1), strict=True):
+        single, batched = (pixels(tmp_path / where) for where in (f"{folder}/portrait-{seed}.png", f"out/{name}"))
+        np.testing.assert_allclose(batched.astype(int), single, atol=1)  # rounding
+    again = [*call[:2], "--model", str(model), "--device", "cpu", "--out", str(tmp_path / "again")]
+    assert cli.main(["generate", *again, "--recipe", str(tmp_path / "out" / names[3])]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "again/portrait-1.png"), pixels(tmp_path / "hat/portrait-1.png"))
+
+
+def test_interrupted_work_keeps_what_is_finished_and_goes_on(
+    call: list[str], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from facefact.generate import save_portrait
+
+    def save_two(portrait: Any, path: Path) -> None:
+        if path.name == "portrait-2.png":
+            raise KeyboardInterrupt
+        save_portrait(portrait, path)
+
+    many, out = ["generate", *call, "-n", "4"], tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("facefact.generate.save_portrait", save_two)
+        assert cli.main(many) == 130
+    assert sorted(path.name for path in out.iterdir()) == ["portrait-0.png", "portrait-1.png"]
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    capsys.readouterr()
+    assert cli.main([*many, "--resume", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["portraits"]
+    assert [one["recipe"] for one in made] == [read_recipe(out / f"portrait-{seed}.png") for seed in range(4)]
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert cli.main([*many, "--resume", "--scale", "0.1"]) == 2
+    assert "portrait-0.png has another `scale`" in capsys.readouterr().err
+    Image.fromarray(pixels(photo)[::-1]).save(photo)
+    assert cli.main([*many, "--resume"]) == 2
+    assert "portrait-0.png has another `faces`" in capsys.readouterr().err
+
+
+def test_turbo_settings_reach_the_recipe(call: list[str], tmp_path: Path) -> None:
+    more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9"]
+    assert cli.main(["generate", *call, *more]) == 0
+    recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
+    assert {"steps": 1, "guidance_scale": 0.0, "start": 0.1, "end": 0.9}.items() <= recipe.items()
+
+
 def test_nothing_is_overwritten_silently(call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "portrait-1.png").write_text("precious")
@@ -146,6 +204,8 @@ def test_inpaint_replaces_one_face(call: list[str], photo: Path, tmp_path: Path,
         (["--model", "nowhere"], "no model 'nowhere'"),
         (["--size", "65"], "take a multiple of 8"),
         (["--steps", "0"], "0 steps make no picture"),
+        (["--start", "0.9", "--end", "0.5"], "0 <= start <= end <= 1"),
+        (["--guidance-scale", "-1"], "the guidance scale -1.0 is negative"),
         (["--device", "gpu"], "unknown device"),
         (["--face", "/no/such.png"], "/no/such.png: there is no such file"),
         (["--recipe", "/no/such.png"], "cannot read a recipe"),

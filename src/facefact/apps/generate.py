@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facefact")
 
-REPLAYED = ("prompt", "negative_prompt", "seed", "steps", "scale", "guidance_scale", "width", "height")
+REPLAYED = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "width", "height")
 EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, smiling, snow" -n 4 --seed 7'
 
 
@@ -28,6 +27,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--which", type=int, default=0, help="which face of a photo, 0 is the largest (default 0)")
     parser.add_argument("--width", type=int, help="as --size, the width alone")
     parser.add_argument("--height", type=int, help="as --size, the height alone")
+    parser.add_argument("--batch", type=portraits.at_least_one, default=1, metavar="N", help="pictures at a time: more "
+                        "pictures a minute while the machine is not full, and more memory (default 1)")  # fmt: skip
     parser.add_argument("--recipe", type=Path, metavar="PICTURE",
                         help="make this picture again: its settings, unless others are given here")  # fmt: skip
 
@@ -35,13 +36,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     args.width, args.height = args.width or args.size, args.height or args.size
     recipe = _replay(args) if args.recipe else {}
-    if args.prompt is None:
-        raise UserError("say what to show: --prompt TEXT")
+    portraits.check_prompts(args)
     portraits.refuse_to_overwrite(args)
-    portraits.warn_of_unknown_words(args)
 
     from facefact.faces import get_detector
-    from facefact.generate import Settings, text_to_image
+    from facefact.generate import Settings, text_to_images
 
     settings = portraits.settings_from(Settings, args)
     crops, person = portraits.find_person(args, get_detector(model=args.yunet), which=args.which)
@@ -50,11 +49,13 @@ def run(args: argparse.Namespace) -> int:
     origin = studio.origin | person
     _warn_of_differences(recipe, origin)
 
-    def make(seed: int, on_step: Callable[[], None]) -> Portrait:
-        one = replace(settings, seed=seed)
-        return text_to_image(studio.pipe, studio.adapter, tokens, one, origin=origin, on_step=on_step)
+    def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
+        return text_to_images(
+            studio.pipe, studio.adapter, tokens, wanted, batch=args.batch, origin=origin, on_step=on_step
+        )  # fmt: skip
 
-    return portraits.report(args, portraits.make_portraits(args, settings.steps, make))
+    made = portraits.make_portraits(args, settings, make, steps=settings.steps, origin=origin, batch=args.batch)
+    return portraits.report(args, made)
 
 
 def _replay(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def _replay(args: argparse.Namespace) -> dict[str, Any]:
     recipe = read_recipe(args.recipe)
     if recipe.get("kind") != "text-to-image":
         raise UserError(f"{args.recipe} is of `facefact inpaint`; only pictures of `facefact generate` are replayed")
+    args.prompt = args.prompt or [recipe.get("prompt", "")]
     for name in REPLAYED:
         if getattr(args, name) is None:
             setattr(args, name, recipe.get(name))

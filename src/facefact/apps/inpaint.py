@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +31,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.prompt is None:
-        raise UserError("say what to show: --prompt TEXT")
+    portraits.check_prompts(args)
     portraits.refuse_to_overwrite(args)
-    portraits.warn_of_unknown_words(args)
 
     from facefact.faces import get_detector
     from facefact.generate import InpaintSettings, file_hash, inpaint, open_template
@@ -49,20 +46,17 @@ def run(args: argparse.Namespace) -> int:
     tokens = studio.adapter.encode(crops)
     origin = studio.origin | person | {"template": file_hash(args.template), "template_which": args.which}
 
-    def make(seed: int, on_step: Callable[[], None]) -> Portrait:
-        return inpaint(
-            studio.pipe,
-            studio.adapter,
-            tokens,
-            replace(settings, seed=seed),
-            template=template,
-            face=face,
-            origin=origin,
-            on_step=on_step,
-        )
+    def make(wanted: list[InpaintSettings], on_step: Callable[[], None]) -> Iterator[Portrait]:
+        def one(settings: InpaintSettings) -> Portrait:
+            return inpaint(
+                studio.pipe, studio.adapter, tokens, settings, template=template, face=face, origin=origin,
+                on_step=on_step,
+            )  # fmt: skip
+
+        return map(one, wanted)
 
     steps = int(settings.steps * settings.strength)
-    return portraits.report(args, portraits.make_portraits(args, steps, make))
+    return portraits.report(args, portraits.make_portraits(args, settings, make, steps=steps, origin=origin))
 
 
 def _template_face(args: argparse.Namespace, detector: Detector, template: Template) -> Face:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from facefact.types import UserError
 if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
     from facefact.faces import Detector
+    from facefact.generate import Settings
     from facefact.types import FaceCrop, Portrait
 
 log = logging.getLogger("facefact")
@@ -44,14 +46,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     person.add_argument("--face", metavar="PICTURE", action="append", required=True, type=Path,
                         help="a photo of the person; repeat it for several photos of the same person")  # fmt: skip
     person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
+    person.add_argument("--start", type=float, metavar="PART", help="the face counts from this part of the noise "
+                        "schedule on: 0.1 leaves the layout to the prompt (default 0)")  # fmt: skip
+    person.add_argument("--end", type=float, metavar="PART", help="the face counts up to this part; the steps after it "
+                        "cost no more than the base model's (default 1)")  # fmt: skip
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
-    picture.add_argument("--prompt", help="what to show")
+    picture.add_argument("--prompt", action="append", metavar="TEXT",
+                         help="what to show; repeat it for several prompts, each with every seed")  # fmt: skip
     picture.add_argument("--negative-prompt", help="what not to show")
-    picture.add_argument("-n", "--count", type=_at_least_one, default=1, help="how many pictures (default 1)")
+    picture.add_argument(
+        "-n", "--count", type=at_least_one, default=1, help="how many pictures of a prompt (default 1)"
+    )
     picture.add_argument("--seed", type=int, help="seed of the first; the next has seed + 1, and so on (default 0)")
     picture.add_argument("--steps", type=int, help="denoising steps (default 25)")
-    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow the prompt (default 5; demo: 3)")
+    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow the prompt; 0 or 1 for turbo "
+                         "models and LCM (default 5; demo: 3)")  # fmt: skip
     picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
     model = parser.add_argument_group("the model")
     model.add_argument("--model", default=DEMO, metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
@@ -61,11 +71,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--offline", action="store_true", help="never use the network")
     output = parser.add_argument_group("the output")
     output.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
-    output.add_argument("--overwrite", action="store_true", help="replace pictures of the same names")
+    again = output.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace pictures of the same names")
+    again.add_argument("--resume", action="store_true", help="go on with interrupted work: keep what is finished")
     output.add_argument("--json", action="store_true", help="print what was made as JSON")
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pictures")
     return int(text)
@@ -137,58 +149,88 @@ def find_person(args: argparse.Namespace, detector: Detector, *, which: int) -> 
     return crops, {"faces": [file_hash(photo) for photo in args.face], "which": which}
 
 
-def warn_of_unknown_words(args: argparse.Namespace) -> None:
-    """The demo model can only draw what its captions name."""
+def check_prompts(args: argparse.Namespace) -> None:
+    """UserError without a prompt; a warning of words that the demo model, which draws what its captions name, lacks."""
+    if not args.prompt:
+        raise UserError("say what to show: --prompt TEXT")
     if args.model != DEMO:
         return
     from facefact.world import corpus
 
     words = re.compile("[a-z][a-z-]*")
     known = set(words.findall(" ".join(corpus()).lower()))
-    unknown = [word for word in words.findall(args.prompt.lower()) if word not in known]
+    unknown = [word for word in words.findall(" ".join(args.prompt).lower()) if word not in known]
     if unknown:
         log.warning(UNKNOWN_WORDS, ", ".join(unknown), EXAMPLE_CAPTION)
 
 
 def settings_from(kind: type, args: argparse.Namespace, **more: Any) -> Any:
-    """The settings record `kind` from the options given; the others have the demo model's or the record's defaults."""
-    options = {field.name: getattr(args, field.name, None) for field in fields(kind)} | more
-    given = {name: value for name, value in options.items() if value is not None}
+    """The settings record `kind` of the first picture, from the options given; the others have the demo model's or the
+    record's defaults."""
+    options = {field.name: getattr(args, field.name, None) for field in fields(kind)} | {"prompt": args.prompt[0]}
+    given = {name: value for name, value in (options | more).items() if value is not None}
     return kind(**((DEMO_SETTINGS if args.model == DEMO else {}) | given))
 
 
-def seeds(args: argparse.Namespace) -> range:
+def wanted(args: argparse.Namespace) -> dict[Path, dict[str, Any]]:
+    """The files to be made, and in what they differ: each prompt with each seed."""
     first = args.seed or 0
-    return range(first, first + args.count)
-
-
-def target(args: argparse.Namespace, seed: int) -> Path:
-    return args.out / f"portrait-{seed}.png"
+    numbers = [f"{i}-" for i in range(1, len(args.prompt) + 1)] if len(args.prompt) > 1 else [""]
+    return {
+        args.out / f"portrait-{number}{seed}.png": {"prompt": prompt, "seed": seed}
+        for number, prompt in zip(numbers, args.prompt, strict=True)
+        for seed in range(first, first + args.count)
+    }
 
 
 def refuse_to_overwrite(args: argparse.Namespace) -> None:
-    """UserError, before any work, if a picture of the same name is there and --overwrite is not."""
-    there = [str(target(args, seed)) for seed in seeds(args) if target(args, seed).exists()]
-    if there and not args.overwrite:
-        raise UserError(f"{there[0]} is already there: choose another --out or --seed, or say --overwrite")
+    """UserError, before any work, if a picture of the same name is there and nothing says what to do with it."""
+    there = [path for path in wanted(args) if path.exists()]
+    if there and not (args.overwrite or args.resume):
+        more = "--resume to keep it, or --overwrite"
+        raise UserError(f"{there[0]} is already there: choose another --out or --seed, or say {more}")
 
 
 def make_portraits(
-    args: argparse.Namespace, steps: int, make: Callable[[int, Callable[[], None]], Portrait]
+    args: argparse.Namespace,
+    settings: Settings,
+    make: Callable[[list[Any], Callable[[], None]], Iterator[Portrait]],
+    *,
+    steps: int,
+    origin: Mapping[str, Any],
+    batch: int = 1,
 ) -> list[dict[str, Any]]:
-    """Makes and saves one portrait per seed. make: (seed, on_step) -> Portrait; steps: calls of on_step in each."""
+    """Makes all that is wanted and not there yet, and saves each portrait as soon as it is made.
+
+    make: (settings of each, on_step) -> portraits, `batch` at a time; steps: calls of on_step in each batch.
+    """
     from tqdm import tqdm
 
     from facefact.generate import save_portrait
 
-    made = []
-    for seed in seeds(args):
-        path = target(args, seed)
-        with tqdm(total=steps, unit="step", desc=path.name) as progress:
-            portrait = make(seed, partial(_advance, progress))
-        save_portrait(portrait, path)
-        made.append({"file": str(path), "recipe": portrait.recipe})
-    return made
+    pictures = {path: replace(settings, **own) for path, own in wanted(args).items()}
+    known = {path: finished(path, one, origin) for path, one in pictures.items() if args.resume and path.exists()}
+    todo = {path: one for path, one in pictures.items() if path not in known}
+    with tqdm(total=steps * math.ceil(len(todo) / batch), unit="step") as progress:
+        made = make(list(todo.values()), partial(_advance, progress))
+        for number, (path, portrait) in enumerate(zip(todo, made, strict=True), 1):
+            save_portrait(portrait, path)
+            known[path] = portrait.recipe
+            progress.n = steps * math.ceil(number / batch)
+            progress.set_postfix_str(path.name)
+    return [{"file": str(path), "recipe": known[path]} for path in pictures]
+
+
+def finished(path: Path, settings: Settings, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a picture that is there. UserError: it is not the picture that is wanted."""
+    from facefact.generate import read_recipe
+
+    recipe = read_recipe(path)
+    asked = {name: value for name, value in asdict(settings).items() if value is not None} | dict(origin)
+    for name, value in asked.items():
+        if recipe.get(name) != value:
+            raise UserError(f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume")
+    return recipe
 
 
 def _advance(progress: Any) -> None:

@@ -22,7 +22,7 @@ from facefact.faces.mask import polygon_mask
 from facefact.generate.text_to_image import (
     Settings,
     call_arguments,
-    first_image,
+    images,
     make_recipe,
     picture_size,
     reads_latents_alone,
@@ -136,9 +136,9 @@ def inpaint(
     weight = face_region(face, square)
     size = picture_size(pipe, settings)
     image, mask = _resized(template.seen[part], size), _resized((weight > 0).astype(np.uint8) * 255, size)
-    arguments = call_arguments(pipe, adapter, tokens, settings) | {"strength": settings.strength, "image": image}
+    arguments = call_arguments(pipe, adapter, tokens, [settings]) | {"strength": settings.strength, "image": image}
     result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step)
-    patch = np.asarray(_resized(np.asarray(first_image(result, settings).convert("RGB")), (side, side)))
+    patch = np.asarray(_resized(np.asarray(images(result, [settings])[0].convert("RGB")), (side, side)))
     colours = template.colours.copy()
     colours[part] = blend(colours[part], patch, weight)
     channels = [colours] if template.alpha is None else [colours, template.alpha[..., None]]

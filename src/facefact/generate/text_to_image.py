@@ -1,10 +1,12 @@
-"""Text-to-image portraits: a stock diffusers pipeline with a face adapter attached, one picture per call."""
+"""Text-to-image portraits: a stock diffusers pipeline with a face adapter attached, one picture or many."""
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +26,8 @@ log = logging.getLogger("facefact")
 class Settings:
     """What the user decides about one picture. scale: how much the face counts, 0 is the base model alone.
 
+    guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
+    start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
     width, height: pixels; None is the model's native size.
     """
 
@@ -33,6 +37,8 @@ class Settings:
     steps: int = 25
     scale: float = 0.7
     guidance_scale: float = 5.0
+    start: float = 0.0
+    end: float = 1.0
     width: int | None = None
     height: int | None = None
 
@@ -43,6 +49,10 @@ class Settings:
             raise UserError(f"the seed {self.seed} is not in 0 .. 2**63 - 1")
         if self.scale < 0:
             raise UserError(f"the face scale {self.scale} is negative; 0 is no face, 1 the whole face")
+        if self.guidance_scale < 0:
+            raise UserError(f"the guidance scale {self.guidance_scale} is negative; up to 1 there is no guidance")
+        if not 0 <= self.start <= self.end <= 1:
+            raise UserError(f"the face counts from start {self.start} to end {self.end}: 0 <= start <= end <= 1")
 
 
 def text_to_image(
@@ -59,17 +69,87 @@ def text_to_image(
     origin: what else belongs into the recipe (content hashes of model, adapter and faces). on_step: called after every
     denoising step. UserError: a size the model cannot make, an inpainting model.
     """
+    return next(text_to_images(pipe, adapter, tokens, [settings], origin=origin, on_step=on_step))
+
+
+def text_to_images(
+    pipe: Any,
+    adapter: FaceAdapter,
+    people: FaceTokens | Sequence[FaceTokens],
+    settings: Sequence[Settings],
+    *,
+    batch: int = 1,
+    origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> Iterator[Portrait]:
+    """One portrait for each of the settings, in their order, up to `batch` at a time: memory is that of one batch.
+
+    Each is the one that `text_to_image` makes, to rounding: it has its own noise. people, origin: one for all pictures,
+    or one for each. Neighbours share a batch where they differ in prompts, seed and person alone; people of different
+    numbers of photos do not. on_step: called after every denoising step of a batch. UserErrors as `text_to_image`.
+    """
+    if batch < 1:
+        raise UserError(f"a batch of {batch} pictures is none: at least 1")
     if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: use it with `facefact inpaint`, or take its text-to-image base")
-    width, height = picture_size(pipe, settings)
+    everyone, origins = _for_each(settings, people, "people"), _for_each(settings, origin, "origins")
+    jobs = [Job(*job) for job in zip(settings, everyone, origins, strict=True)]
+    return (portrait for part in batches(jobs, batch) for portrait in _paint(pipe, adapter, part, on_step))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to be made."""
+
+    settings: Settings
+    person: FaceTokens
+    origin: Mapping[str, Any] | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for pictures that can be made in one batch."""
+        return replace(self.settings, prompt="", negative_prompt="", seed=0), self.person.face.shape
+
+
+def batches(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """The jobs in their order, cut where the kind changes or the batch is full."""
+    for _, group in groupby(jobs, key=lambda job: job.kind):
+        alike = list(group)
+        yield from (alike[i : i + most] for i in range(0, len(alike), most))
+
+
+def _for_each(settings: Sequence[Settings], given: Any, what: str) -> Sequence[Any]:
+    """One for each of the settings, from one for all or from as many."""
+    if isinstance(given, (FaceTokens, Mapping)) or given is None:
+        return [given] * len(settings)
+    if len(given) != len(settings):
+        raise UserError(f"{len(given)} {what} for {len(settings)} pictures: give one for all, or one for each")
+    return given
+
+
+def _paint(
+    pipe: Any, adapter: FaceAdapter, jobs: Sequence[Job], on_step: Callable[[], None] | None
+) -> Iterator[Portrait]:
+    """One call of the pipeline."""
+    settings = [job.settings for job in jobs]
+    width, height = picture_size(pipe, settings[0])
     result = pipe(
         width=width,
         height=height,
         callback_on_step_end=step_callback(on_step),
-        **call_arguments(pipe, adapter, tokens, settings),
+        **call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings),
     )
-    recipe = make_recipe(pipe, settings, kind="text-to-image", size=(width, height), origin=origin)
-    return Portrait(first_image(result, settings), recipe)
+    for job, image in zip(jobs, images(result, settings), strict=True):
+        recipe = make_recipe(pipe, job.settings, kind="text-to-image", size=(width, height), origin=job.origin)
+        yield Portrait(image, recipe)
+
+
+def rows_of(people: Sequence[FaceTokens]) -> FaceTokens:
+    """A row of tokens for each; one row where all are the same."""
+    first = people[0]
+    if all(one is first for one in people):
+        return first
+    return FaceTokens(torch.cat([one.face for one in people]), torch.cat([one.null for one in people]))
 
 
 def picture_size(pipe: Any, settings: Settings) -> tuple[int, int]:
@@ -87,19 +167,28 @@ def reads_latents_alone(pipe: Any) -> bool:
     return pipe.unet.config.in_channels == pipe.vae.config.latent_channels
 
 
-def call_arguments(pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings: Settings) -> dict[str, Any]:
-    """The arguments that text-to-image and inpainting share. The noise is drawn on the CPU, so that every device draws
-    the same."""
-    guidance = settings.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
+def call_arguments(pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings: Sequence[Settings]) -> dict[str, Any]:
+    """The arguments that text-to-image and inpainting share, for pictures that differ in prompts and seed alone. The
+    noise of each is drawn on the CPU, so that every device draws the same, and for itself, so that neighbours do not
+    count.
+    """
+    one = settings[0]
+    guides = _takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
+    guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
     tokens = tokens.to(device=pipe.device, dtype=pipe.unet.dtype)
+    condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end)
     return {
-        "prompt": settings.prompt,
-        "negative_prompt": settings.negative_prompt,
-        "num_inference_steps": settings.steps,
-        "guidance_scale": settings.guidance_scale,
-        "generator": torch.Generator("cpu").manual_seed(settings.seed),
-        "cross_attention_kwargs": adapter.condition(tokens, scale=settings.scale, guidance=guidance),
+        "prompt": [each.prompt for each in settings],
+        **({"negative_prompt": [each.negative_prompt for each in settings]} if guides else {}),
+        "num_inference_steps": one.steps,
+        "guidance_scale": one.guidance_scale,
+        "generator": [torch.Generator("cpu").manual_seed(each.seed) for each in settings],
+        "cross_attention_kwargs": condition,
     }
+
+
+def _takes(pipe: Any, name: str) -> bool:
+    return name in inspect.signature(type(pipe).__call__).parameters
 
 
 def step_callback(
@@ -116,11 +205,12 @@ def step_callback(
     return callback
 
 
-def first_image(result: Any, settings: Settings) -> Image.Image:
-    """The picture of a pipeline's result; says so where the model's own safety checker blacked it out."""
-    if any(getattr(result, "nsfw_content_detected", None) or ()):
-        log.warning("warning: the model's safety checker blacked out the picture of seed %d", settings.seed)
-    return result.images[0]
+def images(result: Any, settings: Sequence[Settings]) -> list[Image.Image]:
+    """The pictures of a pipeline's result; says so where the model's own safety checker blacked one out."""
+    for one, hidden in zip(settings, getattr(result, "nsfw_content_detected", None) or (), strict=False):
+        if hidden:
+            log.warning("warning: the model's safety checker blacked out the picture of seed %d", one.seed)
+    return result.images
 
 
 def make_recipe(
