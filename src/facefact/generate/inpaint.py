@@ -174,7 +174,7 @@ def putting_back(
 ) -> Callable[[Any, int, torch.Tensor], torch.Tensor]:
     """(pipeline, step, latents) -> latents with the image where the mask is 0, at the next step's noise level."""
     vae = pipe.vae
-    pixels = pipe.image_processor.preprocess(image).to(vae.device, vae.dtype)
+    pixels = pipe.image_processor.preprocess(image).to(pipe._execution_device, vae.dtype)
     clean = (vae.encode(pixels).latent_dist.mode() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
     noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(seed)).to(clean)
     painted = torch.from_numpy(np.array(mask)).to(clean)[None, None]

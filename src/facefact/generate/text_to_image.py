@@ -175,7 +175,6 @@ def call_arguments(pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings
     one = settings[0]
     guides = _takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
     guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
-    tokens = tokens.to(device=pipe.device, dtype=pipe.unet.dtype)
     condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end)
     return {
         "prompt": [each.prompt for each in settings],
@@ -229,7 +228,7 @@ def make_recipe(
         "width": width,
         "height": height,
         "scheduler": type(pipe.scheduler).__name__,
-        "device": pipe.device.type,
+        "device": pipe._execution_device.type,  # where it computes: of an offloaded pipeline not where it lies
         "dtype": str(pipe.unet.dtype).removeprefix("torch."),
         "versions": versions(),
         **(origin or {}),
