@@ -1,9 +1,10 @@
-"""`facefact eval world`, `encoder` and `ablation`: figures on people that no training saw."""
+"""`facefact eval world`, `encoder`, `ablation` and `steps`: figures on people that no training saw."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ def add_parser(subparsers: Any) -> None:
     _add_world(protocols)
     _add_encoder(protocols)
     _add_ablation(protocols)
+    _add_steps(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -61,9 +63,40 @@ def _add_ablation(protocols: Any) -> None:
     parser.add_argument("--judges", type=Path, help="of the pictures (default: the embedded ones)")
 
 
+def _add_steps(protocols: Any) -> None:
+    line = "few denoising steps, other samplers, no guidance; and the face in a part of the noise schedule alone"
+    parser = protocols.add_parser("steps", help="quality against denoising steps", description=f"Measure {line}.")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the table goes, row by row; "
+                        "the same one again: adds what it lacks; a plot is drawn beside")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
+    parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
+    parser.add_argument("--per-person", type=int, default=1, help="pictures of each (default 1)")
+    parser.add_argument("--only", choices=("curve", "schedule"), help="quality against steps, or the parts of the "
+                        "schedule (default: both)")  # fmt: skip
+    parser.add_argument("--steps", type=int, nargs="+", metavar="N", help="of the curve (default 1 2 4 8 12 25)")
+    parser.add_argument("--schedulers", nargs="+", metavar="NAME", help="of the curve: ddim, dpm++ 2m, unipc, lcm "
+                        "(default: all but unipc)")  # fmt: skip
+    parser.add_argument("--guidance-scale", type=float, nargs="+", metavar="SCALE", help="of the curve (default 3 1)")
+    parser.add_argument("--between", type=_part, nargs="+", metavar="START:END", help="parts of the schedule (default: "
+                        "starts of 0 to 0.4, ends of 1 to 0.5)")  # fmt: skip
+    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
+    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+
+
+def _part(text: str) -> tuple[float, float]:
+    try:
+        start, end = (float(number) for number in text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a schedule such as 0.1:1") from None
+    return start, end
+
+
 def run(args: argparse.Namespace) -> int:
     if args.protocol == "ablation":
         return _ablation(args)
+    if args.protocol == "steps":
+        return _steps(args)
     report = _encoder(args) if args.protocol == "encoder" else _world(args)
     if args.json:
         _write(report, args.json)
@@ -131,6 +164,38 @@ def _ablation(args: argparse.Namespace) -> int:
     if args.json:
         _write(report, args.json)
     print(markdown(report), end="")
+    return 0
+
+
+def _steps(args: argparse.Namespace) -> int:
+    """Prints the table as Markdown."""
+    from facefact.apps.progress import show
+    from facefact.demo import bundle_path, judges_path
+    from facefact.device import choose_device
+    from facefact.evaluate import few_steps as table
+
+    silence_loading()
+    bundle = args.bundle or bundle_path()
+    wanted = {"steps": args.steps, "schedulers": args.schedulers, "guidance": args.guidance_scale}
+    curve = table.curve(**{name: value for name, value in wanted.items() if value})
+    ways = {"curve": curve, "schedule": table.parts(args.between)}
+    rows = table.few_steps(
+        bundle,
+        args.judges or judges_path(),
+        ways[args.only] if args.only else [*ways["schedule"], *ways["curve"]],
+        seed=args.seed,
+        people=args.people,
+        per_person=args.per_person,
+        rows=table.read_table(args.json, bundle),
+        keep=lambda rows: table.write_table(args.json, bundle, rows),
+        device=choose_device(args.device),
+        progress=show,
+    )
+    try:
+        table.draw(rows, args.json.with_suffix(".png"))
+    except ImportError:
+        print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
+    print(table.markdown(rows), end="")
     return 0
 
 

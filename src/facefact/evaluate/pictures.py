@@ -22,11 +22,14 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How pictures are made. scale: of the adapter, 0 is the base model. batch: pictures at a time."""
+    """How pictures are made. scale: of the adapter, 0 is the base model. start, end: the part of the noise schedule in
+    which the face counts. batch: pictures at a time."""
 
     steps: int = 12
     guidance_scale: float = 3.0
     scale: float = 0.7
+    start: float = 0.0
+    end: float = 1.0
     batch: int = 20
 
 
@@ -54,12 +57,13 @@ class Painter:
 
     def adapted(self, cases: Sequence[Case], adapter: FaceAdapter, people: FaceTokens, title: str) -> np.ndarray:
         """(cases, h, w, 3) uint8: the same with each case's person. people: one row of tokens per person."""
-        guidance = self.sampling.guidance_scale > 1
+        sampling = self.sampling
+        guidance = sampling.guidance_scale > 1
 
         def condition(part: Sequence[Case]) -> dict[str, Any]:
             rows = [case.own for case in part]
             chosen = FaceTokens(people.face[rows], people.null[rows])
-            kwargs = adapter.condition(chosen, scale=self.sampling.scale, guidance=guidance)
+            kwargs = adapter.condition(chosen, sampling.scale, guidance, start=sampling.start, end=sampling.end)
             return {"cross_attention_kwargs": kwargs}
 
         adapter.attach(self.pipe)

@@ -1,0 +1,82 @@
+"""The table of `facefact eval steps`: real pictures of the embedded model, as few as make sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from facefact.apps import cli
+from facefact.demo import bundle_path, judges_path
+from facefact.evaluate.few_steps import Row, Way, cheapest, curve, draw, few_steps, markdown, parts, read_table
+from facefact.types import UserError
+
+SMALL = {"seed": 3, "people": 3, "per_person": 1}
+WAYS = [Way(steps=2), Way(steps=2, start=0.6), Way(steps=2, start=1.0), Way(steps=1, scheduler="lcm", guidance_scale=1)]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return few_steps(bundle_path(), judges_path(), WAYS, **SMALL)
+
+
+def test_the_face_counts_in_a_part_of_the_calls(rows: list[Row]) -> None:
+    assert [row["calls"] for row in rows] == [
+        {"all": 2, "with_face": 2}, {"all": 2, "with_face": 0}, {"all": 2, "with_face": 0}, {"all": 1, "with_face": 1}
+    ]  # fmt: skip  # DDIM, trailing: the second of two steps is at half of the noise, which is more than 0.4
+    whole, late, never, _ = rows
+    assert whole["adapter"]["outside_change"]["value"] > 0 == never["adapter"]["outside_change"]["value"]
+    for name in ("rank1", "cos_own", "attributes"):
+        assert never["adapter"][name] == never["base"][name] == late["adapter"][name], "no face is the base model"
+    lost = whole["adapter"]["cos_own"]["value"] - never["adapter"]["cos_own"]["value"]
+    assert never["loss"]["cos_own"]["value"] == pytest.approx(lost, abs=2e-4)
+    assert "loss" not in whole
+
+
+def test_the_table_is_said_and_drawn(rows: list[Row], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    said = markdown(rows)
+    assert len(said.splitlines()) == 2 + len(rows)
+    assert "| ddim | 3 | 2 | 0.6-1 | 0 of 2 |" in said
+    draw(rows, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_an_interrupted_table_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "steps.json"
+    call = ["eval", "steps", "--json", str(path), "--people", "2", "--only", "curve", "--steps", "1", "--device", "cpu"]
+    assert cli.main([*call, "--schedulers", "ddim", "--guidance-scale", "1"]) == 0
+    first = read_table(path, bundle_path())
+    assert cli.main([*call, "--schedulers", "ddim", "--guidance-scale", "1", "3"]) == 0
+    second = read_table(path, bundle_path())
+    assert second[:-1] == first
+    assert [row["guidance_scale"] for row in second] == [1.0, 3.0]
+    capsys.readouterr()
+    path.write_text(json.dumps({"models": {}, "rows": []}))
+    assert cli.main(call) == 2
+    assert "another bundle" in capsys.readouterr().err
+    path.write_text("[]")
+    assert cli.main(call) == 2
+    assert "is no table" in capsys.readouterr().err
+
+
+def test_what_is_measured_by_default() -> None:
+    assert len({(way.scheduler, way.steps, way.guidance_scale) for way in curve()}) == len(curve()) == 36
+    assert parts()[0] == Way()
+    assert [(way.start, way.end) for way in parts([(0.1, 0.9)], steps=4)] == [(0.1, 0.9)]
+    with pytest.raises(UserError, match="choose from ddim"):
+        curve(schedulers=["magic"])
+
+
+def row(calls: int, cosine: float, rank: float = 0.0, **more: Any) -> Row:
+    lost = {"cos_own": {"value": cosine}, "rank1": {"value": rank}}
+    return {"calls": {"with_face": calls}, "adapter": {"cos_own": {"value": 0.5}}, "loss": lost} | more
+
+
+def test_the_cheapest_part_that_loses_no_identity() -> None:
+    whole = row(12, 0.0)
+    del whole["loss"]
+    assert cheapest([whole, row(11, 0.001), row(9, 0.0049), row(8, 0.0051), row(7, 0.0, 0.02)]) == row(9, 0.0049)
+    assert cheapest([whole, row(8, 0.1)]) is None
