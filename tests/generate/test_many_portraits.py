@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from facefact.generate import Settings, text_to_image, text_to_images
-from facefact.types import FaceTokens, Portrait, UserError
+from facefact.faces import face_from_landmarks
+from facefact.generate import FaceCache, Settings, text_to_image, text_to_images
+from facefact.types import Face, FaceTokens, Portrait, UserError
 
 FIRST = Settings(prompt="a red coat", seed=7, steps=2)
 MANY = [
@@ -107,3 +111,58 @@ def test_what_does_not_fit_is_said_at_once(pipe: Any, adapter: Any, people: list
         text_to_images(pipe, adapter, people[:2], MANY)
     with pytest.raises(UserError, match="at least 1"):
         text_to_images(pipe, adapter, people[0], MANY, batch=0)
+
+
+def test_a_batch_takes_less_time_than_its_pictures_alone(pipe: Any, adapter: Any, people: list[FaceTokens]) -> None:
+    """The tiny model's time is overhead, which a batch has once."""
+    wanted = [replace(FIRST, seed=seed) for seed in range(8)]
+
+    def seconds(batch: int) -> float:
+        began = time.process_time()
+        list(text_to_images(pipe, adapter, people[0], wanted, batch=batch))
+        return time.process_time() - began
+
+    seconds(8)
+    alone, together = (min(seconds(batch) for _ in range(2)) for batch in (1, 8))
+    assert together < 0.7 * alone
+
+
+class Counting:
+    """A detector that knows where the face is, and counts how often it is asked."""
+
+    name, licence = "counting", ""
+    asked = 0
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        self.asked += 1
+        points = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+        return [face_from_landmarks(points * scale + 20) for scale in (1.0, 0.5)]
+
+    def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        return np.ones(picture.shape[:2], bool)
+
+
+def test_a_face_is_encoded_once(adapter: Any, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    a, b, copy = (tmp_path / f"{name}.png" for name in ("a", "b", "copy"))
+    detector = Counting()
+    known = FaceCache(adapter, detector=detector, size=4)
+    tokens = known(a)
+    assert known(a) is known(copy) is tokens, "the contents count, not the name"
+    assert detector.asked == 1
+    torch.testing.assert_close(tokens.face, adapter.encode(a, detector=detector).face)
+    others = [known(b), known(a, b), known(a, which=1)]
+    assert detector.asked == 6
+    assert len({(one.face.shape, one.face[0, 0, 0].item()) for one in (tokens, *others)}) == 4
+    known(b, a)  # the fifth: what was asked for longest ago is forgotten
+    assert known(b) is others[0]
+    assert known(a) is not tokens
+    a.write_bytes(b.read_bytes())
+    assert known(a) is others[0], "a changed file is another face"
+    with pytest.raises(UserError, match="no such file"):
+        known(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match="no picture"):
+        known()
