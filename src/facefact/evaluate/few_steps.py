@@ -255,7 +255,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     page = Page(figsize=(13, 4), layout="constrained")
     identity, words, part = page.subplots(1, 3)
-    for label, line in _curves(rows).items():
+    for label, line in _curves(rows):
         for axes, name in ((identity, "rank1"), (words, "attributes")):
             _line(axes, [row["steps"] for row in line], [row["adapter"][name] for row in line], label=label)
     for label, x, line in _sweeps(rows):
@@ -271,17 +271,17 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     page.savefig(path, format="png", dpi=110)
 
 
-def _curves(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows that differ in steps alone, with the face in all of them, by name."""
+def _curves(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Label, rows: those that differ in steps alone, with the face in all of them."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in (row for row in rows if "loss" not in row):
         names = ("seed", "people", "per_person", "scheduler", "guidance_scale")
         found.setdefault(tuple(row[name] for name in names), []).append(row)
-    return {
-        f"{scheduler}, guidance {guidance:g}": sorted(line, key=lambda row: row["steps"])
+    return [
+        (f"{scheduler}, guidance {guidance:g}", sorted(line, key=lambda row: row["steps"]))
         for (*_, scheduler, guidance), line in found.items()
         if len(line) > 1
-    }
+    ]
 
 
 def _sweeps(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
