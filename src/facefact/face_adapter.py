@@ -21,7 +21,7 @@ import facefact.adapter.facechain as facechain_adapter
 import facefact.encoder.facechain as facechain_encoder
 from facefact import adapter as seam
 from facefact import checkpoint
-from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig
+from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig, Local
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.types import FaceCrop, FaceTokens, UserError
@@ -218,6 +218,7 @@ class FaceAdapter(nn.Module):
         *,
         start: float = 0.0,
         end: float = 1.0,
+        local: bool | Tensor | Local = False,
     ) -> dict[str, Any]:
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
@@ -228,6 +229,9 @@ class FaceAdapter(nn.Module):
         of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; "" is the rest, without it the rest stays out).
         start, end: fractions of the noise schedule between which the face counts (start > 0: delayed condition); in the
         other steps the model costs and does what it does without a face.
+        local: work for the face's region only, which costs a part and leaves the rest of the picture to the base model.
+        True: the region is found in the first steps; a mask, (h, w) or (pictures, h, w) at any size: not 0 where the
+        face may be; a `facefact.adapter.Local`: all settings. A compiled model works locally with a mask only.
         """
         width = self.resampler.config.output_width
         if tokens.face.ndim != 3 or tokens.face.shape[-1] != width:
@@ -243,7 +247,16 @@ class FaceAdapter(nn.Module):
         if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
             raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
-        return {"gligen": {"objs": seam.make_condition(self.layers, rows, scale=scale, start=start, end=end)}}
+        condition = seam.make_condition(
+            self.layers,
+            rows,
+            scale=scale,
+            start=start,
+            end=end,
+            local=_local_settings(local),
+            copies=2 if guidance else 1,
+        )
+        return {"gligen": {"objs": condition}}
 
     def record(self) -> AbstractContextManager[list[Increment]]:
         """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.
@@ -286,6 +299,14 @@ class FaceAdapter(nn.Module):
 def crop_pixels(crop: FaceCrop) -> Tensor:
     """A face crop as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
     return (torch.tensor(crop.pixels).permute(2, 0, 1).float() / 255 - 0.5) / 0.5
+
+
+def _local_settings(local: bool | Tensor | Local) -> Local | None:
+    if torch.is_tensor(local):
+        return Local(mask=local)
+    if isinstance(local, Local):
+        return local
+    return Local() if local else None
 
 
 def _crop(picture: Any, detector: Any, which: int) -> FaceCrop:

@@ -122,3 +122,17 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_operator_as_the_compiler_sees_it() -> None:
     q, k, v = draw(spread=1.0, n=16, m=16)
     torch.library.opcheck(module._blocked_op, (q, [k, k], [v, v], 2), test_utils=["test_schema", "test_faketensor"])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@torch.no_grad()
+def test_bias(dtype: torch.dtype) -> None:
+    """A key with the bias log(c) counts as c keys, one with -inf not at all."""
+    q, k, v = (x.to(dtype) for x in draw(spread=4.0, n=64, m=40, batch=2))
+    number = torch.arange(80).view(2, 40) % 4
+    for kernel in (blocked, sdpa):
+        y = kernel(q, [k], [v], heads=2, bias=number.log())
+        for i in range(2):
+            many_k, many_v = (x[i : i + 1].repeat_interleave(number[i], 1).double() for x in (k, v))
+            exact = sdpa(q[i : i + 1].double(), [many_k], [many_v], heads=2)
+            assert error(y[i : i + 1], exact) < (1e-2 if dtype == torch.bfloat16 else 1e-5)

@@ -7,7 +7,7 @@ import torch
 from hosts import make_adapter, make_host, make_tokens, run
 
 from facefact.adapter import attention as kernels
-from facefact.adapter import fast_attention
+from facefact.adapter import fast_kernels
 
 
 @pytest.mark.slow
@@ -22,7 +22,7 @@ def test_one_graph(start: float, monkeypatch: pytest.MonkeyPatch) -> None:
     )  # blocks for every layer: the kernel that is an operator of its own
     host = make_host()
     adapter = make_adapter(host).attach(host)
-    fast_attention(host)
+    fast_kernels(host)
     torch._dynamo.reset()
     compiled = torch.compile(host, backend="aot_eager", fullgraph=True)
     graphs = set()
@@ -33,4 +33,27 @@ def test_one_graph(start: float, monkeypatch: pytest.MonkeyPatch) -> None:
         graphs.add(counters["stats"]["unique_graphs"])
     assert len(graphs) == 1
     assert not counters["graph_break"]
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_one_graph_for_a_known_region() -> None:
+    from torch._dynamo.utils import counters
+
+    host = make_host()
+    adapter = make_adapter(host).attach(host)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(host, backend="aot_eager", fullgraph=True)
+    exact = adapter.condition(make_tokens(adapter), scale=0.7)
+    for timestep, width in ((999, 24), (801, 24), (400, 23)):
+        mask = torch.zeros(64, 64)
+        mask[4:30, 8 : 8 + width] = 1
+        kwargs = adapter.condition(make_tokens(adapter), scale=0.7, local=mask)
+        options = {"timestep": torch.tensor(timestep), "cross_attention_kwargs": kwargs}
+        ours = run(compiled, **options)
+        torch.testing.assert_close(ours, run(host, **options), atol=1e-5, rtol=1e-4)
+        assert not torch.equal(ours, run(host, timestep=torch.tensor(timestep), cross_attention_kwargs=exact))
+    assert counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()

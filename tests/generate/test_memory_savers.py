@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from facefact.adapter import fast_attention
+from facefact.adapter import fast_kernels
 from facefact.faces import face_from_landmarks
 from facefact.generate import InpaintSettings, Settings, Template, inpaint, text_to_image
 from facefact.generate.text_to_image import call_arguments
@@ -73,7 +73,7 @@ def expected() -> dict[str, np.ndarray]:
     return made | {"inpainted": inpainted(pipe, adapter).astype(int)}
 
 
-@pytest.mark.parametrize("fast", [False, True], ids=["", "fast_attention"])
+@pytest.mark.parametrize("fast", [False, True], ids=["", "fast_kernels"])
 @pytest.mark.parametrize("first", [True, False], ids=["then attached", "attached before"])
 @pytest.mark.parametrize("save", SAVERS)
 def test_the_same_pictures(
@@ -85,7 +85,7 @@ def test_the_same_pictures(
         save(pipe)
         adapter.attach(pipe)
     if fast:
-        assert fast_attention(pipe) or save is sliced_attention
+        assert fast_kernels(pipe) or save is sliced_attention
     if not first:
         adapter.attach(pipe)
         save(pipe)

@@ -1,5 +1,6 @@
 """Gated self-attention layers inside a diffusers model: attach, detach, record."""
 
+from facefact.adapter.fast import fast_kernels
 from facefact.adapter.host import (
     Attachment,
     FaceCondition,
@@ -12,7 +13,7 @@ from facefact.adapter.host import (
     text_width,
 )
 from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
-from facefact.adapter.processor import fast_attention
+from facefact.adapter.local import Local
 
 __all__ = [
     "AdapterLayers",
@@ -22,10 +23,11 @@ __all__ = [
     "GatedSelfAttention",
     "Increment",
     "LayerConfig",
+    "Local",
     "attach",
     "denoiser",
     "detach",
-    "fast_attention",
+    "fast_kernels",
     "layer_configs",
     "make_condition",
     "text_width",

@@ -30,16 +30,19 @@ def _cpu_prefers_blocks() -> bool:
 CPU_PREFERS_BLOCKS = _cpu_prefers_blocks()
 
 
-def attention(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over k and v in parts, which count as one: they need not be joined by the caller.
+def attention(
+    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v over k and v in parts, which count as one: the caller need not join them.
 
-    q: (b, n, heads * d), keys and values: each part (b, m_i, heads * d), all of one type -> (b, n, heads * d).
+    q: (b, n, heads * d), keys and values: each part (b, m_i, heads * d), all of one type. bias: (b, m) float32, one
+    number for each key. -> (b, n, heads * d).
     """
     if not _blocks_pay(q, keys, values):
-        return sdpa(q, keys, values, heads=heads)
+        return sdpa(q, keys, values, heads=heads, bias=bias)
     if torch.compiler.is_compiling():
-        return _blocked_op(q, list(keys), list(values), heads)
-    return blocked(q, keys, values, heads=heads)
+        return _blocked_op(q, list(keys), list(values), heads, bias)
+    return blocked(q, keys, values, heads=heads, bias=bias)
 
 
 def _blocks_pay(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> bool:
@@ -54,17 +57,22 @@ def _blocks_pay(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> 
     )
 
 
-def sdpa(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int) -> Tensor:
+def sdpa(
+    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+) -> Tensor:
     """`attention` by torch's own kernel."""
 
     def split(x: Tensor) -> Tensor:
         return x.unflatten(2, (heads, -1)).transpose(1, 2)  # (b, heads, n, d)
 
     k, v = (parts[0] if len(parts) == 1 else torch.cat(list(parts), 1) for parts in (keys, values))
-    return F.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).flatten(2)
+    mask = None if bias is None else bias[:, None, None].to(q.dtype)
+    return F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=mask).transpose(1, 2).flatten(2)
 
 
-def blocked(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int) -> Tensor:
+def blocked(
+    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+) -> Tensor:
     """`attention`, head by head, for as many queries at a time as the cache holds scores.
 
     Scores and softmax are float32 whatever the type of q; only the weights of the values are rounded to it. It has no
@@ -84,6 +92,8 @@ def blocked(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, head
                 k = torch.cat([part[i, :, head] for part in keys]).float()
                 v = torch.cat([part[i, :, head] for part in values]).T.contiguous()
                 scaled = q[i, :, head].float() * d**-0.5
+                if bias is not None:  # one more channel, of ones: no pass over the scores
+                    scaled, k = F.pad(scaled, (0, 1), value=1.0), torch.cat([k, bias[i, :, None]], 1)
                 for j in range(0, n, rows):
                     scores = _times(scaled[j : j + rows], k)
                     torch.softmax(scores, -1, out=scores)
@@ -103,8 +113,8 @@ _onednn_linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # One node to the compiler, which would unroll the loops. (Its first call imports the compiler: seconds.)
 _blocked_op = torch.library.custom_op(
     "facefact::attention",
-    lambda q, keys, values, heads: blocked(q, keys, values, heads=heads),
+    lambda q, keys, values, heads, bias=None: blocked(q, keys, values, heads=heads, bias=bias),
     mutates_args=(),
-    schema="(Tensor q, Tensor[] keys, Tensor[] values, int heads) -> Tensor",
+    schema="(Tensor q, Tensor[] keys, Tensor[] values, int heads, Tensor? bias=None) -> Tensor",
 )
-_blocked_op.register_fake(lambda q, keys, values, heads: q.new_empty(q.shape))
+_blocked_op.register_fake(lambda q, keys, values, heads, bias=None: q.new_empty(q.shape))

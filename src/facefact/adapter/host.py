@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
+from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig, fill_batch
+from facefact.adapter.local import Local, Tracker
+from facefact.adapter.tokens import Some
 from facefact.types import UserError
 
 SCHEDULE_LENGTH = 1000  # timesteps of the noise schedule when only a bare model is given
@@ -31,7 +33,7 @@ class FaceCondition(NamedTuple):
     face: (r, m, token_width). scale: one number or tensor for all layers, or a mapping from block name prefixes
     ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits stay
     out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads of
-    the face, where it is known already; it stays the same from step to step.
+    the face, where it is known already; it stays the same from step to step. local: where the face is, for local mode.
     """
 
     face: Tensor
@@ -39,6 +41,7 @@ class FaceCondition(NamedTuple):
     start: float = 0.0
     end: float = 1.0
     keys: Mapping[str, FaceKeys] | None = None
+    local: Tracker | None = None
 
     def scale_at(self, block: str) -> float | Tensor:
         if not isinstance(self.scale, Mapping):
@@ -60,10 +63,13 @@ def make_condition(
     scale: float | Tensor | Mapping[str, float] = 1.0,
     start: float = 0.0,
     end: float = 1.0,
+    local: Local | None = None,
+    copies: int = 1,
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
-    Numbers other than 0 become tensors: a compiled model then serves every scale.
+    Numbers other than 0 become tensors: a compiled model then serves every scale. copies: how often the batch will hold
+    the pictures (2: guidance), for local mode.
     """
     weight = next(layers.parameters())
     face = face.to(weight.device, weight.dtype)
@@ -74,7 +80,8 @@ def make_condition(
         return torch.tensor(number, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
 
     scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
-    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face))
+    tracker = Tracker.of(local.to(weight.device), copies=copies) if local is not None else None
+    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face), tracker)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class Attachment:
         self._model = weakref.ref(model)
         self.schedule_length = schedule_length
         self.timestep: Tensor | None = None
+        self.latents: tuple[int, ...] = ()
         self.increments: list[Increment] | None = None
         self.seen: set[str] = set()
 
@@ -116,7 +124,7 @@ class Attachment:
         """Called once per forward pass of the model, before the first layer."""
         self.seen.clear()
         if condition.start <= 0 and condition.end >= 1:
-            return condition
+            return self._tracked(condition)
         if self.timestep is None:
             raise UserError("a face condition with a start or an end needs the model to be called with its timestep")
         timestep = self.timestep.max()
@@ -125,19 +133,36 @@ class Attachment:
             now = now & (timestep > (1 - condition.end) * self.schedule_length)
         if torch.compiler.is_compiling():  # one graph for all steps: no branch on a number
             return condition.times(now.to(condition.face.device))
-        return condition if now else condition._replace(scale=0.0)
+        return self._tracked(condition) if now else condition._replace(scale=0.0)
 
-    def note_timestep(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _tracked(self, condition: FaceCondition) -> FaceCondition:
+        """Tells local mode that a pass begins. A compiled model has no memory: it works locally with a mask only."""
+        if condition.local is None:
+            return condition
+        fill_batch(condition.face, self.latents[0])
+        known = condition.local.local.mask is not None
+        if torch.compiler.is_compiling():
+            return condition._replace(local=condition.local.known(self.latents) if known else None)
+        if self.timestep is None:
+            raise UserError("local mode needs the model to be called with its timestep")
+        condition.local.begin(self.latents, float(self.timestep.max()))
+        return condition
+
+    def note_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        latents = kwargs.get("sample", args[0] if args else None)
+        self.latents = () if latents is None else tuple(latents.shape)
         timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
         if timestep is None or torch.is_tensor(timestep):
             self.timestep = timestep
         else:  # to the compiler a number that a module holds is a constant, a new model for each
             self.timestep = torch.full((), timestep)
 
-    def note_increment(self, block: str, x: Tensor, attention: Tensor, dense: Tensor) -> None:
+    def note_increments(self, block: str, x: Tensor, increments: tuple[Tensor, Tensor], some: Some | None) -> None:
         # Gradient checkpointing runs a block again in the backward pass: only the first time counts.
         if self.increments is not None and block not in self.seen:
             self.seen.add(block)
+            nothing = torch.zeros_like(x)
+            attention, dense = increments if some is None else (some.add(nothing, part) for part in increments)
             self.increments.append(Increment(block, x, attention, attention + dense))
 
     @contextlib.contextmanager
@@ -179,10 +204,17 @@ class LayerPort(nn.Module):
             return x
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
-        keys = condition.keys.get(self.block) if condition.keys else None
-        attention, dense = layer.increments(x, condition.face, scale=scale, keys=keys)
-        self.attachment.note_increment(self.block, x, attention, dense)
-        return x + attention + dense
+        some, increments = None, None
+        if condition.local is not None:
+            some, increments = condition.local.tokens(x.shape[1]), condition.local.kept.get(self.block)
+        if increments is None:
+            keys = condition.keys.get(self.block) if condition.keys else None
+            increments = layer.increments(x, condition.face, scale=scale, keys=keys, some=some)
+            if condition.local is not None:
+                condition.local.note(self.block, x.shape[1], increments)
+        self.attachment.note_increments(self.block, x, increments, some)
+        attention, dense = increments
+        return x + attention + dense if some is None else some.add(x, attention + dense)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerPort:
         if self._hidden[0] is not None:
@@ -207,7 +239,7 @@ def attach(layers: AdapterLayers, target: Any) -> Attachment:
     for name, block in transformer_blocks(model).items():
         block.fuser = LayerPort(name, layers[name] if name in blocks else None, attachment)
     model.position_net = ConditionPort(
-        attachment, model.register_forward_pre_hook(attachment.note_timestep, with_kwargs=True)
+        attachment, model.register_forward_pre_hook(attachment.note_call, with_kwargs=True)
     )
     return attachment
 

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facefact.adapter.attention import attention
+from facefact.adapter.feed_forward import geglu_network
+from facefact.adapter.tokens import Some
 from facefact.types import UserError
 
 Scale = float | Tensor
-FEED_FORWARD_ROWS = 512  # at a time and thread, on a CPU
 
 
 class FaceKeys(NamedTuple):
@@ -62,25 +63,28 @@ class FaceAttention(nn.Module):
         self.to_v = nn.Linear(config.width, inner, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(inner, config.width)])
 
-    def forward(self, x: Tensor, face: FaceKeys) -> Tensor:
-        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width)."""
+    def forward(self, x: Tensor, face: FaceKeys, some: Some | None = None) -> Tensor:
+        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width), or (b, count, width) for some."""
         if self.heads is None:
             raise RuntimeError("the number of heads is the host block's: attach the adapter or set `heads`")
-        q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
+        asking = x if some is None else some.of(x)
+        seen, number = x, None
+        if some is not None and some.cell > 1:
+            far, number = some.others(x)
+            seen = torch.cat([asking, far], 1)
+        q, k, v = self.to_q(asking), self.to_k(seen), self.to_v(seen)
         face_k, face_v = (fill_batch(part.to(k), len(x)) for part in (face.keys, face.values))
-        return self.to_out[0](attention(q, [k, face_k], [v, face_v], heads=self.heads))
+        # A mean of c tokens counts as much as c.
+        bias = None if number is None else F.pad(number, (asking.shape[1], face_k.shape[1]))
+        return self.to_out[0](attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias))
 
 
 class GEGLU(nn.Module):
-    """first half * gelu(second half), the erf form of GELU (Shazeer 2020)."""
+    """The first projection; FeedForward says what becomes of it. (So nested, it has its published name.)"""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.proj = nn.Linear(width, 2 * hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
 
 
 class FeedForward(nn.Module):
@@ -91,17 +95,8 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GEGLU(config.width, hidden), nn.Identity(), nn.Linear(hidden, config.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.net(x)
-        # On a CPU the wide hidden layer should stay in the cache: 0.6 of the time at width 320, and bounded memory.
-        rows = x.flatten(0, -2).split(FEED_FORWARD_ROWS * torch.get_num_threads())
-        return torch.cat([self._few(some) for some in rows]).view_as(x)
-
-    def _few(self, x: Tensor) -> Tensor:
-        """As `net`, with its first projection in two halves, each of which is contiguous."""
-        proj: Any = self.net[0].proj
-        value, gate = (F.linear(x, w, b) for w, b in zip(proj.weight.chunk(2), proj.bias.chunk(2), strict=True))
-        return self.net[2](value.mul_(F.gelu(gate)))
+        net: Any = self.net
+        return geglu_network(x, net[0].proj, net[2])
 
 
 class GatedSelfAttention(nn.Module):
@@ -124,18 +119,25 @@ class GatedSelfAttention(nn.Module):
         return x + attention + dense
 
     def increments(
-        self, x: Tensor, face: Tensor, *, scale: Scale = 1.0, keys: FaceKeys | None = None
+        self,
+        x: Tensor,
+        face: Tensor,
+        *,
+        scale: Scale = 1.0,
+        keys: FaceKeys | None = None,
+        some: Some | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the attention adds to x, and what the feed-forward then adds: each (b, n, width) in x's type.
 
         scale: a number, or a tensor with one number, or one per row of `face` or of `x`. keys: of that face, made
-        before; they count only while they are this layer's and no gradient is wanted.
+        before; they count only while they are this layer's and no gradient is wanted. some: the tokens that it is
+        asked for (local mode): each (b, count, width) then.
         """
         y = x.to(self.linear.weight.dtype)
         if keys is None or not self._made(keys):
             keys = self.face_keys(face.to(y))
-        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys)
-        y = y + attention
+        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys, some)
+        y = (y if some is None else some.of(y)) + attention
         dense = self._gate(self.alpha_dense, scale, len(x)) * self.ff(self.norm2(y))
         return attention.to(x.dtype), dense.to(x.dtype)
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention import FeedForward
 from hosts import HOSTS, make_adapter, make_host, make_tokens, run
 from test_companions import add_lora, draw
 
 from facefact import UserError
 from facefact.adapter import attention as kernels
-from facefact.adapter import fast_attention
-from facefact.adapter.processor import FastAttnProcessor
+from facefact.adapter import fast_kernels
+from facefact.adapter.fast import FastAttnProcessor
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,25 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(kernels, "FEWEST_SCORES", 0)
     original = kernels.blocked
 
-    def counted(q: Any, keys: Any, values: Any, *, heads: int) -> Any:
+    def counted(q: Any, keys: Any, values: Any, *, heads: int, bias: Any = None) -> Any:
         calls.append(sum(part.shape[1] for part in keys))
-        return original(q, keys, values, heads=heads)
+        return original(q, keys, values, heads=heads, bias=bias)
 
     monkeypatch.setattr(kernels, "blocked", counted)
     return calls
+
+
+def others(model: Any) -> int:
+    """How many modules change besides the attention: feed-forward networks, convolutions of more than one pixel."""
+    return len(feed_forwards(model)) + len(convolutions(model))
+
+
+def feed_forwards(model: Any) -> list[FeedForward]:
+    return [module for module in model.modules() if isinstance(module, FeedForward)]
+
+
+def convolutions(model: Any) -> list[torch.nn.Conv2d]:
+    return [m for m in model.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1)]
 
 
 @pytest.mark.parametrize("kind", HOSTS)
@@ -39,15 +53,16 @@ def test_on_and_off(kind: str, blocks: list[int]) -> None:
     host = make_host(kind)
     before, processors = run(host), dict(host.attn_processors)
     assert not blocks
-    count = fast_attention(host)
-    assert count == len(processors)
+    count = fast_kernels(host)
+    assert count == len(processors) + others(host)
     torch.testing.assert_close(run(host), before, atol=1e-5, rtol=1e-4)
-    assert len(blocks) == count
-    assert fast_attention(host) == 0, "on already"
-    assert fast_attention(host, enable=False) == count
+    assert len(blocks) == len(processors)
+    assert fast_kernels(host) == 0, "on already"
+    assert fast_kernels(host, enable=False) == count
     assert all(host.attn_processors[name] is processor for name, processor in processors.items())
     assert torch.equal(run(host), before)
-    assert fast_attention(host, enable=False) == 0
+    assert all(conv.weight.is_contiguous() for conv in convolutions(host))
+    assert fast_kernels(host, enable=False) == 0
 
 
 @torch.no_grad()
@@ -57,15 +72,15 @@ def test_beside_adapter_and_lora(blocks: list[int]) -> None:
     add_lora(host)
     kwargs = adapter.condition(make_tokens(adapter)) | {"scale": 0.5}
     expected = run(host, cross_attention_kwargs=kwargs)
-    fast_attention(host)
+    fast_kernels(host)
     torch.testing.assert_close(run(host, cross_attention_kwargs=kwargs), expected, atol=1e-5, rtol=1e-4)
     adapter.detach()
-    assert fast_attention(host, enable=False)
+    assert fast_kernels(host, enable=False)
 
 
 def test_gradients_take_the_kernel_that_has_them(blocks: list[int]) -> None:
     host = make_host()
-    fast_attention(host)
+    fast_kernels(host)
     run(host).square().mean().backward()
     assert not blocks
     assert all(p.grad is not None for name, p in host.named_parameters() if "attn" in name)
@@ -76,7 +91,7 @@ def test_a_mask_is_left_to_the_processor_before(blocks: list[int]) -> None:
     host = make_host()
     options = {"encoder_attention_mask": torch.tensor([[1, 1, 1, 0, 0, 0, 0]] * 2)}
     before = run(host, **options)
-    fast_attention(host)
+    fast_kernels(host)
     blocks.clear()
     torch.testing.assert_close(run(host, **options), before)
     assert 7 not in blocks
@@ -87,16 +102,17 @@ def test_foreign_processors_stay() -> None:
     host = make_host()
     host.set_attention_slice(1)
     sliced = dict(host.attn_processors)
-    assert fast_attention(host) == 0
+    assert fast_kernels(host) == others(host)
     assert all(host.attn_processors[name] is processor for name, processor in sliced.items())
     host = make_host()
     host.fuse_qkv_projections()
-    assert fast_attention(host) == 0
+    assert fast_kernels(host) == others(host)
     host.unfuse_qkv_projections()
-    fast_attention(host)
+    fast_kernels(host)
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convolutions(host))
     host.fuse_qkv_projections()
     fused = dict(host.attn_processors)
-    assert fast_attention(host, enable=False) == 0
+    assert fast_kernels(host, enable=False) == others(host)
     assert all(host.attn_processors[name] is processor for name, processor in fused.items())
 
 
@@ -122,13 +138,13 @@ def test_ip_adapter(fast_first: bool, blocks: list[int]) -> None:
     expected, kinds = call(plain), [type(p) for p in plain.attn_processors.values()]
     host = make_host()
     if fast_first:
-        fast_attention(host)
+        fast_kernels(host)
     host._load_ip_adapter_weights([ip_adapter_state(host)])
-    fast_attention(host)
+    fast_kernels(host)
     blocks.clear()
     torch.testing.assert_close(call(host), expected, atol=1e-5, rtol=1e-4)
     assert len(blocks) == sum(isinstance(p, FastAttnProcessor) for p in host.attn_processors.values()) == len(kinds) / 2
-    fast_attention(host, enable=False)
+    fast_kernels(host, enable=False)
     assert [type(p) for p in host.attn_processors.values()] == kinds
     assert torch.equal(call(host), expected)
 
@@ -145,14 +161,43 @@ def test_a_pipeline_and_its_controlnet(pipe: Any, tmp_path: Path) -> None:
     adapter = make_adapter(both).attach(both)
     options = {"kwargs": adapter.condition(make_tokens(adapter)), "image": Image.new("RGB", (64, 64), "white")}
     expected = draw(both, **options)
-    assert fast_attention(both) == len(pipe.unet.attn_processors) + len(controlnet.attn_processors)
+    attentions = len(pipe.unet.attn_processors) + len(controlnet.attn_processors)
+    assert fast_kernels(both) == attentions + others(pipe.unet) + others(controlnet)
     np.testing.assert_allclose(draw(both, **options), expected, atol=1e-3)
     pipe.unet.save_pretrained(tmp_path)
-    assert fast_attention(both, enable=False)
+    assert fast_kernels(both, enable=False)
     assert np.array_equal(draw(both, **options), expected)
 
 
 def test_what_has_no_attention() -> None:
     with pytest.raises(UserError, match="neither a diffusers pipeline"):
-        fast_attention("runwayml/stable-diffusion")
-    assert fast_attention(torch.nn.Linear(1, 1)) == 0
+        fast_kernels("runwayml/stable-diffusion")
+    assert fast_kernels(torch.nn.Linear(1, 1)) == 0
+
+
+@torch.no_grad()
+def test_feed_forward_is_stock_again_where_the_weights_are_not_bare() -> None:
+    """A LoRA on its projection, or weights that a hook brings (offloading), are reached through the module only."""
+    from peft import LoraConfig
+
+    host = make_host()
+    fast_kernels(host)
+    host.add_adapter(LoraConfig(r=2, target_modules=["ff.net.0.proj"], init_lora_weights=False))
+    fast = run(host)
+    fast_kernels(host, enable=False)
+    torch.testing.assert_close(fast, run(host), atol=1e-5, rtol=1e-4)
+
+    host = make_host()
+    expected = run(host)
+    fast_kernels(host)
+    proj = feed_forwards(host)[0].net[0].proj
+    weight, seen = proj.weight.data.clone(), []
+
+    def bring(module: Any, args: Any) -> None:
+        seen.append(module)
+        module.weight.data = weight
+
+    proj.register_forward_pre_hook(bring)
+    proj.weight.data = torch.zeros_like(weight)
+    torch.testing.assert_close(run(host), expected, atol=1e-5, rtol=1e-4)
+    assert seen
