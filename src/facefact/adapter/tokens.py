@@ -56,9 +56,12 @@ def choose(
     grid, count = grid_of(n, latents), enough(share, n)
     if grid is None or count >= n:
         return None
-    cover = F.interpolate(mask[:, None], grid, mode="area")
-    near = F.avg_pool2d(cover, 7, stride=1, padding=3)  # so that what is left over lies around the face
-    best = (cover + near / 16)[:, 0].flatten(1).topk(count).indices.sort(1).values.repeat(copies, 1)
+    score = F.interpolate(mask[:, None], grid, mode="area")
+    around = (score > 0).float()
+    for ring in (1, 2, 3):  # what is left over lies around the face
+        around = F.max_pool2d(around, 3, stride=1, padding=1)
+        score = score + around / 16**ring
+    best = score[:, 0].flatten(1).topk(count).indices.sort(1).values.repeat(copies, 1)
     first = torch.arange(len(best), device=best.device)[:, None] * n
     fits = grid[0] % cell == 0 and grid[1] % cell == 0
     return Some((best + first).flatten(), count, grid, cell if fits else 1)

@@ -1,11 +1,13 @@
 """`facefact bench train`: what a training step costs, as ratios within one run. `facefact bench prepare`: what the
-preparation keeps of a folder of photos, how right it is, and what it costs."""
+preparation keeps of a folder of photos, how right it is, and what it costs. `facefact bench unet`: what a call of the
+U-Net costs with a face in it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ def add_parser(subparsers: Any) -> None:
     measured = parser.add_subparsers(title="what", dest="what", metavar="WHAT", required=True)
     _add_train(measured)
     _add_prepare(measured)
+    _add_unet(measured)
 
 
 def _add_train(measured: Any) -> None:
@@ -53,8 +56,112 @@ def _add_prepare(measured: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
 
 
+def _add_unet(measured: Any) -> None:
+    line = "a call of the U-Net with a face in it against the stock call, IP-Adapter and ControlNet, in one run"
+    parser = measured.add_parser("unet", help=line, description=f"Measure {line}. Weights are random: nothing is "
+                                 "downloaded.")  # fmt: skip
+    call = parser.add_argument_group("the call")
+    call.add_argument("--shape", default="sd15", metavar="SHAPE", help="sd15, sdxl or demo (default sd15)")
+    call.add_argument("--size", type=int, metavar="PX", help="width and height (default: what the shape is made for)")
+    call.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at a time (default 1)")
+    call.add_argument("--no-guidance", action="store_true", help="one row for each picture, not two")
+    call.add_argument("--face-share", type=float, default=0.2, metavar="SHARE", help="of the picture, known to local "
+                      "mode (default 0.2)")  # fmt: skip
+    call.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
+    call.add_argument("--dtype", default="bf16", help="fp32, fp16 or bf16 (default bf16)")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="of base_fast, exact, local, ip_adapter, "
+                        "controlnet_ip_adapter (default: all; the stock base is always measured)")  # fmt: skip
+    parser.add_argument("--only", nargs="+", metavar="PART", help="of unet, encode (a photo), portraits (of the "
+                        "embedded model), scaling (resolution, batch, photos, people; long) (default: the first "
+                        "three)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured calls of each (default 5)")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory (a process a variant)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
+    parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
+
+
 def run(args: argparse.Namespace) -> int:
-    return _run_train(args) if args.what == "train" else _run_prepare(args)
+    return {"train": _run_train, "prepare": _run_prepare, "unet": _run_unet}[args.what](args)
+
+
+def _run_unet(args: argparse.Namespace) -> int:
+    from facefact.evaluate.bench_unet_page import draw, markdown
+    from facefact.types import UserError
+
+    silence_loading()
+    parts = args.only or ("unet", "encode", "portraits")
+    if unknown := set(parts) - {"unet", "encode", "portraits", "scaling"}:
+        raise UserError(f"--only {min(unknown)}: choose from unet, encode, portraits, scaling")
+    if args.rounds < 1:
+        raise UserError("--rounds is a number from 1 on")
+    figures = _measure_unet(args, parts)
+    if args.json is not None:
+        _write(figures, args.json)
+        try:
+            draw(figures, args.json.with_suffix(".png"))
+        except ImportError:
+            print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
+    page = markdown(figures, _unet_command(args))
+    if args.out is not None:
+        _write_text(page, args.out)
+    print(page, end="")
+    return 0
+
+
+def _measure_unet(args: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
+    from facefact.device import choose_device
+    from facefact.evaluate.bench_portraits import bench_encode, bench_portraits
+    from facefact.evaluate.bench_unet import VARIANTS, Call, bench_call
+    from facefact.evaluate.random_models import shape_of
+    from facefact.evaluate.timing import machine
+    from facefact.evaluate.unet_scaling import bench_scaling, points
+
+    device = choose_device(args.device)
+    call = Call(
+        shape=args.shape, size=args.size or shape_of(args.shape).size, batch=args.batch,
+        guidance=not args.no_guidance, face_share=args.face_share, device=str(device), dtype=args.dtype,
+    )  # fmt: skip
+    variants, rounds = args.variants or VARIANTS, args.rounds + 1
+    figures: dict[str, Any] = {}
+    if "unet" in parts:
+        with _rounds("unet", rounds + (0 if args.no_memory else len(variants))) as bar:
+            figures |= bench_call(
+                call, variants, rounds=args.rounds, memory=not args.no_memory, progress=bar.update
+            )  # fmt: skip
+    if "encode" in parts:
+        with _rounds("encode", rounds) as bar:
+            figures["encode"] = bench_encode(device, rounds=args.rounds, progress=bar.update)
+    if "portraits" in parts:
+        with _rounds("portraits", rounds) as bar:
+            figures["portraits"] = bench_portraits(device, rounds=args.rounds, progress=bar.update)
+    if "scaling" in parts:
+        with _rounds("scaling", rounds * len(list(points(call)))) as bar:
+            figures["scaling"] = bench_scaling(call, rounds=args.rounds, progress=bar.update)
+    return figures | {"machine": machine()}
+
+
+def _rounds(title: str, total: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title, unit="round")
+
+
+def _unet_command(args: argparse.Namespace) -> str:
+    """As it can be typed again, without where things lie on this machine."""
+    words = ["facefact bench unet", "--shape", args.shape]
+    words += ["--size", str(args.size)] if args.size else []
+    words += ["--batch", str(args.batch)] if args.batch != 1 else []
+    words += ["--no-guidance"] if args.no_guidance else []
+    words += ["--face-share", f"{args.face_share:g}"] if args.face_share != 0.2 else []
+    words += ["--device", args.device] if args.device else []
+    words += ["--dtype", args.dtype] if args.dtype != "bf16" else []
+    words += ["--variants", *args.variants] if args.variants else []
+    words += ["--only", *args.only] if args.only else []
+    words += ["--rounds", str(args.rounds)] if args.rounds != 5 else []
+    words += ["--no-memory"] if args.no_memory else []
+    words += ["--json", _shown(args.json)] if args.json else []
+    words += ["--out", _shown(args.out)] if args.out else []
+    return " ".join(words)
 
 
 def _run_prepare(args: argparse.Namespace) -> int:

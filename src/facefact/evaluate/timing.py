@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,22 @@ def timed(work: Work, device: torch.device) -> tuple[float, float]:
 
 
 def interleaved(
-    variants: Mapping[str, Work], *, rounds: int, device: torch.device, progress: Work | None = None
+    variants: Mapping[str, Work],
+    *,
+    rounds: int,
+    device: torch.device,
+    progress: Work | None = None,
+    around: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
 ) -> Times:
     """Each variant once a round, in an order that turns with the rounds, so that none always has the better moment; one
-    more round before them counts nothing."""
+    more round before them counts nothing. around: what each variant's call is made inside, itself not timed."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     names = list(variants)
     for number in range(rounds + 1):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            seconds = timed(variants[name], device)
+            with around(name):
+                seconds = timed(variants[name], device)
             if number:
                 found[name].append(seconds)
         if progress is not None:
