@@ -149,10 +149,10 @@ def test_interrupted_work_keeps_what_is_finished_and_goes_on(
 
 
 def test_turbo_settings_reach_the_recipe(call: list[str], tmp_path: Path) -> None:
-    more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9"]
+    more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9", "--local"]
     assert cli.main(["generate", *call, *more]) == 0
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
-    assert {"steps": 1, "guidance_scale": 0.0, "start": 0.1, "end": 0.9}.items() <= recipe.items()
+    assert {"steps": 1, "guidance_scale": 0.0, "start": 0.1, "end": 0.9, "local": True}.items() <= recipe.items()
 
 
 def test_nothing_is_overwritten_silently(call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

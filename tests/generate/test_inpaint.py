@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,27 @@ def test_only_the_face_changes(in_channels: int, latent_channels: int) -> None:
     assert one.recipe["kind"] == "inpainting"
     assert one.recipe["square"] == list(square)
     assert steps
+
+
+def test_local_mode_knows_the_place_of_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tiny_pipeline(sample_size=16)
+    adapter = tiny_adapter(pipe).attach(pipe)
+    tokens = adapter.tokens(torch.zeros(1, 3, 112, 112))
+    seen: list[int] = []
+    for _, layer in adapter.layers.items():
+        layer.ff.register_forward_hook(lambda module, args, y: seen.append(y.shape[1]))
+    rgba = picture(300, 400, 4)
+    arguments: dict[str, Any] = {
+        "template": Template(rgba[..., :3], None, rgba[..., :3]),
+        "face": face_at(200, 120, scale=0.5),
+    }
+    exact, local = (
+        inpaint(pipe, adapter, tokens, replace(SETTINGS, local=local), **arguments) for local in (False, True)
+    )
+    assert max(seen) == 256
+    assert max(seen[len(seen) // 2 :]) < 256 / 2, "in every step"
+    assert not np.array_equal(np.asarray(exact.image), np.asarray(local.image))
+    assert local.recipe["local"] is True
 
 
 @pytest.mark.parametrize("wrong", [{"strength": 0.0}, {"strength": 1.1}, {"width": 64}, {"steps": 2, "strength": 0.3}])

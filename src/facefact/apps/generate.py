@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facefact")
 
-REPLAYED = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "width", "height")
+REPLAYED = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "local", "width", "height")
 EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, smiling, snow" -n 4 --seed 7'
 
 

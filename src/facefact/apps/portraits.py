@@ -50,6 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         "schedule on: 0.1 leaves the layout to the prompt (default 0)")  # fmt: skip
     person.add_argument("--end", type=float, metavar="PART", help="the face counts up to this part; the steps after it "
                         "cost no more than the base model's (default 1)")  # fmt: skip
+    person.add_argument("--local", action="store_true", default=None, help="work for the face's region only: cheaper, "
+                        "and the rest of the picture is the base model's")  # fmt: skip
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
     picture.add_argument("--prompt", action="append", metavar="TEXT",
@@ -229,7 +231,9 @@ def finished(path: Path, settings: Settings, origin: Mapping[str, Any]) -> dict[
     asked = {name: value for name, value in asdict(settings).items() if value is not None} | dict(origin)
     for name, value in asked.items():
         if recipe.get(name) != value:
-            raise UserError(f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume")
+            raise UserError(
+                f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume"
+            )
     return recipe
 
 

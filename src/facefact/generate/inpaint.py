@@ -136,7 +136,9 @@ def inpaint(
     weight = face_region(face, square)
     size = picture_size(pipe, settings)
     image, mask = _resized(template.seen[part], size), _resized((weight > 0).astype(np.uint8) * 255, size)
-    arguments = call_arguments(pipe, adapter, tokens, [settings]) | {"strength": settings.strength, "image": image}
+    region = torch.from_numpy(np.array(mask)) if settings.local else None
+    arguments = call_arguments(pipe, adapter, tokens, [settings], region=region)
+    arguments |= {"strength": settings.strength, "image": image}
     result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step)
     patch = np.asarray(_resized(np.asarray(images(result, [settings])[0].convert("RGB")), (side, side)))
     colours = template.colours.copy()

@@ -28,6 +28,7 @@ class Settings:
 
     guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
     start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
+    local: work for the face's region only, which is cheaper and leaves the rest to the base model.
     width, height: pixels; None is the model's native size.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     guidance_scale: float = 5.0
     start: float = 0.0
     end: float = 1.0
+    local: bool = False
     width: int | None = None
     height: int | None = None
 
@@ -84,7 +86,8 @@ def text_to_images(
 ) -> Iterator[Portrait]:
     """One portrait for each of the settings, in their order, up to `batch` at a time: memory is that of one batch.
 
-    Each is the one that `text_to_image` makes, to rounding: it has its own noise. people, origin: one for all pictures,
+    Each is the one that `text_to_image` makes, to rounding: it has its own noise. (In local mode nearly: the region is
+    as large for all of a batch.) people, origin: one for all pictures,
     or one for each. Neighbours share a batch where they differ in prompts, seed and person alone; people of different
     numbers of photos do not. on_step: called after every denoising step of a batch. UserErrors as `text_to_image`.
     """
@@ -167,15 +170,23 @@ def reads_latents_alone(pipe: Any) -> bool:
     return pipe.unet.config.in_channels == pipe.vae.config.latent_channels
 
 
-def call_arguments(pipe: Any, adapter: FaceAdapter, tokens: FaceTokens, settings: Sequence[Settings]) -> dict[str, Any]:
+def call_arguments(
+    pipe: Any,
+    adapter: FaceAdapter,
+    tokens: FaceTokens,
+    settings: Sequence[Settings],
+    *,
+    region: torch.Tensor | None = None,
+) -> dict[str, Any]:
     """The arguments that text-to-image and inpainting share, for pictures that differ in prompts and seed alone. The
     noise of each is drawn on the CPU, so that every device draws the same, and for itself, so that neighbours do not
-    count.
+    count. region: (h, w), where the face is, for local mode.
     """
     one = settings[0]
     guides = _takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
     guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
-    condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end)
+    local: bool | torch.Tensor = one.local if region is None else region
+    condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end, local=local)
     return {
         "prompt": [each.prompt for each in settings],
         **({"negative_prompt": [each.negative_prompt for each in settings]} if guides else {}),
