@@ -148,6 +148,14 @@ def test_interrupted_work_keeps_what_is_finished_and_goes_on(
     assert "portrait-0.png has another `faces`" in capsys.readouterr().err
 
 
+def test_stock_kernels_make_the_same_picture_but_for_rounding(call: list[str], tmp_path: Path) -> None:
+    made = tmp_path / "out" / "portrait-0.png"
+    assert cli.main(["generate", *call]) == 0
+    fast = pixels(made).astype(int)
+    assert cli.main(["generate", *call, "--stock-kernels", "--overwrite"]) == 0
+    assert np.abs(pixels(made) - fast).max() <= 1
+
+
 def test_turbo_settings_reach_the_recipe(call: list[str], tmp_path: Path) -> None:
     more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9", "--local"]
     assert cli.main(["generate", *call, *more]) == 0

@@ -70,6 +70,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--adapter", metavar="DIR|HUB_ID", help="the face adapter (default: the one inside the model)")
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
+    model.add_argument("--stock-kernels", action="store_true", help="compute as diffusers does, even on a CPU, where "
+                       "faster ways are used otherwise; but for rounding the picture is the same")  # fmt: skip
     model.add_argument("--offline", action="store_true", help="never use the network")
     output = parser.add_argument_group("the output")
     output.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
@@ -95,9 +97,10 @@ class Studio:
 
 
 def open_studio(args: argparse.Namespace) -> Studio:
-    """Opens what --model, --adapter, --device and --dtype name."""
+    """Opens what --model, --adapter, --device, --dtype and --stock-kernels name."""
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported, which is not before now
+    from facefact.adapter import fast_kernels
     from facefact.device import choose_device, choose_dtype
     from facefact.face_adapter import FaceAdapter
     from facefact.generate import load_base, locate, model_hash
@@ -110,6 +113,8 @@ def open_studio(args: argparse.Namespace) -> Studio:
     if not face.is_dir():
         raise UserError(f"the model {args.model} has no face adapter inside: name one with --adapter")
     pipe = load_base(base, device=device, dtype=dtype)
+    if device.type == "cpu" and not args.stock_kernels:  # (on GPUs they were not measured)
+        fast_kernels(pipe)
     adapter = FaceAdapter.from_pretrained(face)
     origin = {
         "model": {"name": _public_name(args.model), "sha256": model_hash(base)},
