@@ -1,4 +1,4 @@
-"""`facefact eval world`, `encoder`, `ablation` and `steps`: figures on people that no training saw."""
+"""`facefact eval world`, `encoder`, `ablation`, `steps` and `local`: figures on people that no training saw."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def add_parser(subparsers: Any) -> None:
     _add_encoder(protocols)
     _add_ablation(protocols)
     _add_steps(protocols)
+    _add_local(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -66,11 +67,7 @@ def _add_ablation(protocols: Any) -> None:
 def _add_steps(protocols: Any) -> None:
     line = "few denoising steps, other samplers, no guidance; and the face in a part of the noise schedule alone"
     parser = protocols.add_parser("steps", help="quality against denoising steps", description=f"Measure {line}.")
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the table goes, row by row; "
-                        "the same one again: adds what it lacks; a plot is drawn beside")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
-    parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
-    parser.add_argument("--per-person", type=int, default=1, help="pictures of each (default 1)")
+    _add_table(parser)
     parser.add_argument("--only", choices=("curve", "schedule"), help="quality against steps, or the parts of the "
                         "schedule (default: both)")  # fmt: skip
     parser.add_argument("--steps", type=int, nargs="+", metavar="N", help="of the curve (default 1 2 4 8 12 25)")
@@ -79,6 +76,21 @@ def _add_steps(protocols: Any) -> None:
     parser.add_argument("--guidance-scale", type=float, nargs="+", metavar="SCALE", help="of the curve (default 3 1)")
     parser.add_argument("--between", type=_part, nargs="+", metavar="START:END", help="parts of the schedule (default: "
                         "starts of 0 to 0.4, ends of 1 to 0.5)")  # fmt: skip
+
+
+def _add_local(protocols: Any) -> None:
+    line = "what local mode loses against exact mode, and what of the adapter's work it saves"
+    parser = protocols.add_parser("local", help=line, description=f"Measure {line}.")
+    _add_table(parser)
+    parser.add_argument("--steps", type=int, default=12, metavar="N", help="denoising steps (default 12)")
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the table goes, row by row; "
+                        "the same one again: adds what it lacks")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
+    parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
+    parser.add_argument("--per-person", type=int, default=1, help="pictures of each (default 1)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
     parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -95,8 +107,8 @@ def _part(text: str) -> tuple[float, float]:
 def run(args: argparse.Namespace) -> int:
     if args.protocol == "ablation":
         return _ablation(args)
-    if args.protocol == "steps":
-        return _steps(args)
+    if args.protocol in ("steps", "local"):
+        return _steps(args) if args.protocol == "steps" else _local(args)
     report = _encoder(args) if args.protocol == "encoder" else _world(args)
     if args.json:
         _write(report, args.json)
@@ -168,35 +180,52 @@ def _ablation(args: argparse.Namespace) -> int:
 
 
 def _steps(args: argparse.Namespace) -> int:
+    """Prints the table as Markdown, and draws it beside the JSON."""
+    from facefact.evaluate import ways
+
+    wanted = {"steps": args.steps, "schedulers": args.schedulers, "guidance": args.guidance_scale}
+    chosen = {
+        "curve": ways.curve(**{name: value for name, value in wanted.items() if value}),
+        "schedule": ways.parts(args.between),
+    }
+    rows = _table(args, chosen[args.only] if args.only else [*chosen["schedule"], *chosen["curve"]])
+    try:
+        ways.draw(rows, args.json.with_suffix(".png"))
+    except ImportError:
+        print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
+    print(ways.markdown(rows), end="")
+    return 0
+
+
+def _local(args: argparse.Namespace) -> int:
     """Prints the table as Markdown."""
+    from facefact.evaluate import ways
+
+    print(ways.markdown_local(_table(args, ways.localities(steps=args.steps))), end="")
+    return 0
+
+
+def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:
+    """The rows that --json's file holds, and the wanted ones."""
     from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
-    from facefact.evaluate import few_steps as table
+    from facefact.evaluate import ways
 
     silence_loading()
     bundle = args.bundle or bundle_path()
-    wanted = {"steps": args.steps, "schedulers": args.schedulers, "guidance": args.guidance_scale}
-    curve = table.curve(**{name: value for name, value in wanted.items() if value})
-    ways = {"curve": curve, "schedule": table.parts(args.between)}
-    rows = table.few_steps(
+    return ways.measure(
         bundle,
         args.judges or judges_path(),
-        ways[args.only] if args.only else [*ways["schedule"], *ways["curve"]],
+        wanted,
         seed=args.seed,
         people=args.people,
         per_person=args.per_person,
-        rows=table.read_table(args.json, bundle),
-        keep=lambda rows: table.write_table(args.json, bundle, rows),
+        rows=ways.read_table(args.json, bundle),
+        keep=lambda rows: ways.write_table(args.json, bundle, rows),
         device=choose_device(args.device),
         progress=show,
     )
-    try:
-        table.draw(rows, args.json.with_suffix(".png"))
-    except ImportError:
-        print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
-    print(table.markdown(rows), end="")
-    return 0
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facefact.adapter import Local
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector
@@ -23,13 +24,14 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How pictures are made. scale: of the adapter, 0 is the base model. start, end: the part of the noise schedule in
-    which the face counts. batch: pictures at a time."""
+    which the face counts. local: settings of local mode. batch: pictures at a time."""
 
     steps: int = 12
     guidance_scale: float = 3.0
     scale: float = 0.7
     start: float = 0.0
     end: float = 1.0
+    local: Local | None = None
     batch: int = 20
 
 
@@ -63,8 +65,8 @@ class Painter:
         def condition(part: Sequence[Case]) -> dict[str, Any]:
             rows = [case.own for case in part]
             chosen = FaceTokens(people.face[rows], people.null[rows])
-            kwargs = adapter.condition(chosen, sampling.scale, guidance, start=sampling.start, end=sampling.end)
-            return {"cross_attention_kwargs": kwargs}
+            part_of_it = {"start": sampling.start, "end": sampling.end, "local": sampling.local or False}
+            return {"cross_attention_kwargs": adapter.condition(chosen, sampling.scale, guidance, **part_of_it)}
 
         adapter.attach(self.pipe)
         try:

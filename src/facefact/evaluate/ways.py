@@ -1,4 +1,5 @@
 """`facefact eval steps`: what few denoising steps cost, and in which part of the noise schedule the face must count.
+`facefact eval local`: what local mode loses, and what of the adapter's work it saves.
 
 Every row of the table is one way to make the same pictures of the same unseen people, judged as in `eval world`. Rows
 are added as they are done, those that a file holds already are not made again: an interrupted table goes on.
@@ -6,8 +7,9 @@ are added as they are done, those that a file holds already are not made again: 
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facefact.adapter import Local
 from facefact.checkpoint import replacing
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
@@ -30,6 +33,7 @@ STEPS = (1, 2, 4, 8, 12, 25)
 GUIDANCE = (3.0, 1.0)
 STARTS = (0.1, 0.2, 0.3, 0.4)
 ENDS = (0.9, 0.8, 0.7, 0.6, 0.5)
+LOCALS = (Local(), Local(cell=1), Local(looks=1), Local(reuse=2), Local(reuse=3))
 ALLOWED_LOSS = 0.01  # of identity, for a part of the schedule to count as enough
 
 Row = dict[str, Any]
@@ -37,13 +41,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How the pictures are made: sampler, steps, guidance, and where in the noise schedule the face counts."""
+    """How the pictures are made: sampler, steps, guidance, where in the noise schedule the face counts, and settings of
+    local mode (None: exact mode)."""
 
     scheduler: str = "ddim"
     steps: int = 12
     guidance_scale: float = 3.0
     start: float = 0.0
     end: float = 1.0
+    local: Local | None = None
 
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
@@ -51,8 +57,8 @@ class Way:
 
     @property
     def whole(self) -> Way:
-        """The same with the face in every step."""
-        return replace(self, start=0.0, end=1.0)
+        """The same with the face in every step and everywhere."""
+        return replace(self, start=0.0, end=1.0, local=None)
 
 
 def curve(
@@ -70,6 +76,11 @@ def parts(between: Iterable[tuple[float, float]] | None = None, *, steps: int = 
     if between is None:
         between = [(0.0, 1.0), *((start, 1.0) for start in STARTS), *((0.0, end) for end in ENDS)]
     return [Way(steps=steps, start=start, end=end) for start, end in between]
+
+
+def localities(*, steps: int = 12) -> list[Way]:
+    """Exact mode, and local mode with several settings."""
+    return [Way(steps=steps), *(Way(steps=steps, local=local) for local in LOCALS)]
 
 
 def read_table(path: Path, bundle: Path) -> list[Row]:
@@ -99,7 +110,7 @@ def models(bundle: Path) -> dict[str, str]:
     return {"base": model_hash(bundle), "adapter": model_hash(bundle / "adapter")}
 
 
-def few_steps(
+def measure(
     bundle: Path,
     judges_dir: Path,
     ways: Sequence[Way],
@@ -115,13 +126,18 @@ def few_steps(
     """`rows` and one more for each way that they lack. keep: is given all of them after each."""
     about = {"seed": seed, "people": people, "per_person": per_person}
     table = list(rows)
-    missing = [way for way in ways if not any((about | asdict(way)).items() <= row.items() for row in table)]
+    missing = [way for way in ways if not any(_holds(row, about | asdict(way)) for row in table)]
     if missing:
         bench = Bench.open(bundle, judges_dir, protocol(seed, **_without(about, "seed")), device, progress)
         for way in missing:
-            table.append(about | asdict(way) | {"calls": bench.calls(way)} | as_json(bench.score(way)))
+            scores = as_json(bench.score(way))
+            table.append(about | asdict(way) | {"calls": bench.calls(way), "work": bench.work_of(way)} | scores)
             keep(table)
     return table
+
+
+def _holds(row: Row, wanted: Mapping[str, Any]) -> bool:
+    return all(row.get(name) == value for name, value in wanted.items())
 
 
 @dataclass
@@ -136,6 +152,7 @@ class Bench:
     references: np.ndarray
     base: dict[Way, np.ndarray] = field(default_factory=dict)
     judged: dict[Way, dict[str, np.ndarray]] = field(default_factory=dict)
+    work: dict[Way, int] = field(default_factory=dict)  # tokens that the adapter's layers worked for
 
     @classmethod
     def open(
@@ -147,15 +164,16 @@ class Bench:
         return cls(plan, judges, painter, adapter, people, judges.embed([one.image for one in plan.references]))
 
     def score(self, way: Way) -> dict[str, Any]:
-        """The figures of one way. loss: of identity, picture by picture, against the face in every step."""
+        """The figures of one way. loss: picture by picture, against the face in every step and everywhere; of identity,
+        and of the change outside the face."""
         samples, own = self.samples(way), self.plan.own
         scored = {name: figure(values, np.resize(own, len(values))) for name, values in samples.items()}
         base = self._judge(self._base(way))
         scored_base = {name: figure(values, np.resize(own, len(values))) for name, values in base.items()}
-        report = {"adapter": scored, "base": scored_base}
+        report: dict[str, Any] = {"adapter": scored, "base": scored_base}
         if way != way.whole:
             whole = self.samples(way.whole)
-            lost = {name: figure(whole[name] - samples[name], own) for name in ("rank1", "cos_own")}
+            lost = {name: figure(whole[name] - samples[name], own) for name in ("rank1", "cos_own", "outside_change")}
             report["loss"] = lost
         return report
 
@@ -163,10 +181,16 @@ class Bench:
         """For each picture: rank1, cos_own, outside_change; attributes: for each factor and picture."""
         if way not in self.judged:
             painter, base = self._painter(way), self._base(way)
-            made = painter.adapted(self.plan.cases, self.adapter, self.people, title=_title(way))
+            with counted_tokens(self.adapter) as count:
+                made = painter.adapted(self.plan.cases, self.adapter, self.people, title=_title(way))
+            self.work[way] = sum(count)
             inside = self.judges.faces(base) | self.judges.faces(made)
             self.judged[way] = self._judge(made) | {"outside_change": change_outside(made, base, inside)}
         return self.judged[way]
+
+    def work_of(self, way: Way) -> float:
+        """The tokens that the adapter worked for, as a part of those with the face in every step and everywhere."""
+        return round(self.work[way] / self.work[way.whole], 3)
 
     def calls(self, way: Way) -> dict[str, int]:
         """Calls of the U-Net in each picture, and those of them in which the face counts."""
@@ -198,12 +222,36 @@ class Bench:
         kind = getattr(diffusers, f"{SCHEDULERS[way.scheduler]}Scheduler")
         self.painter.pipe.scheduler = kind.from_config(self.painter.pipe.scheduler.config)
         chosen = {name: value for name, value in asdict(way).items() if name != "scheduler"}
+        if way.local is not None:  # the region is as large for all of a batch: each picture for itself
+            chosen |= {"local": way.local, "batch": 1}
         return replace(self.painter, sampling=replace(self.painter.sampling, **chosen))
 
 
+@contextlib.contextmanager
+def counted_tokens(adapter: FaceAdapter) -> Iterator[list[int]]:
+    """Collects, for every call of a layer inside the `with`, the tokens that it works for."""
+    count: list[int] = []
+    hooks = [
+        layer.ff.register_forward_hook(lambda module, given, made: count.append(len(made.flatten(0, -2))))
+        for _, layer in adapter.layers.items()
+    ]
+    try:
+        yield count
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _title(way: Way) -> str:
-    part = "" if way == way.whole else f", face from {way.start:g} to {way.end:g}"
-    return f"{way.scheduler}, {way.steps} steps, guidance {way.guidance_scale:g}{part}"
+    part = "" if (way.start, way.end) == (0, 1) else f", face from {way.start:g} to {way.end:g}"
+    local = "" if way.local is None else f", {_local_title(asdict(way.local))}"
+    return f"{way.scheduler}, {way.steps} steps, guidance {way.guidance_scale:g}{part}{local}"
+
+
+def _local_title(local: Mapping[str, Any]) -> str:
+    """What is not as it is by default."""
+    usual = asdict(Local())
+    return ", ".join(["local", *(f"{name} {value}" for name, value in local.items() if value != usual[name])])
 
 
 def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -238,6 +286,23 @@ def markdown(rows: Iterable[Row]) -> str:
         cells += [f"{calls['with_face']} of {calls['all']}"]
         cells += [_said(made[name]) for name in ("rank1", "cos_own", "attributes")]
         cells += [_said(row["base"]["attributes"]), _said(made["outside_change"], digits=1)]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_local(rows: Iterable[Row]) -> str:
+    """The rows of local mode, and what they lose against exact mode; in brackets the 95 % intervals."""
+    lines = [
+        "| mode | steps | adapter's work | rank-1 | cosine to own | attributes | change outside "
+        "| cosine lost | rank-1 lost | less change outside |",
+        "| --- " * 10 + "|",
+    ]
+    for row in rows:
+        made, local = row["adapter"], row.get("local")
+        cells = [_local_title(local) if local else "exact", row["steps"], row["work"]]
+        cells += [_said(made[name]) for name in ("rank1", "cos_own", "attributes", "outside_change")]
+        lost = row["loss"] if local else {}
+        cells += [_said(lost[name], digits=3) if lost else "" for name in ("cos_own", "rank1", "outside_change")]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 

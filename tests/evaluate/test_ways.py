@@ -8,18 +8,32 @@ from typing import Any
 
 import pytest
 
+from facefact.adapter import Local
 from facefact.apps import cli
 from facefact.demo import bundle_path, judges_path
-from facefact.evaluate.few_steps import Row, Way, cheapest, curve, draw, few_steps, markdown, parts, read_table
+from facefact.evaluate.ways import (
+    Row,
+    Way,
+    cheapest,
+    curve,
+    draw,
+    markdown,
+    markdown_local,
+    measure,
+    parts,
+    read_table,
+    write_table,
+)
 from facefact.types import UserError
 
 SMALL = {"seed": 3, "people": 3, "per_person": 1}
 WAYS = [Way(steps=2), Way(steps=2, start=0.6), Way(steps=2, start=1.0), Way(steps=1, scheduler="lcm", guidance_scale=1)]
+LOCAL = [Way(steps=4), Way(steps=4, local=Local(looks=1)), Way(steps=4, local=Local(looks=1, reuse=3))]
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return few_steps(bundle_path(), judges_path(), WAYS, **SMALL)
+    return measure(bundle_path(), judges_path(), WAYS, **SMALL)
 
 
 def test_the_face_counts_in_a_part_of_the_calls(rows: list[Row]) -> None:
@@ -42,6 +56,21 @@ def test_the_table_is_said_and_drawn(rows: list[Row], tmp_path: Path) -> None:
     assert "| ddim | 3 | 2 | 0.6-1 | 0 of 2 |" in said
     draw(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_local_mode_finds_the_faces_and_saves_work(tmp_path: Path) -> None:
+    exact, local, reused = measure(bundle_path(), judges_path(), LOCAL, **SMALL)
+    assert 0.3 < local["work"] < 0.7
+    assert 0.3 < reused["work"] < local["work"]
+    assert exact["work"] == 1
+    assert abs(local["loss"]["cos_own"]["value"]) < 0.02, "these three people keep their identity"
+    assert local["adapter"]["outside_change"]["value"] < exact["adapter"]["outside_change"]["value"]
+    first, *others = markdown_local([exact, local, reused]).splitlines()[2:]
+    assert first.startswith("| exact | 4 | 1.0 |")
+    assert [line.split("|")[1].strip() for line in others] == ["local, looks 1", "local, looks 1, reuse 3"]
+    write_table(tmp_path / "a.json", bundle_path(), [exact, local, reused])
+    rows = read_table(tmp_path / "a.json", bundle_path())
+    assert measure(bundle_path(), judges_path(), LOCAL, rows=rows, **SMALL) == rows, "nothing is made again"
 
 
 def test_an_interrupted_table_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
