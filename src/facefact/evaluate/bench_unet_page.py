@@ -178,7 +178,7 @@ def draw_memory(axes: Any, figures: dict[str, Any]) -> None:
     axes.set_yticks(range(len(held)), [name.replace("_", " ") for name in held])
     axes.invert_yaxis()
     axes.set_xlabel("GiB, peak")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 
 def draw_scaling(axes: Any, figures: dict[str, Any]) -> None:
