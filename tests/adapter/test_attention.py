@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facefact.adapter import attention as module
+from facefact.adapter import linear as products
 from facefact.adapter.attention import attention, blocked, sdpa
 
 TYPES = [torch.bfloat16, torch.float32]
@@ -65,7 +66,7 @@ def test_any_layout_and_any_library(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = blocked(q, [k], [v], heads=2)
     strided = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
     torch.testing.assert_close(blocked(strided[0], [strided[1]], [strided[2]], heads=2), expected)
-    monkeypatch.setattr(module, "_onednn_linear", None)
+    monkeypatch.setattr(products, "_onednn", None)
     torch.testing.assert_close(blocked(q, [k], [v], heads=2), expected)
     with torch.autocast("cpu", torch.bfloat16):  # must not round the scores
         assert torch.equal(blocked(q, [k], [v], heads=2), blocked(q, [k], [v], heads=2))

@@ -16,18 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facefact.adapter.linear import CPU_PREFERS_ONEDNN, times
+
 BLOCK_SCORES = 2**20  # per thread, of which four count: 4 to 16 MB in float32, whatever the size of the picture
 UNTOUCHED = 30 * 2**20  # bytes; above 32 MiB the C library does not learn
 FEWEST_ROWS = 64  # of a block: below, the products are inefficient
 FEWEST_SCORES = 2**14  # of a head: below, SDPA's one call is faster than the many small ones
 
 
-def _cpu_prefers_blocks() -> bool:
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and not amx()
-
-
-CPU_PREFERS_BLOCKS = _cpu_prefers_blocks()
+CPU_PREFERS_BLOCKS = CPU_PREFERS_ONEDNN
 
 
 def attention(
@@ -95,20 +92,11 @@ def blocked(
                 if bias is not None:  # one more channel, of ones: no pass over the scores
                     scaled, k = F.pad(scaled, (0, 1), value=1.0), torch.cat([k, bias[i, :, None]], 1)
                 for j in range(0, n, rows):
-                    scores = _times(scaled[j : j + rows], k)
+                    scores = times(scaled[j : j + rows], k)
                     torch.softmax(scores, -1, out=scores)
-                    y[i, j : j + rows, head] = _times(scores.to(v.dtype), v)
+                    y[i, j : j + rows, head] = times(scores.to(v.dtype), v)
     return y
 
-
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T by oneDNN, which F.linear does not take for float32 (MKL is then 1.6x slower on a Zen 5)."""
-    if _onednn_linear is None:
-        return F.linear(a, b)
-    return _onednn_linear(a, b, None, "none", [], "")
-
-
-_onednn_linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 # One node to the compiler, which would unroll the loops. (Its first call imports the compiler: seconds.)
 _blocked_op = torch.library.custom_op(

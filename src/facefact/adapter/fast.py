@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from facefact.adapter.attention import attention
 from facefact.adapter.feed_forward import geglu_network, rows_pay
 from facefact.adapter.host import denoiser
+from facefact.adapter.linear import FastLinear, is_bare
 
 LAID_OUT = "_facefact_channels_last"  # marks the convolutions whose layout is ours
 
@@ -52,15 +53,15 @@ class FastFeedForward:
 
     def __call__(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         proj, out = self.ff.net[0].proj, self.ff.net[2]
-        if rows_pay(hidden_states) and _is_bare(proj, hidden_states):
+        if rows_pay(hidden_states) and is_bare(proj, hidden_states) and proj.bias is not None:
             return geglu_network(hidden_states, proj, out)
         return type(self.ff).forward(self.ff, hidden_states, *args, **kwargs)
 
 
 def fast_kernels(target: Any, *, enable: bool = True) -> int:
     """Let a pipeline (its ControlNet too) or a model compute in the ways that were measured to be fastest, with the
-    same numbers but for rounding: attention and feed-forward networks as `facefact.adapter.attention` and
-    `.feed_forward` do, convolutions channels-last.
+    same numbers but for rounding: attention, feed-forward networks and linear layers as `facefact.adapter.attention`,
+    `.feed_forward` and `.linear` do, convolutions channels-last.
 
     Only the plain modules of diffusers change hands; processors that others put there (IP-Adapter's, sliced, fused
     ones) stay. enable=False gives every module back what it had. Returns how many modules changed.
@@ -80,6 +81,8 @@ def _on(module: Any) -> bool:
         module.set_processor(FastAttnProcessor(module.processor))
     elif type(module) is FeedForward and _is_plain_geglu(module):
         module.forward = FastFeedForward(module)
+    elif _is_plain_linear(module):
+        module.forward = FastLinear(module)
     elif _is_plain_convolution(module):
         module.to(memory_format=torch.channels_last)
         setattr(module, LAID_OUT, True)
@@ -92,7 +95,7 @@ def _off(module: Any) -> bool:
     """Whether it changed."""
     if isinstance(getattr(module, "processor", None), FastAttnProcessor):
         module.set_processor(module.processor.before)
-    elif isinstance(module.__dict__.get("forward"), FastFeedForward):
+    elif isinstance(module.__dict__.get("forward"), (FastFeedForward, FastLinear)):
         del module.forward
     elif module.__dict__.get(LAID_OUT):
         module.to(memory_format=torch.contiguous_format)
@@ -116,17 +119,11 @@ def _is_plain_geglu(ff: Any) -> bool:
     return type(ff.net[0]) is GEGLU and len(ff.net) == 3 and "forward" not in ff.__dict__
 
 
+def _is_plain_linear(layer: Any) -> bool:
+    return type(layer) is nn.Linear and "forward" not in layer.__dict__
+
+
 def _is_plain_convolution(conv: Any) -> bool:
-    return type(conv) is nn.Conv2d and conv.weight.is_contiguous() and max(conv.kernel_size) > 1
-
-
-def _is_bare(linear: Any, x: Tensor) -> bool:
-    """Whether the weights may be used without the module: no LoRA, no hook (offloading), and they are there."""
-    return (
-        type(linear) is nn.Linear
-        and "forward" not in linear.__dict__
-        and not linear._forward_hooks
-        and not linear._forward_pre_hooks
-        and linear.weight.device == x.device
-        and linear.bias is not None
-    )
+    """And laid out with its last dimension together, not its channels. (Of kernels of one pixel `is_contiguous` says
+    both, but PyTorch goes by the strides: left out, they cost 5 % of a call.)"""
+    return type(conv) is nn.Conv2d and conv.in_channels > 1 and conv.weight.stride(3) == 1

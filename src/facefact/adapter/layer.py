@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from facefact.adapter.attention import attention
 from facefact.adapter.feed_forward import geglu_network
+from facefact.adapter.linear import project
 from facefact.adapter.tokens import Some
 from facefact.types import UserError
 
@@ -72,11 +73,12 @@ class FaceAttention(nn.Module):
         if some is not None and some.cell > 1:
             far, number = some.others(x)
             seen = torch.cat([asking, far], 1)
-        q, k, v = self.to_q(asking), self.to_k(seen), self.to_v(seen)
+        q, k, v = project(self.to_q, asking), project(self.to_k, seen), project(self.to_v, seen)
         face_k, face_v = (fill_batch(part.to(k), len(x)) for part in (face.keys, face.values))
         # A mean of c tokens counts as much as c.
         bias = None if number is None else F.pad(number, (asking.shape[1], face_k.shape[1]))
-        return self.to_out[0](attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias))
+        out: Any = self.to_out[0]
+        return project(out, attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias))
 
 
 class GEGLU(nn.Module):
