@@ -123,7 +123,8 @@ def test_the_formula_is_what_pytorch_counts(size: int, rows: int, face: int) -> 
 
 
 def test_the_formula_of_local_mode(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facefact.adapter.attention.CPU_PREFERS_BLOCKS", False)  # whose products are not counted
+    for name in ("attention.CPU_PREFERS_BLOCKS", "linear.CPU_PREFERS_ONEDNN"):  # whose products are not counted
+        monkeypatch.setattr(f"facefact.adapter.{name}", False)
     found = {}
     with sdpa_kernel(SDPBackend.MATH):
         for variant in ("base", "exact", "local"):

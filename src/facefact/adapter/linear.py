@@ -12,8 +12,8 @@ _onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _cpu_prefers_onednn() -> bool:
-    """x86 with AVX-512 and without AMX. On one core of a Zen 5 PyTorch's choice (MKL in float32) takes 2.1 times as long
-    in float32 and 1.03 times in bfloat16; and a gelu behind the product costs nothing here."""
+    """x86 with AVX-512 and without AMX. On one core of a Zen 5 PyTorch's choice takes 2.1 times as long in float32 and
+    1.03 times in bfloat16; and a gelu behind the product costs nothing here."""
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and not amx() and _onednn is not None
 
