@@ -24,7 +24,6 @@ from facefact.evaluate.bench_unet import (
     bench_call,
     face_ellipse,
     local_parts,
-    memory_of,
 )
 from facefact.evaluate.bench_unet_page import draw, markdown
 from facefact.evaluate.timing import interleaved
