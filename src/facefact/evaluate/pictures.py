@@ -65,8 +65,15 @@ class Painter:
         def condition(part: Sequence[Case]) -> dict[str, Any]:
             rows = [case.own for case in part]
             chosen = FaceTokens(people.face[rows], people.null[rows])
-            part_of_it = {"start": sampling.start, "end": sampling.end, "local": sampling.local or False}
-            return {"cross_attention_kwargs": adapter.condition(chosen, sampling.scale, guidance, **part_of_it)}
+            kwargs = adapter.condition(
+                chosen,
+                sampling.scale,
+                guidance,
+                start=sampling.start,
+                end=sampling.end,
+                local=sampling.local or False,
+            )
+            return {"cross_attention_kwargs": kwargs}
 
         adapter.attach(self.pipe)
         try:
