@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,6 @@ from facefact.demo import bundle_path, judges_path
 from facefact.evaluate.ways import (
     Row,
     Way,
-    cheapest,
     curve,
     draw,
     markdown,
@@ -97,15 +95,3 @@ def test_what_is_measured_by_default() -> None:
     assert [(way.start, way.end) for way in parts([(0.1, 0.9)], steps=4)] == [(0.1, 0.9)]
     with pytest.raises(UserError, match="choose from ddim"):
         curve(schedulers=["magic"])
-
-
-def row(calls: int, cosine: float, rank: float = 0.0, **more: Any) -> Row:
-    lost = {"cos_own": {"value": cosine}, "rank1": {"value": rank}}
-    return {"calls": {"with_face": calls}, "adapter": {"cos_own": {"value": 0.5}}, "loss": lost} | more
-
-
-def test_the_cheapest_part_that_loses_no_identity() -> None:
-    whole = row(12, 0.0)
-    del whole["loss"]
-    assert cheapest([whole, row(11, 0.001), row(9, 0.0049), row(8, 0.0051), row(7, 0.0, 0.02)]) == row(9, 0.0049)
-    assert cheapest([whole, row(8, 0.1)]) is None

@@ -34,7 +34,6 @@ GUIDANCE = (3.0, 1.0)
 STARTS = (0.1, 0.2, 0.3, 0.4)
 ENDS = (0.9, 0.8, 0.7, 0.6, 0.5)
 LOCALS = (Local(), Local(cell=1), Local(looks=1), Local(reuse=2), Local(reuse=3))
-ALLOWED_LOSS = 0.01  # of identity, for a part of the schedule to count as enough
 
 Row = dict[str, Any]
 
@@ -258,21 +257,6 @@ def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if key != name}
 
 
-def cheapest(rows: Iterable[Row], *, loss: float = ALLOWED_LOSS) -> Row | None:
-    """Of rows that differ only in start and end the one with the fewest calls with a face that loses no more identity:
-    `loss` of the similarity to the own person, and as much of the right answers. None when none does."""
-    rows = list(rows)
-    whole = next((row for row in rows if "loss" not in row), None)
-    fine = [
-        row
-        for row in rows
-        if whole and "loss" in row
-        and row["loss"]["cos_own"]["value"] <= loss * whole["adapter"]["cos_own"]["value"]
-        and row["loss"]["rank1"]["value"] <= loss
-    ]  # fmt: skip
-    return min(fine, key=lambda row: (row["calls"]["with_face"], row["loss"]["cos_own"]["value"]), default=None)
-
-
 def markdown(rows: Iterable[Row]) -> str:
     """The table in Markdown; in brackets the 95 % intervals."""
     lines = [
@@ -299,7 +283,7 @@ def markdown_local(rows: Iterable[Row]) -> str:
     ]
     for row in rows:
         made, local = row["adapter"], row.get("local")
-        cells = [_local_title(local) if local else "exact", row["steps"], row["work"]]
+        cells = [_local_title(local) if local else "exact", row["steps"], row.get("work", "")]
         cells += [_said(made[name]) for name in ("rank1", "cos_own", "attributes", "outside_change")]
         lost = row["loss"] if local else {}
         cells += [_said(lost[name], digits=3) if lost else "" for name in ("cos_own", "rank1", "outside_change")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facefact.generate.faces import FaceCache
+from facefact.generate.face_cache import FaceCache
 from facefact.generate.inpaint import InpaintSettings, Template, inpaint, open_template
 from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
 from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait

@@ -87,9 +87,9 @@ def text_to_images(
     """One portrait for each of the settings, in their order, up to `batch` at a time: memory is that of one batch.
 
     Each is the one that `text_to_image` makes, to rounding: it has its own noise. (In local mode nearly: the region is
-    as large for all of a batch.) people, origin: one for all pictures,
-    or one for each. Neighbours share a batch where they differ in prompts, seed and person alone; people of different
-    numbers of photos do not. on_step: called after every denoising step of a batch. UserErrors as `text_to_image`.
+    as large for all of a batch.) people, origin: one for all pictures, or one for each. Neighbours share a batch where
+    they differ in prompts, seed and person alone; people of different numbers of photos do not. on_step: called after
+    every denoising step of a batch. UserErrors as `text_to_image`.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} pictures is none: at least 1")
