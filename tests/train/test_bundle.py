@@ -102,6 +102,23 @@ def test_a_finished_stage_keeps_its_settings(run) -> None:
     build(smoke("base.schedule.save_every=5"), run, only=["base"])  # changes no weight
 
 
+def test_starting_from_the_bundle_takes_over_what_is_not_trained_again(tmp_path) -> None:
+    from facefact import FaceAdapter
+    from facefact.demo import bundle_path
+    from facefact.train.bundle import load_base
+
+    portraits = ["portraits.people=2", "portraits.looks=1"]
+    short = ["base.schedule.steps=1", "base.schedule.batch=1", "base.schedule.lr=0", "base.schedule.ema=1.0e-9"]
+    config = load_config(WorldConfig, CONFIGS / "world.yaml", overrides=["start=bundle", *portraits, *short])
+    build(config, tmp_path, only=["portraits", "base"])
+    ours = load_transface(tmp_path / "encoder/model").state_dict()
+    theirs = FaceAdapter.from_pretrained(bundle_path() / "adapter").encoder.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    (unet, text, _), (begun, words, _) = load_base(tmp_path / "base/model"), load_base(bundle_path())
+    for one, other in ((unet, begun), (text, words)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
 def test_a_stage_needs_its_inputs(tmp_path) -> None:
     with pytest.raises(UserError, match="adapter needs the stage encoder"):
         build(smoke(), tmp_path, only=["adapter"])

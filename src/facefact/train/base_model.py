@@ -18,6 +18,7 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from facefact.faces.align import TEMPLATE
 from facefact.train.noise import noised, spread_timesteps
 from facefact.world import corpus
 
@@ -115,17 +116,53 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     ).input_ids  # fmt: skip
 
 
+# Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y, spread
+# across, spread down).
+FEATURES = (
+    (*TEMPLATE[0].tolist(), 14.0, 12.0),
+    (*TEMPLATE[1].tolist(), 14.0, 12.0),
+    (*TEMPLATE[3:].mean(0).tolist(), 20.0, 12.0),
+)
+
+
+def eyes_and_mouth(place: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
+    """(b, h, w) in [0, 1]: how near each latent cell is to an eye or to the mouth.
+
+    place: (b, 2, 3), pixels of the aligned head to those of the picture. grid: (h, w). factor: pixels of a cell's side.
+    """
+    middle = [(torch.arange(n, device=place.device) + 0.5) * factor - 0.5 for n in grid]
+    y, x = torch.meshgrid(*middle, indexing="ij")
+    away = torch.stack([x, y], -1)[None] - place[:, None, None, :, 2]  # (b, h, w, 2)
+    at = away @ torch.linalg.inv(place[:, :, :2]).transpose(1, 2)[:, None]
+    near = [(((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
+            for cx, cy, sx, sy in FEATURES]  # fmt: skip
+    return torch.stack(near).amax(0)
+
+
 class BaseStage(nn.Module):
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler):
+    """The diffusion loss of U-Net and text model together. The face is a fifth of the picture, and mouth and eyes a
+    twentieth, but what one looks at: they count `face_weight` and `feature_weight` times as much as the rest."""
+
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, *,
+        face_weight: float = 1.0, feature_weight: float = 1.0, factor: int = 8,
+    ):  # fmt: skip
         super().__init__()
         self.unet, self.text_encoder = unet.to(memory_format=torch.channels_last), text_encoder
-        self.scheduler = scheduler
+        self.scheduler, self.factor = scheduler, factor
+        self.face_weight, self.feature_weight = face_weight, feature_weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        latents = batch["latents"]
+        latents, face = batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, middle=0.5)
         sample, velocity = noised(self.scheduler, latents, timesteps)
         words = self.text_encoder(batch["ids"])[0]
-        error = (self.unet(sample, timesteps, words).sample.float() - velocity).square()
-        face = batch["face"][:, None]
-        return {"loss": error.mean(), "face_loss": (error * face).sum() / (face.sum() * error.shape[1])}
+        error = (self.unet(sample, timesteps, words).sample.float() - velocity).square().mean(1)  # (b, h, w)
+        features = eyes_and_mouth(batch["place"], tuple(face.shape[1:]), self.factor)
+        weight = 1 + (self.face_weight - 1) * face + (self.feature_weight - 1) * features
+        return {
+            "loss": (error * weight).sum() / weight.sum(),
+            "plain_loss": error.mean(),
+            "face_loss": (error * face).sum() / face.sum(),
+            "feature_loss": (error * features).sum() / features.sum(),
+        }

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from facefact import checkpoint
+from facefact.demo import bundle_path, judges_path
 from facefact.encoder import TransFace
 from facefact.encoder.files import load_transface, save_transface
 from facefact.face_adapter import FaceAdapter
@@ -40,6 +42,7 @@ from facefact.types import UserError
 from facefact.world import CHOICES
 
 DONE = "done.json"
+RECIPE = "recipe.json"  # of the bundle: what each stage's `done.json` said
 HALF = torch.float16
 PIXELS = 128  # of the world's pictures
 
@@ -136,13 +139,23 @@ def train_base(run: Run) -> None:
     torch.manual_seed(plan.seed)
     unet = base_model.new_unet(recipe.network)
     text_encoder = base_model.new_text_encoder(recipe.network, tokenizer)
+    if run.config.start == "bundle":
+        begun, words, _ = load_base(bundle_path())
+        unet.load_state_dict(begun.state_dict())
+        text_encoder.load_state_dict(words.state_dict())
+    if recipe.compile:
+        unet.compile()
     cache = fill_cache(run)
     batches = conditions.batches(
         lambda step: cache, recipe.condition(), batch=plan.batch, seed=plan.seed,
         tokenize=lambda captions: base_model.tokenize(tokenizer, captions), rank=run.rank,
         processes=run.accelerator.num_processes,
     )  # fmt: skip
-    fit(base_model.BaseStage(unet, text_encoder, base_model.new_scheduler()), batches, plan, run.folder("base"))
+    stage = base_model.BaseStage(
+        unet, text_encoder, base_model.new_scheduler(), face_weight=recipe.face_weight,
+        feature_weight=recipe.feature_weight, factor=PIXELS // recipe.network.sample_size,
+    )  # fmt: skip
+    fit(stage, batches, plan, run.folder("base"))
     if run.accelerator.is_main_process:
         unet.to(memory_format=torch.contiguous_format)
         vae = AutoencoderKL.from_pretrained(run.model("autoencoder"))
@@ -240,6 +253,9 @@ def build(config: WorldConfig, out: Path, *, only: Sequence[str] = ()) -> Path:
     if unknown:
         raise UserError(f"no stage is called {unknown[0]}; the stages: {', '.join((*STAGES, ASSEMBLE))}")
     run = Run(config, Path(out), Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"))
+    if config.start == "bundle" and run.accelerator.is_main_process:
+        take_over(run)
+    run.accelerator.wait_for_everyone()
     for name in STAGES:
         if not only or name in only:
             run_stage(run, name)
@@ -252,6 +268,25 @@ def build(config: WorldConfig, out: Path, *, only: Sequence[str] = ()) -> Path:
     return run.out / "bundle"
 
 
+def take_over(run: Run) -> None:
+    """The embedded model's parts that are not trained again, as the results of their stages."""
+    bundle, judges = bundle_path(), judges_path()
+    taken: Mapping[str, Callable[[Path], Any]] = {
+        "autoencoder": AutoencoderKL.from_pretrained(bundle / "vae", torch_dtype=torch.float32).save_pretrained,
+        "encoder": partial(save_transface, FaceAdapter.from_pretrained(bundle / "adapter").encoder),
+        "judge": partial(save_transface, load_transface(judges / "recogniser")),
+        "reader": AttributeReader.from_pretrained(judges / "reader").save_pretrained,
+        "face_detector": lambda where: save_avatar_net(
+            AvatarDetector.from_pretrained(bundle / "face_detector").net, where, half=False
+        ),
+    }
+    made = json.loads((bundle / RECIPE).read_text(encoding="utf-8"))
+    for name, save in taken.items():
+        if not (run.folder(name) / DONE).is_file():
+            save(run.model(name))
+            write_done(run, name, made[name]["figures"])
+
+
 def run_stage(run: Run, name: str) -> None:
     """Nothing when the stage is finished; else do it, and mark it as finished."""
     if is_done(run, name):
@@ -261,11 +296,16 @@ def run_stage(run: Run, name: str) -> None:
     STAGES[name].work(run)
     run.accelerator.wait_for_everyone()
     if run.accelerator.is_main_process:
-        record = {"stage": name, "fingerprint": fingerprint(run.config, name), "settings": settings(run.config, name),
-                  "figures": last_record(run.folder(name))}  # fmt: skip
-        with checkpoint.replacing(run.folder(name) / DONE) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_done(run, name, last_record(run.folder(name)))
     run.accelerator.wait_for_everyone()
+
+
+def write_done(run: Run, name: str, figures: Mapping[str, Any]) -> None:
+    """figures: how its training ended."""
+    record = {"stage": name, "fingerprint": fingerprint(run.config, name), "settings": settings(run.config, name),
+              "figures": dict(figures)}  # fmt: skip
+    with checkpoint.replacing(run.folder(name) / DONE) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def settings(config: WorldConfig, name: str) -> dict[str, Any]:
@@ -375,4 +415,4 @@ def assemble(run: Run) -> None:
     )
 
     made = {name: json.loads((run.folder(name) / DONE).read_text(encoding="utf-8")) for name in STAGES}
-    (bundle / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    (bundle / RECIPE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")

@@ -46,12 +46,16 @@ class PortraitsRecipe:
 @dataclass(frozen=True)
 class BaseRecipe:
     """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left
-    out."""
+    out. face_weight, feature_weight: how much more the loss counts in the face, and about eyes and mouth. compile: the
+    U-Net, which pays from about a thousand steps on."""
 
     network: BaseConfig = BaseConfig()
     schedule: Schedule = Schedule(steps=1900, batch=32, lr=3e-3, warmup=150, ema=0.05, seed=71)
     text_drop: float = 0.1
     phrase_drop: float = 0.05
+    face_weight: float = 4.0
+    feature_weight: float = 12.0
+    compile: bool = False
 
     def condition(self) -> Condition:
         """Without a face: only the words matter."""
@@ -108,9 +112,14 @@ def _judge() -> RecogniserRecipe:
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """The whole recipe; the names are those of the stages."""
+    """The whole recipe; the names are those of the stages.
+
+    start: "nothing", or "bundle": autoencoder, encoder, judges and detector are taken over from the embedded model as
+    they are, and base model and adapter go on from its weights.
+    """
 
     recipe: Literal["world"] = "world"
+    start: Literal["nothing", "bundle"] = "nothing"
     autoencoder: AutoencoderRecipe = AutoencoderRecipe()
     encoder: RecogniserRecipe = field(default_factory=_encoder)
     portraits: PortraitsRecipe = PortraitsRecipe()
