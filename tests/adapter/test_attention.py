@@ -16,6 +16,14 @@ from facefact.adapter.attention import attention, blocked, sdpa
 TYPES = [torch.bfloat16, torch.float32]
 
 
+@pytest.fixture(autouse=True)
+def _own_products(request: pytest.FixtureRequest) -> None:
+    """Where oneDNN has no products in a type, `attention` never takes blocks in it."""
+    dtype = getattr(request.node, "callspec", None) and request.node.callspec.params.get("dtype")
+    if dtype is not None and dtype not in products.ONEDNN_TYPES:
+        pytest.skip(f"oneDNN has no product in {dtype} on this machine")
+
+
 def draw(*, spread: float, n: int = 256, m: int = 272, heads: int = 2, d: int = 40, batch: int = 1) -> list[Tensor]:
     """q, k and v with scores of this standard deviation."""
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +74,7 @@ def test_any_layout_and_any_library(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = blocked(q, [k], [v], heads=2)
     strided = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
     torch.testing.assert_close(blocked(strided[0], [strided[1]], [strided[2]], heads=2), expected)
-    monkeypatch.setattr(products, "_onednn", None)
+    monkeypatch.setattr(products, "ONEDNN_TYPES", frozenset())
     torch.testing.assert_close(blocked(q, [k], [v], heads=2), expected)
     with torch.autocast("cpu", torch.bfloat16):  # must not round the scores
         assert torch.equal(blocked(q, [k], [v], heads=2), blocked(q, [k], [v], heads=2))

@@ -16,8 +16,9 @@ from facefact.adapter.linear import linear, project
 @pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "pytorch"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
     wanted = request.param
-    if wanted and not torch.backends.mkldnn.is_available():
-        pytest.skip("this PyTorch was built without oneDNN")
+    dtype = request.node.callspec.params.get("dtype", torch.float32)
+    if wanted and dtype not in module.ONEDNN_TYPES:
+        pytest.skip(f"oneDNN has no product in {dtype} on this machine")
     monkeypatch.setattr(module, "CPU_PREFERS_ONEDNN", wanted)
     with torch.no_grad():
         yield wanted
@@ -39,6 +40,18 @@ def test_against_float64(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert off(linear(x, weight), F.linear(x.double(), weight.double())) < limit
     half = weight.chunk(2)[1]  # a view
     assert off(linear(x, half), F.linear(x.double(), half.double())) < limit
+
+
+def test_an_operation_that_fails_or_errs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private one: another PyTorch may take other arguments, and an old processor has no product in bfloat16."""
+    for broken in (None, lambda x, weight: None, lambda x, weight, *more: torch.zeros(len(x), len(weight))):
+        assert not module.works(broken, torch.float32)
+    assert module.works(lambda x, weight, *more: F.linear(x, weight), torch.bfloat16)
+    x, weight = torch.randn(3, 8), torch.randn(4, 8)
+    monkeypatch.setattr(module, "ONEDNN_TYPES", frozenset())
+    monkeypatch.setattr(module, "_onednn", None)
+    assert torch.equal(linear(x, weight), F.linear(x, weight))
+    assert torch.equal(module.times(x, weight), F.linear(x, weight))
 
 
 def test_strided_and_empty() -> None:

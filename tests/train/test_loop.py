@@ -298,6 +298,12 @@ def test_tensorboard_is_written_beside_the_metrics(tmp_path) -> None:
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
+def test_a_checkpoint_of_another_precision_is_not_gone_on_from(tmp_path) -> None:
+    fit(Toy(), batches, schedule(steps=2, precision="bf16"), tmp_path)
+    with pytest.raises(UserError, match=r"precision=bf16, not fp32"):
+        fit(Toy(), batches, schedule(steps=4, precision="fp32"), tmp_path)
+
+
 def test_stages_of_one_process_have_their_own_precision_and_keep_their_forward(tmp_path) -> None:
     """Accelerate holds one precision for a process, and wraps `forward` for it."""
     from accelerate import Accelerator

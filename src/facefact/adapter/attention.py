@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facefact.adapter.linear import CPU_PREFERS_ONEDNN, times
+from facefact.adapter.linear import CPU_PREFERS_ONEDNN, ONEDNN_TYPES, times
 
 BLOCK_SCORES = 2**20  # per thread, of which four count: 4 to 16 MB in float32, whatever the size of the picture
 UNTOUCHED = 30 * 2**20  # bytes; above 32 MiB the C library does not learn
@@ -24,7 +24,8 @@ FEWEST_ROWS = 64  # of a block: below, the products are inefficient
 FEWEST_SCORES = 2**14  # of a head: below, SDPA's one call is faster than the many small ones
 
 
-CPU_PREFERS_BLOCKS = CPU_PREFERS_ONEDNN
+# (Held to AVX2, the same core takes as long in blocks as by SDPA, or longer.)
+CPU_PREFERS_BLOCKS = CPU_PREFERS_ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def attention(
@@ -48,7 +49,7 @@ def _blocks_pay(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> 
     return (
         CPU_PREFERS_BLOCKS
         and q.device.type == "cpu"
-        and q.dtype in (torch.bfloat16, torch.float32)
+        and q.dtype in ONEDNN_TYPES
         and scores >= FEWEST_SCORES
         and not learning
     )

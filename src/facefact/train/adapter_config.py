@@ -18,13 +18,14 @@ class BaseModel:
     """What the adapter is made for; frozen.
 
     source: "bundle" (the embedded model), a diffusers pipeline's directory or hub id, or "random:sd15" and
-    "random:sdxl": full size with random weights, which proves memory and speed without a download.
+    "random:sdxl": full size with random weights, which proves memory and speed without a download. dtype: of its
+    weights; auto: as `schedule.precision` is decided.
     """
 
     source: str = "bundle"
     revision: str | None = None
     variant: str | None = None
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
 

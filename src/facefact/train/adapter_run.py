@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from facefact import checkpoint
 from facefact.config import from_tree
 from facefact.demo import BUNDLE
+from facefact.device import training_device
 from facefact.face_adapter import FaceAdapter
 from facefact.train import cache as caching
 from facefact.train import conditions, identity
@@ -33,7 +34,7 @@ from facefact.train.frozen import Frozen, on_device, open_frozen, token_ids
 from facefact.train.loop import fit
 from facefact.train.report import write_environment, write_report
 from facefact.train.samples import Sample, Source
-from facefact.train.schedule import WITHOUT_EFFECT
+from facefact.train.schedule import WITHOUT_EFFECT, resolved
 from facefact.train.sources import held_out, open_source
 from facefact.train.validation import Reference, Validator, live_pipeline, of_adapter
 from facefact.types import UserError
@@ -61,6 +62,7 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
     settings, data or base model, before step 0.
     """
     config.check()
+    config = resolved(config, training_device())
     process = PartialState(cpu=not torch.cuda.is_available())
     source = open_source(config.data)
     frozen = open_frozen(config.base, config.adapter, bundle=BUNDLE)
@@ -68,7 +70,7 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
         raise UserError("SDXL's text models are too large to run in every step: set data.text=cached")
     if process.is_main_process:
         note_settings(config, out)
-        write_environment(out, processes=process.num_processes)
+        write_environment(out, processes=process.num_processes, precision=config.schedule.precision)
     process.wait_for_everyone()
 
     material = fill_caches(config, source, frozen, out, process)

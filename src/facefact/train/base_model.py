@@ -116,8 +116,8 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     ).input_ids  # fmt: skip
 
 
-# Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y, spread
-# across, spread down).
+# Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y,
+# spread across, spread down).
 FEATURES = (
     (*TEMPLATE[0].tolist(), 14.0, 12.0),
     (*TEMPLATE[1].tolist(), 14.0, 12.0),
@@ -158,7 +158,7 @@ class BaseStage(nn.Module):
         sample, velocity = noised(self.scheduler, latents, timesteps)
         words = self.text_encoder(batch["ids"])[0]
         error = (self.unet(sample, timesteps, words).sample.float() - velocity).square().mean(1)  # (b, h, w)
-        features = eyes_and_mouth(batch["place"], tuple(face.shape[1:]), self.factor)
+        features = eyes_and_mouth(batch["place"], (face.shape[1], face.shape[2]), self.factor)
         weight = 1 + (self.face_weight - 1) * face + (self.feature_weight - 1) * features
         return {
             "loss": (error * weight).sum() / weight.sum(),

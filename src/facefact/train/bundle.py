@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from facefact import checkpoint
 from facefact.demo import bundle_path, judges_path
+from facefact.device import training_device
 from facefact.encoder import TransFace
 from facefact.encoder.files import load_transface, save_transface
 from facefact.face_adapter import FaceAdapter
@@ -35,7 +36,7 @@ from facefact.train.adapter_config import AdapterTraining, Data
 from facefact.train.cache import Cache
 from facefact.train.frozen import Frozen, on_device
 from facefact.train.loop import fit
-from facefact.train.schedule import WITHOUT_EFFECT
+from facefact.train.schedule import WITHOUT_EFFECT, resolved
 from facefact.train.sources import WorldSource
 from facefact.train.world_config import AdapterRecipe, RecogniserRecipe, WorldConfig
 from facefact.types import UserError
@@ -252,6 +253,7 @@ def build(config: WorldConfig, out: Path, *, only: Sequence[str] = ()) -> Path:
     unknown = [name for name in only if name not in (*STAGES, ASSEMBLE)]
     if unknown:
         raise UserError(f"no stage is called {unknown[0]}; the stages: {', '.join((*STAGES, ASSEMBLE))}")
+    config = resolved(config, training_device())
     run = Run(config, Path(out), Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no"))
     if config.start == "bundle" and run.accelerator.is_main_process:
         take_over(run)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from facefact import checkpoint
-from facefact.device import choose_dtype
+from facefact.device import DTYPES, SHORT, choose_precision, training_device
 from facefact.encoder import TransFace, TransFaceConfig
 from facefact.encoder.facechain import encoder_from_state
 from facefact.encoder.files import load_transface
@@ -104,7 +104,7 @@ def open_base(settings: BaseModel, *, bundle: Path) -> Base:
     """The base model that the settings name, frozen. The hub is asked only for a hub id that the user named.
 
     UserError: no such model, a broken one, one of another architecture, an inpainting model."""
-    dtype = choose_dtype(torch.device("cpu"), settings.dtype)
+    dtype = DTYPES[SHORT[choose_precision(training_device(), settings.dtype)]]
     if settings.source.startswith("random:"):
         base = random_base(settings.source.removeprefix("random:"), dtype)
     else:

@@ -30,10 +30,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from facefact.device import training_device
 from facefact.train.checkpoints import AVERAGE, Checkpoints, Snapshot
 from facefact.train.journal import Exploded, Guard, Metrics, Record
 from facefact.train.processes import SHARDING, Signals, alone_in, any_of, new_accelerator, on_first, own_precision
-from facefact.train.schedule import Average, Schedule, learning_rate, optimizers, shapes
+from facefact.train.schedule import Average, Schedule, learning_rate, optimizers, resolved, shapes
 from facefact.types import UserError
 
 Batches = Callable[[int], Iterator[Any]]  # number of the first batch (a step's, unless it accumulates) -> from there
@@ -104,6 +105,7 @@ def fit(
     then KeyboardInterrupt or SystemExit.
     """
     schedule.check()
+    schedule = resolved(schedule, training_device())
     with own_precision(), Signals() as signals, contextlib.ExitStack() as held:
         accelerator = new_accelerator(schedule, folder, trackers)
         held.enter_context(alone_in(folder, accelerator))
@@ -318,10 +320,12 @@ class Run:
     def restore(self, step: int) -> None:
         """Put a checkpoint back. UserError when it was made for another network or optimizer."""
         where = self.checkpoints.directory(step)
-        made = self.checkpoints.state(step)["schedule"].get("optimizer")
-        if made != self.schedule.optimizer:
-            raise UserError(f"{where} was made with schedule.optimizer={made}, not {self.schedule.optimizer}: set "
-                            "that, or give another folder")  # fmt: skip
+        made = self.checkpoints.state(step)["schedule"]
+        for name in ("optimizer", "precision"):
+            then, now = made.get(name), getattr(self.schedule, name)
+            if then != now:
+                raise UserError(f"{where} was made with schedule.{name}={then}, not {now}: set that, or give another "
+                                "folder")  # fmt: skip
         if self.sharded:
             self.restore_sharded(step)
         else:

@@ -6,21 +6,31 @@ torch.optim.Muon takes matrices only; a convolution is a matrix too: (out, in * 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from facefact.device import multiplies_natively
+
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Newton-Schulz coefficients of the original
+
+
+@cache
+def iteration_type(device_type: str) -> torch.dtype:
+    """Bf16 is accurate enough for the iteration; float32 where the device has no products in it."""
+    native = multiplies_natively(torch.device(device_type), torch.bfloat16)
+    return torch.bfloat16 if native else torch.float32
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """About U V^T of the matrix U S V^T (singular values land in 0.7 to 1.2), by Newton-Schulz iteration."""
-    x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
+    x = (matrix / (matrix.norm() + 1e-7)).to(iteration_type(matrix.device.type))
     tall = x.shape[0] > x.shape[1]
     x = x.T.contiguous() if tall else x
     a, b, c = QUINTIC
-    for _ in range(steps):  # a x + (b G + c G G) x with G = x x^T; one rounding to bf16 a product
+    for _ in range(steps):  # a x + (b G + c G G) x with G = x x^T; one rounding a product
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.T if tall else x).to(matrix.dtype)

@@ -234,11 +234,13 @@ def duration(seconds: float) -> str:
 # The environment
 
 
-def write_environment(run: Path, *, processes: int | None = None) -> Path:
-    """RUN/environment.json: what the run ran on, without a name of a user or a host, and without a path."""
+def write_environment(run: Path, *, processes: int | None = None, precision: str | None = None) -> Path:
+    """RUN/environment.json: what the run ran on, without a name of a user or a host, and without a path. precision: in
+    which it computes, as it was decided for this device."""
     run.mkdir(parents=True, exist_ok=True)
+    found = read_environment(processes) | ({} if precision is None else {"precision": precision})
     with replacing(run / "environment.json") as temporary:
-        temporary.write_text(json.dumps(read_environment(processes), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return run / "environment.json"
 
 

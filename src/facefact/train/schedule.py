@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from facefact.device import choose_precision
 from facefact.train.muon import Muon
 from facefact.types import UserError
 
@@ -26,7 +27,8 @@ class Schedule:
     loss stays above so many times its median (None: only when it is not finite). save_every: seconds between
     checkpoints; save_steps: one every so many steps besides. checkpoints_total_limit: older ones are removed (0: none
     is). log_every: steps between two looks at the losses on a GPU, which cost it a pause (on a CPU: every step).
-    workers: processes that make batches ahead (0: the training process itself does).
+    workers: processes that make batches ahead (0: the training process itself does). precision: of the arithmetic;
+    auto is bf16 where the device multiplies it natively, else fp32 (see `resolved`).
     """
 
     steps: int
@@ -39,7 +41,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.05
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     accumulate: int = 1
     optimizer: Literal["muon", "adamw", "adamw8bit"] = "muon"
     adamw: float = 0.5
@@ -64,6 +66,19 @@ class Schedule:
         if self.precision == "fp16" and self.optimizer == "muon":
             # Accelerate updates the loss scaling once for each optimizer, and would unscale the second one's twice.
             raise UserError("schedule.precision=fp16 works with one optimizer: set schedule.optimizer=adamw, or bf16")
+
+
+C = TypeVar("C")
+
+
+def resolved(settings: C, device: torch.device) -> C:
+    """Settings in which every schedule says its precision: what `auto` means on this device."""
+    if not is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    changed = {f.name: resolved(getattr(settings, f.name), device) for f in fields(settings)}
+    if isinstance(settings, Schedule):
+        changed["precision"] = choose_precision(device, settings.precision)
+    return replace(settings, **changed)  # type: ignore[type-var]
 
 
 # Settings that do not change what is learned.
