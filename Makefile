@@ -20,7 +20,8 @@ demo: $(VENV)/.core      ## make portraits of people the model has never seen; a
 test: $(VENV)/.dev       ## all tests, the slow ones too (make test PYTEST="-m 'not slow'" leaves them out)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(PYTEST)
 
-lint: $(VENV)/.dev       ## ruff and mypy
+lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
+	$(BIN)/ruff format --check src tests
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 

@@ -38,14 +38,35 @@ def row(number: int, *, person: str, split: str = "train", licence: str | None =
     face = Face(box=box, landmarks=drawn.landmarks, score=0.9, pose=pose_from_landmarks(drawn.landmarks))
     quality = face_quality(drawn.image, face)
     return IndexRow(
-        sample=f"{number:06d}", name=f"{person}/{number}.png", sha256=f"{number:064x}", width=size, height=size,
-        original_width=size, original_height=size, faces=1, box=box, score=0.9, detector="avatar",
-        landmarks=tuple(map(float, drawn.landmarks.ravel())), yaw=face.pose.yaw, pitch=face.pose.pitch,
-        roll=face.pose.roll, face_size=quality.size, face_share=float(drawn.face.mean()), sharpness=quality.sharpness,
-        brightness=quality.brightness / 255, clipped=quality.clipped, quality=quality.score, covered=0.0,
-        caption=world.caption(world.look(number)), caption_by="words", licence=licence, person=person, split=split,
+        sample=f"{number:06d}",
+        name=f"{person}/{number}.png",
+        sha256=f"{number:064x}",
+        width=size,
+        height=size,
+        original_width=size,
+        original_height=size,
+        faces=1,
+        box=box,
+        score=0.9,
+        detector="avatar",
+        landmarks=tuple(map(float, drawn.landmarks.ravel())),
+        yaw=face.pose.yaw,
+        pitch=face.pose.pitch,
+        roll=face.pose.roll,
+        face_size=quality.size,
+        face_share=float(drawn.face.mean()),
+        sharpness=quality.sharpness,
+        brightness=quality.brightness / 255,
+        clipped=quality.clipped,
+        quality=quality.score,
+        covered=0.0,
+        caption=world.caption(world.look(number)),
+        caption_by="words",
+        licence=licence,
+        person=person,
+        split=split,
         shard="00000.tar",
-    )  # fmt: skip
+    )
 
 
 def write_dataset(
@@ -64,8 +85,12 @@ def write_dataset(
     write_table(folder / "index.parquet", columns_of(IndexRow), map(asdict, rows))
     write_table(folder / "rejected.parquet", columns_of(Rejection), map(asdict, rejected))
     names = {one.name for one in (*rows, *rejected)}
-    said = {"layout": "people", "counts": {"inputs": len(names) if inputs is None else inputs},
-            "settings": asdict(PrepareConfig()), "models": MODELS}  # fmt: skip
+    said = {
+        "layout": "people",
+        "counts": {"inputs": len(names) if inputs is None else inputs},
+        "settings": asdict(PrepareConfig()),
+        "models": MODELS,
+    }
     (folder / "prepare.json").write_text(json.dumps(said | (about or {})))
     if shards:
         (folder / "shards").mkdir(exist_ok=True)

@@ -74,11 +74,21 @@ def test_a_chart_says_in_words_what_it_shows() -> None:
     assert "degrees" in Page(chart).text
 
 
-@pytest.mark.parametrize("values", [
-    np.random.default_rng(0).normal(0, 20, 5000), np.random.default_rng(1).lognormal(4, 1.5, 3000), np.array([7.0]),
-    np.array([0.0]), np.zeros(50), np.array([0.3, 0.1 + 0.2]), np.arange(10.0), np.array([-1e-9, 1e9]),
-    np.full(3, -5e6), np.array([1e-7, 2e-7, 3e-7]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).normal(0, 20, 5000),
+        np.random.default_rng(1).lognormal(4, 1.5, 3000),
+        np.array([7.0]),
+        np.array([0.0]),
+        np.zeros(50),
+        np.array([0.3, 0.1 + 0.2]),
+        np.arange(10.0),
+        np.array([-1e-9, 1e9]),
+        np.full(3, -5e6),
+        np.array([1e-7, 2e-7, 3e-7]),
+    ],
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_every_value_is_in_a_column(values, whole) -> None:
     values = np.round(values) if whole else values

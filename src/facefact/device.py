@@ -107,5 +107,8 @@ def cpu_time_of(dtype: torch.dtype) -> float:
 def warn_of_emulation(device_type: str, name: str) -> None:
     """One warning a process when a type was asked for in which this CPU cannot multiply."""
     if device_type == "cpu" and name != "float32" and not multiplies_natively(torch.device("cpu"), DTYPES[name]):
-        log.warning("warning: this processor has no %s products and emulates them: expect about %.0f times the time of "
-                    "fp32", name, max(1.0, cpu_time_of(DTYPES[name])))  # fmt: skip
+        log.warning(
+            "warning: this processor has no %s products and emulates them: expect about %.0f times the time of fp32",
+            name,
+            max(1.0, cpu_time_of(DTYPES[name])),
+        )

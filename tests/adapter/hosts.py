@@ -12,21 +12,30 @@ from facefact.adapter import text_width
 from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
 
 BLOCKS = {
-    "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 8,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}  # fmt: skip
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "sample_size": 8,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
 HOSTS: dict[str, dict[str, Any]] = {
     "sd15": {"cross_attention_dim": 12, "attention_head_dim": 2},
     "sd2": {"cross_attention_dim": 20, "attention_head_dim": (2, 4), "use_linear_projection": True},
     "inpainting": {"cross_attention_dim": 12, "attention_head_dim": 4, "in_channels": 9},
     "uneven heads": {"cross_attention_dim": 12, "attention_head_dim": 5},  # 16 / 5: inner width 15
     "sdxl": {
-        "cross_attention_dim": 24, "attention_head_dim": (2, 4), "use_linear_projection": True,
-        "transformer_layers_per_block": (1, 3), "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
-        "projection_class_embeddings_input_dim": 6 * 4 + 10, "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "attention_head_dim": (2, 4),
+        "use_linear_projection": True,
+        "transformer_layers_per_block": (1, 3),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 6 * 4 + 10,
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     },
-}  # fmt: skip
+}
 
 
 def make_host(kind: str = "sd15", **changes: Any) -> Any:

@@ -152,8 +152,12 @@ def test_hosts_without_a_place_are_refused() -> None:
     from diffusers import UNet2DModel
 
     adapter = make_adapter(make_host())
-    plain = UNet2DModel(block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownBlock2D",) * 2,
-                        up_block_types=("UpBlock2D",) * 2)  # fmt: skip
+    plain = UNet2DModel(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
     with pytest.raises(UserError, match="UNet2DModel has no transformer block that reads text"):
         adapter.attach(plain)
     with pytest.raises(UserError, match="str is neither a diffusers pipeline with a U-Net nor a model"):

@@ -177,10 +177,15 @@ def sdxl_pipeline() -> Any:
     parts = tiny_pipeline().components
     config = CLIPTextConfig(**parts["text_encoder"].config.to_dict() | {"hidden_size": 12, "projection_dim": 10})
     pipe = StableDiffusionXLPipeline(
-        vae=parts["vae"], text_encoder=CLIPTextModel(config), text_encoder_2=CLIPTextModelWithProjection(config),
-        tokenizer=parts["tokenizer"], tokenizer_2=parts["tokenizer"], unet=make_host("sdxl"),
-        scheduler=parts["scheduler"], add_watermarker=False,
-    )  # fmt: skip
+        vae=parts["vae"],
+        text_encoder=CLIPTextModel(config),
+        text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer=parts["tokenizer"],
+        tokenizer_2=parts["tokenizer"],
+        unet=make_host("sdxl"),
+        scheduler=parts["scheduler"],
+        add_watermarker=False,
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

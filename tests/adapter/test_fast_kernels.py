@@ -121,10 +121,17 @@ def ip_adapter_state(unet: Any, *, width: int = 12) -> dict[str, Any]:
     """A small IP-Adapter in its own format: image projection and two projections per cross-attention."""
     torch.manual_seed(6)
     places = [attn for name, attn in unet.named_modules() if name.endswith("attn2")]
-    pairs = {f"{2 * i + 1}.to_{kind}_ip.weight": torch.randn(attn.inner_dim, width)
-             for i, attn in enumerate(places) for kind in "kv"}  # fmt: skip
-    projection = {"proj.weight": torch.randn(4 * width, 10), "proj.bias": torch.randn(4 * width),
-                  "norm.weight": torch.ones(width), "norm.bias": torch.zeros(width)}  # fmt: skip
+    pairs = {
+        f"{2 * i + 1}.to_{kind}_ip.weight": torch.randn(attn.inner_dim, width)
+        for i, attn in enumerate(places)
+        for kind in "kv"
+    }
+    projection = {
+        "proj.weight": torch.randn(4 * width, 10),
+        "proj.bias": torch.randn(4 * width),
+        "norm.weight": torch.ones(width),
+        "norm.bias": torch.zeros(width),
+    }
     return {"image_proj": projection, "ip_adapter": pairs}
 
 

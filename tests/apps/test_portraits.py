@@ -62,8 +62,20 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def call(model: Path, photo: Path, tmp_path: Path) -> list[str]:
-    return ["--face", str(photo), "--prompt", "a red coat", "--model", str(model), "--steps", "2",
-            "--device", "cpu", "--out", str(tmp_path / "out")]  # fmt: skip
+    return [
+        "--face",
+        str(photo),
+        "--prompt",
+        "a red coat",
+        "--model",
+        str(model),
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -110,8 +122,11 @@ def test_in_batches_with_several_prompts_the_pictures_are_those_made_alone(
     names = ["portrait-1-0.png", "portrait-1-1.png", "portrait-2-0.png", "portrait-2-1.png"]
     assert [Path(one["file"]).name for one in made] == names
     assert [(one["recipe"]["prompt"], one["recipe"]["seed"]) for one in made] == [
-        ("a red coat", 0), ("a red coat", 1), ("a hat", 0), ("a hat", 1)
-    ]  # fmt: skip
+        ("a red coat", 0),
+        ("a red coat", 1),
+        ("a hat", 0),
+        ("a hat", 1),
+    ]
     for name, folder, seed in zip(names, ("coat", "coat", "hat", "hat"), (0, 1, 0, 1), strict=True):
         single, batched = (pixels(tmp_path / where) for where in (f"{folder}/portrait-{seed}.png", f"out/{name}"))
         np.testing.assert_allclose(batched.astype(int), single, atol=1)  # rounding

@@ -15,8 +15,16 @@ from portraits import people
 pytest.importorskip("pyarrow")
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-AVATARS = ["--set", "face={detector: avatar, min_size: 24}", "--set", "cover={hands: 'off', max_covered: 1.0}", "--set",
-            "people={recogniser: none, validation: 0.2}", "--workers", "0"]  # fmt: skip
+AVATARS = [
+    "--set",
+    "face={detector: avatar, min_size: 24}",
+    "--set",
+    "cover={hands: 'off', max_covered: 1.0}",
+    "--set",
+    "people={recogniser: none, validation: 0.2}",
+    "--workers",
+    "0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +48,33 @@ def test_prepare_then_train_then_generate(dataset, tmp_path, capsys) -> None:
     assert isinstance(source, PreparedSource)
     assert held_out(source, Data()) == 1
     run = tmp_path / "run"
-    plan = ["schedule.steps=2", "schedule.batch=4", "schedule.save_steps=2", "adapter.warm_up=null", "data.size=128",
-            f"data.source={dataset}", "validation.every=0"]  # fmt: skip
+    plan = [
+        "schedule.steps=2",
+        "schedule.batch=4",
+        "schedule.save_steps=2",
+        "adapter.warm_up=null",
+        "data.size=128",
+        f"data.source={dataset}",
+        "validation.every=0",
+    ]
     overrides = [word for one in plan for word in ("--set", one)]
     assert main(["train", str(CONFIGS / "smoke.yaml"), "--out", str(run), *overrides]) == 0
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     photo = tmp_path / "me.png"
     Image.fromarray(source.dataset.read(source.rows[0]).image).save(photo)
-    made = ["generate", "--face", str(photo), "--adapter", str(run / "adapter"), "--prompt", "a portrait, smiling",
-            "--steps", "2", "--out", str(tmp_path / "portraits")]  # fmt: skip
+    made = [
+        "generate",
+        "--face",
+        str(photo),
+        "--adapter",
+        str(run / "adapter"),
+        "--prompt",
+        "a portrait, smiling",
+        "--steps",
+        "2",
+        "--out",
+        str(tmp_path / "portraits"),
+    ]
     assert main(made) == 0
     (portrait,) = (tmp_path / "portraits").glob("*.png")
     assert np.asarray(Image.open(portrait)).std() > 5

@@ -227,10 +227,14 @@ def saved_segformer(directory: Path, *, always: int | None = None, labels: dict[
     torch.manual_seed(0)
     model = SegformerForSemanticSegmentation(
         SegformerConfig(
-            hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 1, 1], decoder_hidden_size=8,
-            id2label=labels or LABELS, label2id={name: i for i, name in (labels or LABELS).items()},
+            hidden_sizes=[8, 8, 8, 8],
+            depths=[1, 1, 1, 1],
+            num_attention_heads=[1, 1, 1, 1],
+            decoder_hidden_size=8,
+            id2label=labels or LABELS,
+            label2id={name: i for i, name in (labels or LABELS).items()},
         )
-    )  # fmt: skip
+    )
     if always is not None:
         torch.nn.init.zeros_(model.decode_head.classifier.weight)
         model.decode_head.classifier.bias.data = torch.eye(len(labels or LABELS))[always]

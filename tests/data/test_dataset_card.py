@@ -61,9 +61,18 @@ def test_the_header_is_the_hubs(dataset, card) -> None:
 
 
 def test_counts_splits_and_stages(card) -> None:
-    for line in ("| train | 4 | 2 |", "| validation | 2 | 1 |", "| all | 6 | 3 |",
-                 "9 pictures of the input = 6 kept + 3 rejected", "face.min_size = 48", "duplicates.distance = 4",
-                 "people.validation = 0.1", "avatar (Apache-2.0)", ".../dlib (CC0-1.0)", "truncated 1"):  # fmt: skip
+    for line in (
+        "| train | 4 | 2 |",
+        "| validation | 2 | 1 |",
+        "| all | 6 | 3 |",
+        "9 pictures of the input = 6 kept + 3 rejected",
+        "face.min_size = 48",
+        "duplicates.distance = 4",
+        "people.validation = 0.1",
+        "avatar (Apache-2.0)",
+        ".../dlib (CC0-1.0)",
+        "truncated 1",
+    ):
         assert line in card, line
     assert "not accounted" not in card
 
@@ -102,12 +111,15 @@ def test_the_same_dataset_has_the_same_card(tmp_path, rows, card) -> None:
     assert write_card(write_dataset(tmp_path, rows, REJECTED)).read_text(encoding="utf-8") == card
 
 
-@pytest.mark.parametrize(("stated", "expected"), [
-    (["cc-by-4.0"], {"license": "cc-by-4.0"}),
-    (["CC-BY-4.0", "CC0-1.0"], {"license": ["cc-by-4.0", "cc0-1.0"]}),
-    (["mit", None], {"license": ["mit", "unknown"]}),
-    (["press photo: do not print"], {"license": "other", "license_name": "as-the-input-states"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (["cc-by-4.0"], {"license": "cc-by-4.0"}),
+        (["CC-BY-4.0", "CC0-1.0"], {"license": ["cc-by-4.0", "cc0-1.0"]}),
+        (["mit", None], {"license": ["mit", "unknown"]}),
+        (["press photo: do not print"], {"license": "other", "license_name": "as-the-input-states"}),
+    ],
+)
 def test_the_licence_is_the_inputs(tmp_path, rows, stated, expected) -> None:
     licensed = [replace(one, licence=stated[i % len(stated)]) for i, one in enumerate(rows)]
     text = write_card(write_dataset(tmp_path, licensed)).read_text(encoding="utf-8")

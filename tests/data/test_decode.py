@@ -22,8 +22,15 @@ from facefact.data.records import Decoded, Entry, Place, Unfit
 from facefact.world import look, person, render
 
 REASONS = {
-    "unreadable", "empty", "not a picture", "damaged", "too many bytes", "too many pixels", "too small", "animated",
-}  # fmt: skip
+    "unreadable",
+    "empty",
+    "not a picture",
+    "damaged",
+    "too many bytes",
+    "too many pixels",
+    "too small",
+    "animated",
+}
 SMALL = DecodeSettings(min_side=1)
 WRITTEN = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"]
 OTHERS = ["ICO", "TGA", "PCX", "SGI", "DDS", "EPS", "PDF", "ICNS", "IM", "MSP", "XBM", "SPIDER", "BLP", "QOI"]

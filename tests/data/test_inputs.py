@@ -173,11 +173,32 @@ def test_metadata_that_are_none_are_the_users_error(row: str, words: str, tmp_pa
 
 
 STRANGE = [
-    b"two\nlines.jpg", b"tab\t.jpg", b" blank .jpg", b"-rf.jpg", b"--help.jpg", b"it's \"quoted\".jpg", b"a\\n.jpg",
-    b"$(x).jpg", b"*.jpg", b"\xff\xfe\x80.jpg", b"caf\xc3\xa9.jpg", b"cafe\xcc\x81.jpg", b"\xc2\x85.jpg", b"\\x85.jpg",
-    b"\\\\x85.jpg", b"\xed\xa0\x80.jpg", b"a" * 251 + b".jpg", b"x.jpg.", b"jpg", b"%s{0}.jpg", b"\x7f.jpg",
-    b"\x1b[31m.jpg", "\U0001f469\u200d\U0001f467.jpg".encode(), "\u202egpj.exe".encode(), b"\xee\x80\x80.jpg",
-]  # fmt: skip
+    b"two\nlines.jpg",
+    b"tab\t.jpg",
+    b" blank .jpg",
+    b"-rf.jpg",
+    b"--help.jpg",
+    b'it\'s "quoted".jpg',
+    b"a\\n.jpg",
+    b"$(x).jpg",
+    b"*.jpg",
+    b"\xff\xfe\x80.jpg",
+    b"caf\xc3\xa9.jpg",
+    b"cafe\xcc\x81.jpg",
+    b"\xc2\x85.jpg",
+    b"\\x85.jpg",
+    b"\\\\x85.jpg",
+    b"\xed\xa0\x80.jpg",
+    b"a" * 251 + b".jpg",
+    b"x.jpg.",
+    b"jpg",
+    b"%s{0}.jpg",
+    b"\x7f.jpg",
+    b"\x1b[31m.jpg",
+    "\U0001f469\u200d\U0001f467.jpg".encode(),
+    "\u202egpj.exe".encode(),
+    b"\xee\x80\x80.jpg",
+]
 
 
 def test_strange_names(tmp_path: Path) -> None:
@@ -215,17 +236,28 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "2.jpg", b"e2")
     put(tmp_path / "beside.jpg")
     for link, target in {
-        "a": "b", "b/self": ".", "b/up": "..", "b/out": "../..", "far": "../elsewhere", "further": "../elsewhere",
-        "b/circle1": "circle2", "b/circle2": "circle1",
-    }.items():  # fmt: skip
+        "a": "b",
+        "b/self": ".",
+        "b/up": "..",
+        "b/out": "../..",
+        "far": "../elsewhere",
+        "further": "../elsewhere",
+        "b/circle1": "circle2",
+        "b/circle2": "circle1",
+    }.items():
         (root / link).symlink_to(target)
     (root / "b" / "file.jpg").symlink_to("1.jpg")
     (root / "b" / "gone.jpg").symlink_to("nowhere")
     (tmp_path / "elsewhere" / "back").symlink_to("../input")
     found = named(list_entries(root))
     assert people(list(found.values())) == {
-        "b/1.jpg": "b", "b/file.jpg": "b", "b/gone.jpg": "b", "b/circle1": "b", "b/circle2": "b", "far/2.jpg": "far",
-    }  # fmt: skip
+        "b/1.jpg": "b",
+        "b/file.jpg": "b",
+        "b/gone.jpg": "b",
+        "b/circle1": "b",
+        "b/circle2": "b",
+        "far/2.jpg": "far",
+    }
     assert content(found["far/2.jpg"]) == b"e2"
     assert content(found["b/file.jpg"]) == b"b1"
     assert {reason(found[name])[0] for name in ("b/gone.jpg", "b/circle1", "b/circle2")} == {"unreadable"}
@@ -308,9 +340,14 @@ def test_webdataset(tmp_path: Path) -> None:
     put(tmp_path / "in" / "README.md")
     entries = list_entries(tmp_path / "in")
     assert [entry.name for entry in entries] == [
-        "a.tar/000.jpg", "a.tar/d/001.PNG", "a.tar/002.cls", "a.tar/003.photo.1.jpg", "a.tar/003.photo.2.jpg",
-        "a.tar/noname", "b.tar/x.jpg",
-    ]  # fmt: skip
+        "a.tar/000.jpg",
+        "a.tar/d/001.PNG",
+        "a.tar/002.cls",
+        "a.tar/003.photo.1.jpg",
+        "a.tar/003.photo.2.jpg",
+        "a.tar/noname",
+        "b.tar/x.jpg",
+    ]
     assert [content(entry) for entry in entries] == [b"a0", b"a1", b"7", b"a3", b"a4", b"a5", b"bx"]
     first, second = entries[:2]
     assert (first.person, first.caption, first.source, first.licence) == ("me", "from json", "s", "CC0")
@@ -340,8 +377,12 @@ def test_members_of_one_name_are_numbered(tmp_path: Path) -> None:
     archive = tar(tmp_path / "a.tar", [("x", b"1"), ("x", b"2"), ("x (2)", b"3"), ("y.jpg", b"4"), ("y.jpg", b"5")])
     found = named(list_entries(archive))
     assert {name: content(entry) for name, entry in found.items()} == {
-        "a.tar/x": b"1", "a.tar/x (2)": b"2", "a.tar/x (2) (2)": b"3", "a.tar/y.jpg": b"4", "a.tar/y.jpg (2)": b"5",
-    }  # fmt: skip
+        "a.tar/x": b"1",
+        "a.tar/x (2)": b"2",
+        "a.tar/x (2) (2)": b"3",
+        "a.tar/y.jpg": b"4",
+        "a.tar/y.jpg (2)": b"5",
+    }
 
 
 def ten(tmp_path: Path) -> Path:
@@ -458,10 +499,16 @@ def test_parquet_with_plain_bytes_and_all_words(pa, tmp_path: Path) -> None:
     parquet(
         tmp_path / "b.parquet",
         {
-            "mask": [b"m", b"m"], "image": [b"0", None], "person": ["Zoë", None], "label": [4, 5], "text": ["t", None],
-            "source": ["s", None], "license": pa.array(["l", None]).dictionary_encode(), "url": ["u", "u"],
+            "mask": [b"m", b"m"],
+            "image": [b"0", None],
+            "person": ["Zoë", None],
+            "label": [4, 5],
+            "text": ["t", None],
+            "source": ["s", None],
+            "license": pa.array(["l", None]).dictionary_encode(),
+            "url": ["u", "u"],
         },
-    )  # fmt: skip
+    )
     parquet(tmp_path / "a.parquet", {"only": pa.array([b"1"], pa.large_binary()), "caption": [["c1", "c2"]]})
     one, zero, none = list_entries(tmp_path)
     assert (one.name, one.caption, content(one)) == ("a.parquet/0", "c1", b"1")
@@ -481,8 +528,9 @@ def test_parquet_files_that_are_damaged_or_hold_no_pictures(pa, tmp_path: Path) 
     assert content(found["b.parquet/0"]) == b"picture"
     assert reason(found["cut.parquet"])[0] == reason(found["empty.parquet"])[0] == "unreadable"
     assert reason(found["text.parquet"]) == (
-        "unreadable", "no column holds pictures (bytes, or a struct with bytes): a b",
-    )  # fmt: skip
+        "unreadable",
+        "no column holds pictures (bytes, or a struct with bytes): a b",
+    )
     (tmp_path / "b.parquet").unlink()
     assert reason(found["b.parquet/0"])[0] == "unreadable"
     error(parquet(tmp_path / "two.parquet", {"x": [b""], "y": [b""]}), "two.parquet", "x, y")

@@ -115,8 +115,19 @@ def test_ray_changes_nothing(source, straight, tmp_path) -> None:
 
 
 def command(source, out, settings) -> list[str]:
-    return [sys.executable, "-m", "facefact", "prepare", str(source), "--out", str(out), "--workers", "1",
-            "--config", str(settings)]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "facefact",
+        "prepare",
+        str(source),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--config",
+        str(settings),
+    ]
 
 
 def test_killed_at_any_moment_the_same_command_goes_on(source, straight, tmp_path) -> None:

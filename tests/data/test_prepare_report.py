@@ -54,12 +54,27 @@ def test_the_page_says_what_became_of_every_picture(dataset) -> None:
     assert write_report(dataset) == dataset / "report.html"
     page = read(dataset / "report.html")
     assert page.needs_nothing()
-    for words in ("8 portraits of 3 people", "13 pictures = 8 kept + 5 rejected", "61.5 %", "Pictures per person",
-                  "5 pictures", "of 2 people", "Median 3", "CC0-1.0", "unknown8", "8 by words"):  # fmt: skip
+    for words in (
+        "8 portraits of 3 people",
+        "13 pictures = 8 kept + 5 rejected",
+        "61.5 %",
+        "Pictures per person",
+        "5 pictures",
+        "of 2 people",
+        "Median 3",
+        "CC0-1.0",
+        "unknown8",
+        "8 by words",
+    ):
         assert words in squeezed(page.text), words
     assert "not accounted" not in page.text
-    for words in ("decode13112truncated 2", "detect11101no face 1", "size1091too small 1", "masks990",
-                  "person981outlier 1"):  # fmt: skip
+    for words in (
+        "decode13112truncated 2",
+        "detect11101no face 1",
+        "size1091too small 1",
+        "masks990",
+        "person981outlier 1",
+    ):
         assert words in page.text.replace("\n", ""), words
 
 

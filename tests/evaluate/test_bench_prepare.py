@@ -85,8 +85,12 @@ def test_only_faces_that_both_take_are_compared() -> None:
     counts = {name: found[name] for name in ("n", "only the first", "only the second", "neither", "different faces")}
     assert set(counts.values()) == {1}
     assert bench.compared([None], [None], np.array([0])) == {
-        "n": 0, "only the first": 0, "only the second": 0, "neither": 1, "different faces": 0,
-    }  # fmt: skip
+        "n": 0,
+        "only the first": 0,
+        "only the second": 0,
+        "neither": 1,
+        "different faces": 0,
+    }
 
 
 def test_one_detector_alone_is_not_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

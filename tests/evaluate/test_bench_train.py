@@ -19,10 +19,16 @@ from facefact.train.adapter_config import AdapterTraining
 from facefact.types import UserError
 
 TINY = (
-    "schedule.steps=1", "schedule.batch=2", "base.source=random:tiny", "adapter.encoder=random:tiny",
-    "adapter.resampler={input_width: 32, width: 32, depth: 1, heads: 2, output_width: 32}", "data.people=3",
-    "data.looks=2", "data.size=64", "data.validation_people=0",
-)  # fmt: skip
+    "schedule.steps=1",
+    "schedule.batch=2",
+    "base.source=random:tiny",
+    "adapter.encoder=random:tiny",
+    "adapter.resampler={input_width: 32, width: 32, depth: 1, heads: 2, output_width: 32}",
+    "data.people=3",
+    "data.looks=2",
+    "data.size=64",
+    "data.validation_people=0",
+)
 
 
 @pytest.fixture(scope="module")

@@ -221,8 +221,27 @@ def test_portraits_differ_by_the_face_alone() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "unet.json"
-    call = ["bench", "unet", "--shape", "demo", "--size", "64", "--dtype", "fp32", "--device", "cpu", "--rounds", "1",
-            "--no-memory", "--only", "unet", "--variants", "exact", "--json", str(out)]  # fmt: skip
+    call = [
+        "bench",
+        "unet",
+        "--shape",
+        "demo",
+        "--size",
+        "64",
+        "--dtype",
+        "fp32",
+        "--device",
+        "cpu",
+        "--rounds",
+        "1",
+        "--no-memory",
+        "--only",
+        "unet",
+        "--variants",
+        "exact",
+        "--json",
+        str(out),
+    ]
     assert main(call) == 0
     shown = capsys.readouterr().out
     assert "facefact bench unet --shape demo --size 64" in shown

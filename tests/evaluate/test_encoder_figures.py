@@ -134,6 +134,8 @@ def test_the_command_writes_the_figures_and_the_curve(
 
 def test_the_commands_errors_are_one_line(encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["eval", "encoder", str(encoder), "--look", "hat", "--people", "20"]) == 2
-    assert capsys.readouterr().err == "facefact: error: the portrait world knows no hat=; choose from: none, cap, " \
-        "beanie, straw\n"  # fmt: skip
+    assert (
+        capsys.readouterr().err == "facefact: error: the portrait world knows no hat=; choose from: none, cap, "
+        "beanie, straw\n"
+    )
     assert cli.main(["eval", "encoder", str(encoder), "--look", "hat=cap", "--photos", "."]) == 2

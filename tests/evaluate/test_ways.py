@@ -36,8 +36,11 @@ def rows() -> list[Row]:
 
 def test_the_face_counts_in_a_part_of_the_calls(rows: list[Row]) -> None:
     assert [row["calls"] for row in rows] == [
-        {"all": 2, "with_face": 2}, {"all": 2, "with_face": 0}, {"all": 2, "with_face": 0}, {"all": 1, "with_face": 1}
-    ]  # fmt: skip  # DDIM, trailing: the second of two steps is at half of the noise, which is more than 0.4
+        {"all": 2, "with_face": 2},
+        {"all": 2, "with_face": 0},
+        {"all": 2, "with_face": 0},
+        {"all": 1, "with_face": 1},
+    ]  # DDIM, trailing: the second of two steps is at half of the noise, which is more than 0.4
     whole, late, never, _ = rows
     assert whole["adapter"]["outside_change"]["value"] > 0 == never["adapter"]["outside_change"]["value"]
     for name in ("rank1", "cos_own", "attributes"):

@@ -49,8 +49,13 @@ def test_a_folder_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run(folder / "in", "--json", "--draw", folder / "out") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["summary"] | {"ms_mean": 0, "ms_median": 0} == {
-        "pictures": 3, "with_face": 1, "usable": 1, "detection_rate": 1 / 3, "ms_mean": 0, "ms_median": 0,
-    }  # fmt: skip
+        "pictures": 3,
+        "with_face": 1,
+        "usable": 1,
+        "detection_rate": 1 / 3,
+        "ms_mean": 0,
+        "ms_median": 0,
+    }
     bright, broken, dark = answer["pictures"]
     assert bright["which"] == 0
     assert len(bright["faces"]) == 2

@@ -47,17 +47,26 @@ def sd15() -> Any:
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
         vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        )  # fmt: skip
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            sample_size=512,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        )
         text = CLIPTextModel(CLIPTextConfig(**sizes, **ends))
     scheduler = PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
     )
     return StableDiffusionPipeline(
-        vae=filled(vae), text_encoder=filled(text), tokenizer=tokenizer, unet=filled(unet), scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=filled(vae),
+        text_encoder=filled(text),
+        tokenizer=tokenizer,
+        unet=filled(unet),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def write_models(directory: Path) -> int:
@@ -87,9 +96,25 @@ def test_generate_and_inpaint_at_full_size(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("facefact.faces.get_detector", lambda *args, **kwargs: OneFace())
     photo = np.random.default_rng(0).integers(0, 256, (260, 260, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    call = ["--face", str(tmp_path / "photo.png"), "--prompt", "a red coat", "--model", str(tmp_path / "base"),
-            "--adapter", str(tmp_path / "face"), "--device", "cpu", "--dtype", "bf16", "--steps", "1", "--size", "128",
-            "--offline"]  # fmt: skip
+    call = [
+        "--face",
+        str(tmp_path / "photo.png"),
+        "--prompt",
+        "a red coat",
+        "--model",
+        str(tmp_path / "base"),
+        "--adapter",
+        str(tmp_path / "face"),
+        "--device",
+        "cpu",
+        "--dtype",
+        "bf16",
+        "--steps",
+        "1",
+        "--size",
+        "128",
+        "--offline",
+    ]
     assert cli.main(["generate", *call, "--out", str(tmp_path / "made")]) == 0
     made = tmp_path / "made" / "portrait-0.png"
     with Image.open(made) as image:

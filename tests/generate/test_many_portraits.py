@@ -82,9 +82,11 @@ def test_other_settings_are_another_batch(pipe: Any, adapter: Any, people: list[
     assert [portrait.image.width for portrait in together] == [64, 64, 64, 72]
     adapter.detach()
     base = pipe(
-        ["a red coat"] * 2, num_inference_steps=2, guidance_scale=5.0,
+        ["a red coat"] * 2,
+        num_inference_steps=2,
+        guidance_scale=5.0,
         generator=[torch.Generator().manual_seed(seed) for seed in (7, 2)],
-    ).images  # fmt: skip
+    ).images
     for portrait, image in zip(together[1:3], base, strict=True):
         np.testing.assert_array_equal(array(portrait), np.asarray(image))
 

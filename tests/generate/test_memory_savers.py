@@ -117,9 +117,13 @@ def test_tiled_decoding() -> None:
     tiled = portrait(pipe, adapter)
     condition = adapter.condition(face_of(adapter), scale=0.7)
     latents = pipe(
-        "a red coat", num_inference_steps=2, guidance_scale=5.0, output_type="latent",
-        generator=torch.Generator().manual_seed(7), cross_attention_kwargs=condition,
-    ).images  # fmt: skip
+        "a red coat",
+        num_inference_steps=2,
+        guidance_scale=5.0,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(7),
+        cross_attention_kwargs=condition,
+    ).images
     decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     decoded = pipe.image_processor.postprocess(decoded, output_type="pil")[0]
     np.testing.assert_allclose(tiled, np.asarray(decoded).astype(int), atol=1)
@@ -137,7 +141,7 @@ def test_weights_kept_in_eight_bits(first: bool) -> None:
     pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
     base = pipe(
         "a red coat", num_inference_steps=2, guidance_scale=5.0, generator=torch.Generator().manual_seed(7)
-    ).images[0]  # fmt: skip
+    ).images[0]
     adapter.attach(pipe)
     assert {weight.dtype for weight in adapter.layers.parameters()} == {torch.float32}
     np.testing.assert_array_equal(portrait(pipe, adapter, scale=0.0), np.asarray(base))

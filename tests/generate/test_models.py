@@ -84,15 +84,24 @@ def test_the_list(pipe: Any, home: Path) -> None:
 
 def test_what_is_fetched_of_a_pipeline() -> None:
     folder = [
-        "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.bin",
-        "unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder/config.json", "text_encoder/pytorch_model.bin",
-        "text_encoder/model-00001-of-00002.bin", "tokenizer/merges.txt", "tokenizer/vocab.json",
-    ]  # fmt: skip
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/config.json",
+        "text_encoder/pytorch_model.bin",
+        "text_encoder/model-00001-of-00002.bin",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+    ]
     beside = ["README.md", "LICENSE", "model_index.json", "v1-5-pruned.safetensors", "v1-5-pruned.ckpt", "run.py"]
     left_out = {
-        "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
-        "v1-5-pruned.safetensors", "v1-5-pruned.ckpt", "run.py",
-    }  # fmt: skip
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "v1-5-pruned.safetensors",
+        "v1-5-pruned.ckpt",
+        "run.py",
+    }
     assert wanted(folder + beside) == sorted({*folder, *beside} - left_out)
 
 

@@ -11,10 +11,19 @@ from facefact.generate.recipe import parameters_line, versions
 from facefact.types import Portrait, UserError
 
 RECIPE: dict[str, Any] = {
-    "kind": "text-to-image", "prompt": "Zoë in a <red> coat\u2028", "negative_prompt": "", "seed": 7, "steps": 25,
-    "scale": 0.7, "guidance_scale": 5.0, "width": 8, "height": 8, "scheduler": "PNDMScheduler",
-    "model": {"name": "demo", "sha256": "0123456789abcdef"}, "versions": versions(),
-}  # fmt: skip
+    "kind": "text-to-image",
+    "prompt": "Zoë in a <red> coat\u2028",
+    "negative_prompt": "",
+    "seed": 7,
+    "steps": 25,
+    "scale": 0.7,
+    "guidance_scale": 5.0,
+    "width": 8,
+    "height": 8,
+    "scheduler": "PNDMScheduler",
+    "model": {"name": "demo", "sha256": "0123456789abcdef"},
+    "versions": versions(),
+}
 
 
 def test_round_trip(tmp_path: Path) -> None:

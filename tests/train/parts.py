@@ -42,7 +42,10 @@ def batch(cache: Cache, *, n: int = 6, step: int = 0) -> dict[str, Tensor]:
     """n pictures, each with itself as the condition, nothing dropped."""
     index = np.arange(n)
     return {
-        **cache.gather(index), **cache.text_of(index), "tokens": cache.tokens_of(index)[:, None],
-        "face_dropped": torch.zeros(n, dtype=torch.bool), "person": torch.from_numpy(cache.persons[index]),
+        **cache.gather(index),
+        **cache.text_of(index),
+        "tokens": cache.tokens_of(index)[:, None],
+        "face_dropped": torch.zeros(n, dtype=torch.bool),
+        "person": torch.from_numpy(cache.persons[index]),
         "step": torch.tensor(step),
-    }  # fmt: skip
+    }

@@ -88,10 +88,11 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
     config = BaseConfig(widths=(16, 32), heads=(1, 2), latent_channels=4, text_width=32, text_layers=1)
     marks = render(person(3), look(3)).landmarks
     batch = {
-        "latents": torch.randn(2, 4, 16, 16), "face": torch.zeros(2, 16, 16),
+        "latents": torch.randn(2, 4, 16, 16),
+        "face": torch.zeros(2, 16, 16),
         "ids": tokenize(tokenizer, ["portrait of a person"] * 2),
         "place": torch.from_numpy(inverse(alignment(marks))).float().expand(2, 2, 3),
-    }  # fmt: skip
+    }
     batch["face"][:, 4:12, 5:11] = 1
     stage = BaseStage(new_unet(config), new_text_encoder(config, tokenizer), new_scheduler())
 
@@ -105,6 +106,9 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
     features = float(eyes_and_mouth(batch["place"], (16, 16), 8)[0].sum())
     for face, feature in ((3, 1), (1, 9), (3, 9)):
         said = losses(face, feature)
-        total = (256 * said["plain_loss"] + (face - 1) * 48 * said["face_loss"]
-                 + (feature - 1) * features * said["feature_loss"])  # fmt: skip
+        total = (
+            256 * said["plain_loss"]
+            + (face - 1) * 48 * said["face_loss"]
+            + (feature - 1) * features * said["feature_loss"]
+        )
         assert said["loss"] == pytest.approx(total / (256 + (face - 1) * 48 + (feature - 1) * features), rel=1e-4)

@@ -46,9 +46,12 @@ def test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits(run) -> None:
     adapter = FaceAdapter.from_pretrained(run / "bundle/adapter").attach(pipe)
     face = adapter.tokens(torch.zeros(1, 3, 112, 112))
     picture = pipe(
-        "portrait of a person, smiling", num_inference_steps=2, generator=torch.Generator().manual_seed(1),
-        cross_attention_kwargs=adapter.condition(face, scale=0.7), output_type="np",
-    ).images[0]  # fmt: skip
+        "portrait of a person, smiling",
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(1),
+        cross_attention_kwargs=adapter.condition(face, scale=0.7),
+        output_type="np",
+    ).images[0]
     assert picture.shape == (128, 128, 3)
     assert np.isfinite(picture).all()
     assert picture.std() > 0

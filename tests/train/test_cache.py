@@ -260,9 +260,11 @@ def test_equal_captions_are_kept_once_and_the_unusable_are_noted(tmp_path, froze
     index = fill(source, frozen, tmp_path / "cache", size=SIZE, progress=False)
     data = Cache.open(index)
     assert data.counts() == {
-        "usable": 3, "persons": 2, "persons_of_one_picture": 1,
+        "usable": 3,
+        "persons": 2,
+        "persons_of_one_picture": 1,
         "left_out": {"the file is empty": 1, "too few pixels": 1},
-    }  # fmt: skip
+    }
     noted = [json.loads(line) for line in index.with_suffix(".left_out.jsonl").read_text().splitlines()]
     assert noted == data.left_out
     assert {one["picture"] for one in noted} == {"p1/zero.jpg", "p2/tiny.png"}

@@ -50,9 +50,17 @@ def test_the_licence_is_the_configs(tmp_path) -> None:
 
 def test_figures_come_with_their_counts_and_the_caveat(tmp_path) -> None:
     text = write_card(run_folder(tmp_path), counted={"people": 1234, "pictures": 5678}).read_text()
-    for words in ("| similarity to the own person | 0.4321 |", "6 pictures of 2 people; a face was found in 5 of them",
-                  "not an independent judge", "1,234 people", "5,678 pictures", "40 pictures seen",
-                  "without their consent", "0 at step 0, 1 at step 3", "FaceAdapter.from_pretrained"):  # fmt: skip
+    for words in (
+        "| similarity to the own person | 0.4321 |",
+        "6 pictures of 2 people; a face was found in 5 of them",
+        "not an independent judge",
+        "1,234 people",
+        "5,678 pictures",
+        "40 pictures seen",
+        "without their consent",
+        "0 at step 0, 1 at step 3",
+        "FaceAdapter.from_pretrained",
+    ):
         assert words in text, words
 
 

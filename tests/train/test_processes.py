@@ -36,9 +36,11 @@ out = Path(sys.argv[1])
 def launch(program: str, out: Path, **environment: str) -> subprocess.Popen:
     paths = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
     return subprocess.Popen(
-        [sys.executable, "-c", START + program, str(out)], text=True, stderr=subprocess.PIPE,
+        [sys.executable, "-c", START + program, str(out)],
+        text=True,
+        stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip
+    )
 
 
 def finished(*processes: subprocess.Popen) -> list[str]:
@@ -150,10 +152,19 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path) -> None:
         port = str(free.getsockname()[1])
     tmp_path.joinpath("stopped").mkdir()
     pair = [
-        launch(SHARED, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
-               MASTER_ADDR="127.0.0.1", MASTER_PORT=port, ACCELERATE_USE_CPU="true")
+        launch(
+            SHARED,
+            tmp_path,
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE="2",
+            LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+            ACCELERATE_USE_CPU="true",
+        )
         for rank in (0, 1)
-    ]  # fmt: skip
+    ]
     finished(*pair)
     alone = live.LiveStage()
     fit(alone, live.batches, PLAN, tmp_path / "alone")

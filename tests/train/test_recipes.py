@@ -20,10 +20,20 @@ from facefact.types import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS: dict[str, type[Any]] = {"adapter": AdapterTraining, "encoder": EncoderTraining, "world": WorldConfig}
 TRIAL = (
-    "base.source=random:tiny", "adapter.encoder=random:tiny", "data.source=world", "data.people=5", "data.looks=2",
-    "data.validation_people=1", "data.size=64", "schedule.steps=1", "schedule.batch=2", "schedule.accumulate=1",
-    "schedule.workers=0", "validation.every=0", "trackers=[]",
-)  # fmt: skip
+    "base.source=random:tiny",
+    "adapter.encoder=random:tiny",
+    "data.source=world",
+    "data.people=5",
+    "data.looks=2",
+    "data.validation_people=1",
+    "data.size=64",
+    "schedule.steps=1",
+    "schedule.batch=2",
+    "schedule.accumulate=1",
+    "schedule.workers=0",
+    "validation.every=0",
+    "trackers=[]",
+)
 
 
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if "\nrecipe:" in f"\n{path.read_text(encoding='utf-8')}")

@@ -161,8 +161,9 @@ def test_the_defaults_are_the_bundles() -> None:
     torch.manual_seed(0)
     stage = RecogniserStage(TransFace(TINY))
     assert set(stage.state_dict()) - {f"recogniser.{n}" for n in stage.recogniser.state_dict()} == {
-        "factors.weight", "factors.bias",
-    }  # fmt: skip
+        "factors.weight",
+        "factors.bias",
+    }
     terms = stage(next(pair_batches(3, 3, aligned_head)(0)))
     assert set(terms) == {"loss", "margin", "factors"}
     assert terms["loss"].item() == pytest.approx(19.060604, rel=1e-4)

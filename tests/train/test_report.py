@@ -41,8 +41,17 @@ def run(tmp_path_factory) -> Path:
     for step, own in ((3, 0.2), (6, 0.4)):
         looked = folder / f"validation/step-{step}"
         looked.mkdir(parents=True)
-        figures = {"step": step, "people": 2.0, "pictures": 4.0, "faces_found": 3.0, "similarity_own": own,
-                   "similarity_other": 0.1, "rank1": 0.5, "outside_change": 3.0, "leak": {"layers": []}}  # fmt: skip
+        figures = {
+            "step": step,
+            "people": 2.0,
+            "pictures": 4.0,
+            "faces_found": 3.0,
+            "similarity_own": own,
+            "similarity_other": 0.1,
+            "rank1": 0.5,
+            "outside_change": 3.0,
+            "leak": {"layers": []},
+        }
         (looked / "figures.json").write_text(json.dumps(figures))
         Image.new("RGB", (1500, 700), (200, 10 * step, 30)).save(looked / "sheet.png")
         Image.new("RGB", (90, 40), "red").save(looked / "leak.png")
@@ -88,8 +97,19 @@ def test_the_page_holds_everything_and_needs_nothing(run) -> None:
     assert all(re.match(r"data:image/(png|jpeg);base64,[\w+/=]+$", source) for source in page.sources)
     # 4 curves, 2 settings that change, 3 figures of the validations, 2 contact sheets, 1 leak meter
     assert len(page.sources) == 12
-    for words in ("6 of 6", "Curves", "condition.shuffle", "data.size", "Contact sheet of step 6", "Leak meter",
-                  "3 of them", "not an independent judge", "Checkpoints", "torch", "waiting for data"):  # fmt: skip
+    for words in (
+        "6 of 6",
+        "Curves",
+        "condition.shuffle",
+        "data.size",
+        "Contact sheet of step 6",
+        "Leak meter",
+        "3 of them",
+        "not an independent judge",
+        "Checkpoints",
+        "torch",
+        "waiting for data",
+    ):
         assert words in page.text, words
     made = {"config.yaml", "curves.png", "environment.json", "metrics.jsonl", "report.html"}
     assert {path.name for path in run.iterdir() if path.is_file() and path.suffix} == made
@@ -136,8 +156,11 @@ def test_of_a_step_that_was_done_twice_the_last_record_counts(tmp_path) -> None:
 
 def test_time_pace_and_waiting(tmp_path) -> None:
     """Records every second step, of 2 s with 0.5 s of waiting, then one of 4 s without."""
-    lines = [{"step": 2, "seconds": 2.0, "data_wait": 0.5}, {"step": 4, "seconds": 2.0, "data_wait": 0.5},
-             {"step": 6, "seconds": 4.0, "data_wait": 0.0}]  # fmt: skip
+    lines = [
+        {"step": 2, "seconds": 2.0, "data_wait": 0.5},
+        {"step": 4, "seconds": 2.0, "data_wait": 0.5},
+        {"step": 6, "seconds": 4.0, "data_wait": 0.0},
+    ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (tmp_path / "config.yaml").write_text("schedule: {steps: 6, batch: 3, accumulate: 2}")
     (tmp_path / "environment.json").write_text('{"processes": 4}')

@@ -106,10 +106,15 @@ def test_people_captions_and_keys_of_a_folder(folder: Path, detector) -> None:
     source = FolderSource(folder, detector=detector)
     known = {one.path.relative_to(folder).as_posix(): (one.person, one.caption) for one in source.pictures}
     assert known == {
-        "nobody.png": ("7", "a man"), "p1/1.png": ("p1", "a woman, smiling"), "p1/2.png": ("p1", "a girl"),
-        "p1/text.jpg": ("p1", None), "p1/zero.jpg": ("p1", None), "p2/1.png": ("p2", None), "p2/2.png": ("p2", None),
+        "nobody.png": ("7", "a man"),
+        "p1/1.png": ("p1", "a woman, smiling"),
+        "p1/2.png": ("p1", "a girl"),
+        "p1/text.jpg": ("p1", None),
+        "p1/zero.jpg": ("p1", None),
+        "p2/1.png": ("p2", None),
+        "p2/2.png": ("p2", None),
         "p2/small.png": ("p2", None),
-    }  # fmt: skip
+    }
     before = dict(zip(known, source.keys(), strict=True))
     assert len(set(before.values())) == len(before)
     (folder / "p2" / "2.png").rename(folder / "p2" / "renamed.png")

@@ -70,9 +70,15 @@ def test_a_training_with_validation_is_the_training_without_it(tmp_path, detecto
     for name in ("with", "without"):
         stage, pipe = parts()
         validator = Validator(
-            pipe, stage.adapter, people(), PROMPTS, SETTINGS, detector=detector, samples=samples(4),
+            pipe,
+            stage.adapter,
+            people(),
+            PROMPTS,
+            SETTINGS,
+            detector=detector,
+            samples=samples(4),
             scheduler=stage.scheduler,
-        )  # fmt: skip
+        )
 
         def watch(step: int, stage, average, validator=validator, name=name) -> dict[str, float] | None:
             return validator.run(step, tmp_path / name) if name == "with" and step == 2 else None
@@ -176,9 +182,12 @@ def test_the_same_noise_every_time_and_files_that_explain_themselves(tmp_path) -
     again = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS)
     assert np.array_equal(again._base(), validator._base())
     of_pipe = pipe(
-        list(PROMPTS), num_inference_steps=2, guidance_scale=SETTINGS.guidance_scale, output_type="np",
+        list(PROMPTS),
+        num_inference_steps=2,
+        guidance_scale=SETTINGS.guidance_scale,
+        output_type="np",
         generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)],
-    ).images  # fmt: skip
+    ).images
     assert np.abs(255.0 * of_pipe - validator._base()).max() < 0.51  # rounding
 
 
@@ -238,27 +247,53 @@ def test_two_text_encoders_make_an_xl_pipeline_and_its_pictures(tmp_path) -> Non
     text_encoder, tokenizer = text_parts()
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
-        sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, attention_head_dim=(1, 2),
-        cross_attention_dim=32 + 16, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 16, use_linear_projection=True,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    second = CLIPTextModelWithProjection(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
-        projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-    ))  # fmt: skip
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=(1, 2),
+        cross_attention_dim=32 + 16,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 16,
+        use_linear_projection=True,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    second = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            projection_dim=16,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
     pipe = live_pipeline(
-        unet=unet, vae=autoencoder(), scheduler=new_scheduler(), text_encoder=text_encoder, tokenizer=tokenizer,
-        text_encoder_2=second, tokenizer_2=tokenizer,
-    )  # fmt: skip
+        unet=unet,
+        vae=autoencoder(),
+        scheduler=new_scheduler(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        text_encoder_2=second,
+        tokenizer_2=tokenizer,
+    )
     assert isinstance(pipe, StableDiffusionXLPipeline)
     assert pipe.unet is unet
     adapter = new_adapter(unet, gate=0.5, text_width=48).train().attach(unet)
     validator = Validator(pipe, adapter, people(1), PROMPTS, SETTINGS)
     validator.run(3, tmp_path)
     assert (tmp_path / "validation/step-3/sheet.png").is_file()
-    of_pipe = pipe(list(PROMPTS), num_inference_steps=2, guidance_scale=SETTINGS.guidance_scale, output_type="np",
-                   generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)]).images  # fmt: skip
+    of_pipe = pipe(
+        list(PROMPTS),
+        num_inference_steps=2,
+        guidance_scale=SETTINGS.guidance_scale,
+        output_type="np",
+        generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)],
+    ).images
     assert np.abs(255.0 * of_pipe - validator._base()).max() < 0.51
 
 

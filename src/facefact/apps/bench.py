@@ -25,15 +25,32 @@ def add_parser(subparsers: Any) -> None:
 def _add_train(measured: Any) -> None:
     line = "the trainer's step against the bare one, and against a loop that encodes in every step"
     parser = measured.add_parser("train", help=line, description=f"Measure {line}.")
-    parser.add_argument("--config", type=Path, metavar="CONFIG", help="a recipe of an adapter, for instance "
-                        "configs/sd15.yaml (default: the embedded model, 128 px)")  # fmt: skip
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change settings, for instance schedule.batch=8")  # fmt: skip
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="CONFIG",
+        help="a recipe of an adapter, for instance configs/sd15.yaml (default: the embedded model, 128 px)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change settings, for instance schedule.batch=8",
+    )
     parser.add_argument(
         "--steps", type=int, default=12, metavar="N", help="measured steps of each variant (default 12)"
     )
-    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8], metavar="N", help="other batch sizes, "
-                        "for samples per second (default 1 8)")  # fmt: skip
+    parser.add_argument(
+        "--batches",
+        type=int,
+        nargs="*",
+        default=[1, 8],
+        metavar="N",
+        help="other batch sizes, for samples per second (default 1 8)",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile too; its first step takes minutes")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory (a process a variant)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
@@ -41,16 +58,37 @@ def _add_train(measured: Any) -> None:
 
 def _add_prepare(measured: Any) -> None:
     line = "what the preparation keeps of a folder of photos, how right it is, and what it costs"
-    parser = measured.add_parser("prepare", help=line, description=f"Measure {line}. With everything and ten times "
-                                 "the pictures it takes about 13 times as long as preparing FOLDER.")  # fmt: skip
+    parser = measured.add_parser(
+        "prepare",
+        help=line,
+        description=f"Measure {line}. With everything and ten times "
+        "the pictures it takes about 13 times as long as preparing FOLDER.",
+    )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="real photos: a folder for each person")
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings of the preparation (YAML)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change settings, for instance people.cluster=0.4")  # fmt: skip
-    parser.add_argument("--only", nargs="+", metavar="PART", help="of alignment, stages, people, run; the others' "
-                        "figures stay in --json's FILE if they are of the same input and settings")  # fmt: skip
-    parser.add_argument("--times", type=int, default=10, metavar="N", help="how many times the pictures for the second "
-                        "run, whose memory is compared (default 10; 1: none)")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change settings, for instance people.cluster=0.4",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PART",
+        help="of alignment, stages, people, run; the others' "
+        "figures stay in --json's FILE if they are of the same input and settings",
+    )
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how many times the pictures for the second run, whose memory is compared (default 10; 1: none)",
+    )
     parser.add_argument("--yunet", metavar="FILE", help="YuNet's ONNX file (or name it in FACEFACT_YUNET)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
     parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
@@ -58,22 +96,38 @@ def _add_prepare(measured: Any) -> None:
 
 def _add_unet(measured: Any) -> None:
     line = "a call of the U-Net with a face in it against the stock call, IP-Adapter and ControlNet, in one run"
-    parser = measured.add_parser("unet", help=line, description=f"Measure {line}. Weights are random: nothing is "
-                                 "downloaded.")  # fmt: skip
+    parser = measured.add_parser(
+        "unet", help=line, description=f"Measure {line}. Weights are random: nothing is downloaded."
+    )
     call = parser.add_argument_group("the call")
     call.add_argument("--shape", default="sd15", metavar="SHAPE", help="sd15, sdxl or demo (default sd15)")
     call.add_argument("--size", type=int, metavar="PX", help="width and height (default: what the shape is made for)")
     call.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at a time (default 1)")
     call.add_argument("--no-guidance", action="store_true", help="one row for each picture, not two")
-    call.add_argument("--face-share", type=float, default=0.2, metavar="SHARE", help="of the picture, known to local "
-                      "mode (default 0.2)")  # fmt: skip
+    call.add_argument(
+        "--face-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the picture, known to local mode (default 0.2)",
+    )
     call.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     call.add_argument("--dtype", default="bf16", help="fp32, fp16 or bf16 (default bf16)")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="of base_fast, exact, local, ip_adapter, "
-                        "controlnet_ip_adapter (default: all; the stock base is always measured)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", metavar="PART", help="of unet, encode (a photo), portraits (of the "
-                        "embedded model), scaling (resolution, batch, photos, people; long) (default: the first "
-                        "three)")  # fmt: skip
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="NAME",
+        help="of base_fast, exact, local, ip_adapter, "
+        "controlnet_ip_adapter (default: all; the stock base is always measured)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PART",
+        help="of unet, encode (a photo), portraits (of the "
+        "embedded model), scaling (resolution, batch, photos, people; long) (default: the first "
+        "three)",
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured calls of each (default 5)")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory (a process a variant)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; a plot is drawn beside")
@@ -118,16 +172,19 @@ def _measure_unet(args: argparse.Namespace, parts: Sequence[str]) -> dict[str, A
 
     device = choose_device(args.device)
     call = Call(
-        shape=args.shape, size=args.size or shape_of(args.shape).size, batch=args.batch,
-        guidance=not args.no_guidance, face_share=args.face_share, device=str(device), dtype=args.dtype,
-    )  # fmt: skip
+        shape=args.shape,
+        size=args.size or shape_of(args.shape).size,
+        batch=args.batch,
+        guidance=not args.no_guidance,
+        face_share=args.face_share,
+        device=str(device),
+        dtype=args.dtype,
+    )
     variants, rounds = args.variants or VARIANTS, args.rounds + 1
     figures: dict[str, Any] = {}
     if "unet" in parts:
         with _rounds("unet", rounds + (0 if args.no_memory else len(variants))) as bar:
-            figures |= bench_call(
-                call, variants, rounds=args.rounds, memory=not args.no_memory, progress=bar.update
-            )  # fmt: skip
+            figures |= bench_call(call, variants, rounds=args.rounds, memory=not args.no_memory, progress=bar.update)
     if "encode" in parts:
         with _rounds("encode", rounds) as bar:
             figures["encode"] = bench_encode(device, rounds=args.rounds, progress=bar.update)
@@ -235,9 +292,13 @@ def _run_train(args: argparse.Namespace) -> int:
     config = load_config(AdapterTraining, args.config, overrides=overrides)
     with tqdm(total=args.steps + 1, desc="bench train", unit="round") as bar:
         figures = bench_train(
-            config, rounds=args.steps, batches=args.batches, compiled=args.compile, memory=not args.no_memory,
+            config,
+            rounds=args.steps,
+            batches=args.batches,
+            compiled=args.compile,
+            memory=not args.no_memory,
             progress=bar.update,
-        )  # fmt: skip
+        )
     if args.json is not None:
         _write(figures, args.json)
         draw(figures, args.json.with_suffix(".png"))

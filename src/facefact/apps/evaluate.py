@@ -39,14 +39,24 @@ def _add_world(protocols: Any) -> None:
 def _add_encoder(protocols: Any) -> None:
     line = "score a face encoder: verification and identification of people that it has never seen"
     parser = protocols.add_parser("encoder", help=line, description=f"{line.capitalize()}.")
-    parser.add_argument("path", type=Path, metavar="PATH", help="RUN or RUN/encoder of `recipe: encoder`, a face "
-                        "adapter's directory, or a published TransFace .pt")  # fmt: skip
+    parser.add_argument(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="RUN or RUN/encoder of `recipe: encoder`, a face adapter's directory, or a published TransFace .pt",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go; the ROC curve is drawn beside")
     parser.add_argument("--seed", type=int, default=1, help="other people and looks (default 1)")
     parser.add_argument("--people", type=int, default=200, help="unseen people (default 200)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
-    parser.add_argument("--look", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="what all "
-                        "pictures of a person but the first have, for instance glasses=sun hat=cap")  # fmt: skip
+    parser.add_argument(
+        "--look",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what all pictures of a person but the first have, for instance glasses=sun hat=cap",
+    )
     parser.add_argument("--photos", type=Path, metavar="DIR", help="real photos instead, a folder for each person")
     parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -56,8 +66,13 @@ def _add_ablation(protocols: Any) -> None:
     line = "train an adapter in several ways, and compare them on unseen people"
     parser = protocols.add_parser("ablation", help=line, description=f"{line.capitalize()}.")
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the arms, for instance configs/ablation.yaml")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of all trainings; the same "
-                        "one again: goes on where it stopped")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder of all trainings; the same one again: goes on where it stopped",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures here besides DIR/ablation.json")
     parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="ARM", help="only these arms")
     parser.add_argument("--pictures", action="store_true", help="make pictures too, and have them judged (slow)")
@@ -68,14 +83,26 @@ def _add_steps(protocols: Any) -> None:
     line = "few denoising steps, other samplers, no guidance; and the face in a part of the noise schedule alone"
     parser = protocols.add_parser("steps", help="quality against denoising steps", description=f"Measure {line}.")
     _add_table(parser)
-    parser.add_argument("--only", choices=("curve", "schedule"), help="quality against steps, or the parts of the "
-                        "schedule (default: both)")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        choices=("curve", "schedule"),
+        help="quality against steps, or the parts of the schedule (default: both)",
+    )
     parser.add_argument("--steps", type=int, nargs="+", metavar="N", help="of the curve (default 1 2 4 8 12 25)")
-    parser.add_argument("--schedulers", nargs="+", metavar="NAME", help="of the curve: ddim, dpm++ 2m, unipc, lcm "
-                        "(default: all but unipc)")  # fmt: skip
+    parser.add_argument(
+        "--schedulers",
+        nargs="+",
+        metavar="NAME",
+        help="of the curve: ddim, dpm++ 2m, unipc, lcm (default: all but unipc)",
+    )
     parser.add_argument("--guidance-scale", type=float, nargs="+", metavar="SCALE", help="of the curve (default 3 1)")
-    parser.add_argument("--between", type=_part, nargs="+", metavar="START:END", help="parts of the schedule (default: "
-                        "starts of 0 to 0.4, ends of 1 to 0.5)")  # fmt: skip
+    parser.add_argument(
+        "--between",
+        type=_part,
+        nargs="+",
+        metavar="START:END",
+        help="parts of the schedule (default: starts of 0 to 0.4, ends of 1 to 0.5)",
+    )
 
 
 def _add_local(protocols: Any) -> None:
@@ -86,8 +113,13 @@ def _add_local(protocols: Any) -> None:
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the table goes, row by row; "
-                        "the same one again: adds what it lacks")  # fmt: skip
+    parser.add_argument(
+        "--json",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="where the table goes, row by row; the same one again: adds what it lacks",
+    )
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
     parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
     parser.add_argument("--per-person", type=int, default=1, help="pictures of each (default 1)")
@@ -146,9 +178,7 @@ def _encoder(args: argparse.Namespace) -> dict[str, Any]:
     encoder, device = open_encoder(args.path), choose_device(args.device)
     wearing = dict(one.partition("=")[::2] for one in args.look)
     if args.photos is None:
-        album = world_album(
-            args.seed, people=args.people, per_person=args.per_person, wearing=wearing, progress=show
-        )  # fmt: skip
+        album = world_album(args.seed, people=args.people, per_person=args.per_person, wearing=wearing, progress=show)
         about: dict[str, Any] = {"seed": args.seed, "look": wearing}
     elif wearing:
         raise UserError("--look is about the portrait world, --photos about photos: choose one")

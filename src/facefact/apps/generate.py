@@ -27,10 +27,19 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--which", type=int, default=0, help="which face of a photo, 0 is the largest (default 0)")
     parser.add_argument("--width", type=int, help="as --size, the width alone")
     parser.add_argument("--height", type=int, help="as --size, the height alone")
-    parser.add_argument("--batch", type=portraits.at_least_one, default=1, metavar="N", help="pictures at a time: more "
-                        "pictures a minute while the machine is not full, and more memory (default 1)")  # fmt: skip
-    parser.add_argument("--recipe", type=Path, metavar="PICTURE",
-                        help="make this picture again: its settings, unless others are given here")  # fmt: skip
+    parser.add_argument(
+        "--batch",
+        type=portraits.at_least_one,
+        default=1,
+        metavar="N",
+        help="pictures at a time: more pictures a minute while the machine is not full, and more memory (default 1)",
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="PICTURE",
+        help="make this picture again: its settings, unless others are given here",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
         return text_to_images(
             studio.pipe, studio.adapter, tokens, wanted, batch=args.batch, origin=origin, on_step=on_step
-        )  # fmt: skip
+        )
 
     made = portraits.make_portraits(args, settings, make, steps=settings.steps, origin=origin, batch=args.batch)
     return portraits.report(args, made)

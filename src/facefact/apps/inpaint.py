@@ -24,8 +24,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("inpaint", help=line, description=f"{line}. {more} Example: {EXAMPLE}")
     portraits.add_options(parser)
     parser.add_argument("--template", type=Path, required=True, metavar="PICTURE", help="the picture to work on")
-    parser.add_argument("--which", type=int, default=0,
-                        help="which face of the template, by size: 0 is the largest (default 0)")  # fmt: skip
+    parser.add_argument(
+        "--which", type=int, default=0, help="which face of the template, by size: 0 is the largest (default 0)"
+    )
     parser.add_argument("--face-which", type=int, default=0, help="which face of a photo, by size (default 0)")
     parser.add_argument("--strength", type=float, help="how much of the template's face is forgotten (default 0.8)")
 
@@ -49,9 +50,15 @@ def run(args: argparse.Namespace) -> int:
     def make(wanted: list[InpaintSettings], on_step: Callable[[], None]) -> Iterator[Portrait]:
         def one(settings: InpaintSettings) -> Portrait:
             return inpaint(
-                studio.pipe, studio.adapter, tokens, settings, template=template, face=face, origin=origin,
+                studio.pipe,
+                studio.adapter,
+                tokens,
+                settings,
+                template=template,
+                face=face,
+                origin=origin,
                 on_step=on_step,
-            )  # fmt: skip
+            )
 
         return map(one, wanted)
 

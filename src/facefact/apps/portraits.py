@@ -43,35 +43,64 @@ EXAMPLE_CAPTION = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that both commands have. Those without a default here have theirs in the settings record."""
     person = parser.add_argument_group("the person")
-    person.add_argument("--face", metavar="PICTURE", action="append", required=True, type=Path,
-                        help="a photo of the person; repeat it for several photos of the same person")  # fmt: skip
+    person.add_argument(
+        "--face",
+        metavar="PICTURE",
+        action="append",
+        required=True,
+        type=Path,
+        help="a photo of the person; repeat it for several photos of the same person",
+    )
     person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
-    person.add_argument("--start", type=float, metavar="PART", help="the face counts from this part of the noise "
-                        "schedule on: 0.1 leaves the layout to the prompt (default 0)")  # fmt: skip
-    person.add_argument("--end", type=float, metavar="PART", help="the face counts up to this part; the steps after it "
-                        "cost no more than the base model's (default 1)")  # fmt: skip
-    person.add_argument("--local", action="store_true", default=None, help="work for the face's region only: cheaper, "
-                        "and the rest of the picture is the base model's")  # fmt: skip
+    person.add_argument(
+        "--start",
+        type=float,
+        metavar="PART",
+        help="the face counts from this part of the noise schedule on: 0.1 leaves the layout to the prompt (default 0)",
+    )
+    person.add_argument(
+        "--end",
+        type=float,
+        metavar="PART",
+        help="the face counts up to this part; the steps after it cost no more than the base model's (default 1)",
+    )
+    person.add_argument(
+        "--local",
+        action="store_true",
+        default=None,
+        help="work for the face's region only: cheaper, and the rest of the picture is the base model's",
+    )
     person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
     picture = parser.add_argument_group("the picture")
-    picture.add_argument("--prompt", action="append", metavar="TEXT",
-                         help="what to show; repeat it for several prompts, each with every seed")  # fmt: skip
+    picture.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="what to show; repeat it for several prompts, each with every seed",
+    )
     picture.add_argument("--negative-prompt", help="what not to show")
     picture.add_argument(
         "-n", "--count", type=at_least_one, default=1, help="how many pictures of a prompt (default 1)"
     )
     picture.add_argument("--seed", type=int, help="seed of the first; the next has seed + 1, and so on (default 0)")
     picture.add_argument("--steps", type=int, help="denoising steps (default 25)")
-    picture.add_argument("--guidance-scale", type=float, help="how strictly to follow the prompt; 0 or 1 for turbo "
-                         "models and LCM (default 5; demo: 3)")  # fmt: skip
+    picture.add_argument(
+        "--guidance-scale",
+        type=float,
+        help="how strictly to follow the prompt; 0 or 1 for turbo models and LCM (default 5; demo: 3)",
+    )
     picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
     model = parser.add_argument_group("the model")
     model.add_argument("--model", default=DEMO, metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
     model.add_argument("--adapter", metavar="DIR|HUB_ID", help="the face adapter (default: the one inside the model)")
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
-    model.add_argument("--stock-kernels", action="store_true", help="compute as diffusers does, even on a CPU, where "
-                       "faster ways are used otherwise; but for rounding the picture is the same")  # fmt: skip
+    model.add_argument(
+        "--stock-kernels",
+        action="store_true",
+        help="compute as diffusers does, even on a CPU, where "
+        "faster ways are used otherwise; but for rounding the picture is the same",
+    )
     model.add_argument("--offline", action="store_true", help="never use the network")
     output = parser.add_argument_group("the output")
     output.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")

@@ -17,12 +17,36 @@ from facefact.data.summary import FACES_FROM, INDEX, STAGES, UNKNOWN, Stage, Sum
 from facefact.page import without_paths
 
 HUB_LICENCES = {  # as the hub calls them
-    "apache-2.0", "mit", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
-    "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0",
-    "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "pddl", "odc-by", "odbl", UNKNOWN,
-}  # fmt: skip
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
-         (10_000_000, "1M<n<10M"))  # fmt: skip
+    "apache-2.0",
+    "mit",
+    "cc0-1.0",
+    "cc-by-2.0",
+    "cc-by-2.5",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-2.0",
+    "cc-by-nc-3.0",
+    "cc-by-nc-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "pddl",
+    "odc-by",
+    "odbl",
+    UNKNOWN,
+}
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 TAGS = ["facefact", "faces", "portraits", "identity", "webdataset"]
 TABLE = "index"  # what the table is called where splits have names: its column `split` tells train from validation
 
@@ -105,8 +129,18 @@ def write_card(dataset: Path) -> Path:
     """Make DATASET/dataset_card.md, and the same as README.md. UserError: the folder is no finished dataset."""
     dataset = Path(dataset)
     found = Summary.read(dataset)
-    parts = [header(found), f"# {found.title}", introduction(found), counts(found), making(found), fields(found),
-             licences(found), CAUTION, LIMITS, loading()]  # fmt: skip
+    parts = [
+        header(found),
+        f"# {found.title}",
+        introduction(found),
+        counts(found),
+        making(found),
+        fields(found),
+        licences(found),
+        CAUTION,
+        LIMITS,
+        loading(),
+    ]
     for name in ("README.md", "dataset_card.md"):
         with replacing(dataset / name) as temporary:
             temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")

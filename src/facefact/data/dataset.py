@@ -66,8 +66,10 @@ class PreparedDataset:
         """UserError: its shard is missing or damaged."""
         files = self.files(row)
         try:
-            pixels = {name: np.asarray(Image.open(io.BytesIO(files[name]))) for name in
-                      ("jpg", "face.png", "head.png", "crop.png")}  # fmt: skip
+            pixels = {
+                name: np.asarray(Image.open(io.BytesIO(files[name])))
+                for name in ("jpg", "face.png", "head.png", "crop.png")
+            }
         except (KeyError, OSError) as error:
             raise UserError(f"{self.folder / SHARDS / row.shard} is damaged at {row.sample}: prepare again") from error
         return PreparedSample(row, pixels["jpg"], pixels["face.png"], pixels["head.png"], pixels["crop.png"])

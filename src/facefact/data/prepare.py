@@ -62,9 +62,14 @@ def quiet(what: str, done: int, of: int | None) -> None:
 
 
 def prepare(
-    source: Path, out: Path, settings: PrepareConfig | None = None, *, engine: Engine | None = None,
-    open_with: Open = open_tools, progress: Progress = quiet,
-) -> Prepared:  # fmt: skip
+    source: Path,
+    out: Path,
+    settings: PrepareConfig | None = None,
+    *,
+    engine: Engine | None = None,
+    open_with: Open = open_tools,
+    progress: Progress = quiet,
+) -> Prepared:
     """Make a clean training set of pictures of people (see `inputs` for how they may lie).
 
     engine: who does the work, default this machine's cores. open_with: how the models are got. UserError: no input, a
@@ -173,15 +178,24 @@ def decided(keys: Sequence[str], work: Work, settings: PrepareConfig, tools: Too
     briefs = list(chain.from_iterable(work.briefs(key) for key in keys))
     known = tools.recogniser
     return decide(
-        briefs, settings.people, settings.duplicates,
-        outlier=known.outlier if known else None, cluster=known.cluster if known else None,
-    )  # fmt: skip
+        briefs,
+        settings.people,
+        settings.duplicates,
+        outlier=known.outlier if known else None,
+        cluster=known.cluster if known else None,
+    )
 
 
 def write(
-    out: Path, source: Path, entries: Sequence[Entry], tasks: Sequence[Task], work: Work, verdict: Verdict,
-    settings: PrepareConfig, tools: Tools,
-) -> Prepared:  # fmt: skip
+    out: Path,
+    source: Path,
+    entries: Sequence[Entry],
+    tasks: Sequence[Task],
+    work: Work,
+    verdict: Verdict,
+    settings: PrepareConfig,
+    tools: Tools,
+) -> Prepared:
     """First beside the place, then moved into it, the index last."""
     new, keys = out / WORK / "dataset", [task.key for task in tasks]
     shutil.rmtree(new, ignore_errors=True)
@@ -207,12 +221,17 @@ def described(made: Prepared, source: Path, tasks: Sequence[Task], settings: Pre
         "facefact": facefact.__version__,
         "input": source.resolve().name,
         "layout": settings.layout,
-        "counts": {"inputs": made.inputs, "kept": made.kept, "people": made.people, "splits": made.splits,
-                   "rejected": reasons},
+        "counts": {
+            "inputs": made.inputs,
+            "kept": made.kept,
+            "people": made.people,
+            "splits": made.splits,
+            "rejected": reasons,
+        },
         "settings": without_paths_in(asdict(settings)),
         "models": tools.about(),
         "fingerprint": fingerprint(tasks, settings),
-    }  # fmt: skip
+    }
     return json.dumps(about, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -238,9 +257,14 @@ def explain(out: Path, entries: dict[str, Entry], settings: PrepareConfig, progr
         progress("report", len(examples), whole)
     for left_out in rejected:
         examples.append(
-            Example(left_out.name, left_out.stage, left_out.reason, left_out.detail,
-                    rejected_picture(left_out, entries, settings))
-        )  # fmt: skip
+            Example(
+                left_out.name,
+                left_out.stage,
+                left_out.reason,
+                left_out.detail,
+                rejected_picture(left_out, entries, settings),
+            )
+        )
         progress("report", len(examples), whole)
     write_report(out, examples)
     write_card(out)

@@ -38,9 +38,11 @@ class RayEngine:
             workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             rows = ray.data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
             done = rows.map(
-                Worker, fn_constructor_args=(self.open_with, settings), num_cpus=1,
+                Worker,
+                fn_constructor_args=(self.open_with, settings),
+                num_cpus=1,
                 concurrency=(1, min(workers, len(tasks))),
-            )  # fmt: skip
+            )
             sizes = {task.key: len(task.entries) for task in tasks}
             for row in done.iter_rows():
                 work.save(row["key"], pickle.loads(row["chunk"]))

@@ -46,9 +46,14 @@ def write_report(dataset: Path, examples: Sequence[Example] = ()) -> Path:
     dataset = Path(dataset)
     found = Summary.read(dataset)
     sections = [
-        what_it_is(found), funnel(found), kept_examples(examples), rejected_examples(found, examples),
-        measured(found), people(found), settings(found),
-    ]  # fmt: skip
+        what_it_is(found),
+        funnel(found),
+        kept_examples(examples),
+        rejected_examples(found, examples),
+        measured(found),
+        people(found),
+        settings(found),
+    ]
     with replacing(dataset / "report.html") as temporary:
         temporary.write_text(page(f"A dataset of facefact: {found.title}", sections), encoding="utf-8")
     return dataset / "report.html"
@@ -254,19 +259,38 @@ def measured(found: Summary) -> str:
 
     of = found.measures
     charts = [
-        histogram("Yaw", of["yaw"], axis="degrees, right of the picture is positive",
-                  about=limits("up to {}", "face.max_yaw")),
+        histogram(
+            "Yaw", of["yaw"], axis="degrees, right of the picture is positive", about=limits("up to {}", "face.max_yaw")
+        ),
         histogram("Pitch", of["pitch"], axis="degrees, up is positive", about=limits("up to {}", "face.max_pitch")),
         histogram("Roll", of["roll"], axis="degrees, clockwise is positive", about=limits("up to {}", "face.max_roll")),
-        histogram("Face size", of["face_size"], axis="pixels, root of the box's area",
-                  about=limits("from {}", "face.min_size")),
-        histogram("Sharpness", of["sharpness"], axis="RMS of the Laplacian, grey levels",
-                  about=limits("from {}", "quality.min_sharpness")),
-        histogram("Brightness", of["brightness"], axis="mean of the face, 1 is white", within=(0, 1),
-                  about=limits("{} to {} of 255", "quality.dark", "quality.bright")),
-        histogram("Quality", of["quality"], axis="of size, sharpness and light; 1 is best", within=(0, 1),
-                  about=limits("from {}", "quality.min_quality")),
-    ]  # fmt: skip
+        histogram(
+            "Face size",
+            of["face_size"],
+            axis="pixels, root of the box's area",
+            about=limits("from {}", "face.min_size"),
+        ),
+        histogram(
+            "Sharpness",
+            of["sharpness"],
+            axis="RMS of the Laplacian, grey levels",
+            about=limits("from {}", "quality.min_sharpness"),
+        ),
+        histogram(
+            "Brightness",
+            of["brightness"],
+            axis="mean of the face, 1 is white",
+            within=(0, 1),
+            about=limits("{} to {} of 255", "quality.dark", "quality.bright"),
+        ),
+        histogram(
+            "Quality",
+            of["quality"],
+            axis="of size, sharpness and light; 1 is best",
+            within=(0, 1),
+            about=limits("from {}", "quality.min_quality"),
+        ),
+    ]
     return section("What the kept faces are like", f'<div class="charts">{"".join(charts)}</div>')
 
 

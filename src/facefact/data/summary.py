@@ -63,7 +63,7 @@ STAGES: dict[str, Stage] = {  # in the order in which a picture meets them
         "people with too few pictures are rejected",
         ("people.recogniser", "people.outlier", "people.outliers", "people.cluster", "people.min_pictures"),
     ),
-}  # fmt: skip
+}
 FACES_FROM = "size"  # the first stage that looks at one face, and not at a picture
 
 

@@ -72,8 +72,14 @@ def write_samples(folder: Path, keys: Sequence[str], work: Work, verdict: Verdic
 def index_columns() -> list[Any]:
     """Those of Row, whose it is, and where it lies."""
     pa = arrow()
-    places = [("person", pa.string()), ("split", pa.string()), ("outlier", pa.bool_()), ("shard", pa.string()),
-              ("offset", pa.int64()), ("length", pa.int64())]  # fmt: skip
+    places = [
+        ("person", pa.string()),
+        ("split", pa.string()),
+        ("outlier", pa.bool_()),
+        ("shard", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
     return [*columns_of(Row), *(pa.field(name, kind, nullable=False) for name, kind in places)]
 
 

@@ -99,9 +99,13 @@ class Pictures:
 
 
 def run_ablation(
-    path: Path, out: Path, *, only: Sequence[str] = (), pictures: Pictures | None = None,
+    path: Path,
+    out: Path,
+    *,
+    only: Sequence[str] = (),
+    pictures: Pictures | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Train what is not trained yet, measure, and write OUT/ablation.*; returns the report as JSON values. UserError:
     settings that are wrong, or arms that cannot be compared, before anything is computed."""
     plan = read_plan(path, out, only)
@@ -163,9 +167,11 @@ def before_of(config: AdapterTraining, out: Path) -> Path:
     """Where what is trained before the diffusion lies: one folder for all settings that give the same."""
     tree = adapter_run.decisive(adapter_run.tree_of(config))
     decides = {
-        "base": tree["base"], "data": tree["data"], "seed": config.schedule.seed,
+        "base": tree["base"],
+        "data": tree["data"],
+        "seed": config.schedule.seed,
         "adapter": {name: value for name, value in tree["adapter"].items() if name != "gate"},
-    }  # fmt: skip
+    }
     return out / "before" / fingerprint(decides)
 
 
@@ -302,9 +308,13 @@ def report_of(plan: Plan, measured: Mapping[str, Arm], people: int) -> dict[str,
             }
     schedule, where = plan.common.schedule, plan.ablation.held_out
     return {
-        "people": people, "timesteps": list(where.timesteps), "steps": schedule.steps, "batch": schedule.batch,
-        "reference": plan.ablation.reference, "arms": arms,
-    }  # fmt: skip
+        "people": people,
+        "timesteps": list(where.timesteps),
+        "steps": schedule.steps,
+        "batch": schedule.batch,
+        "reference": plan.ablation.reference,
+        "arms": arms,
+    }
 
 
 def as_json(one: Figure) -> dict[str, float | int]:
@@ -313,12 +323,14 @@ def as_json(one: Figure) -> dict[str, float | int]:
 
 
 COLUMNS = {  # figure -> heading, factor, digits
-    "own": ("face loss, own", 1, 4), "gap": ("gap other - own, x1000", 1000, 2),
+    "own": ("face loss, own", 1, 4),
+    "gap": ("gap other - own, x1000", 1000, 2),
     "gain": ("gain on base, x1000", 1000, 2),
-
-    "leak_attention": ("leak attention, %", 100, 2), "leak_whole": ("leak whole, %", 100, 2),
-    "rank1": ("rank-1", 1, 2), "outside_change": ("outside change", 1, 2),
-}  # fmt: skip
+    "leak_attention": ("leak attention, %", 100, 2),
+    "leak_whole": ("leak whole, %", 100, 2),
+    "rank1": ("rank-1", 1, 2),
+    "outside_change": ("outside change", 1, 2),
+}
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -63,9 +63,14 @@ Progress = Callable[[str, int, int], object]  # what is measured, how much of it
 
 
 def bench_prepare(
-    folder: Path, settings: PrepareConfig | None = None, *, parts: Sequence[str] = PARTS, times: int = 10,
-    yunet: str | None = None, progress: Progress = lambda *told: None,
-) -> dict[str, Any]:  # fmt: skip
+    folder: Path,
+    settings: PrepareConfig | None = None,
+    *,
+    parts: Sequence[str] = PARTS,
+    times: int = 10,
+    yunet: str | None = None,
+    progress: Progress = lambda *told: None,
+) -> dict[str, Any]:
     """The figures; see the top of this file. times: how much larger the second input is (1: there is none). yunet:
     YuNet's model file. UserError: not a folder for each of two people or more."""
     settings = replace(settings or PrepareConfig(), layout="people")
@@ -367,8 +372,13 @@ def kept(out: Path, made: dict[str, Any], entries: Sequence[Entry]) -> dict[str,
     stays = np.array([1.0] * len(names) + [0.0] * len(lost))
     share: Figure = figure(stays, np.array([person[name] for name in names + lost]))
     reasons = {f"{one['stage']}: {one['reason']}": one["count"] for one in made["rejected"]}
-    return {"inputs": made["inputs"], "kept": made["kept"], "people": made["people"], "share": share.as_json(),
-            "rejected": dict(sorted(reasons.items(), key=lambda one: (-one[1], one[0])))}  # fmt: skip
+    return {
+        "inputs": made["inputs"],
+        "kept": made["kept"],
+        "people": made["people"],
+        "share": share.as_json(),
+        "rejected": dict(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
+    }
 
 
 def copies(folder: Path, entries: Sequence[Entry], target: Path, times: int) -> Path:
@@ -392,10 +402,11 @@ def cost(watched: Watched, pictures: int) -> dict[str, Any]:
         "cpu_seconds": round(watched.cpu, 2),
         "pictures_per_second": round(pictures / watched.wall, 3),
         "pictures_per_cpu_second": round(pictures / watched.cpu, 3),
-        "peak_mib": {"parent": watched.parent, "worker": watched.worker} if watched.parent else
-                    {"skipped": "this system has no /proc"},
+        "peak_mib": {"parent": watched.parent, "worker": watched.worker}
+        if watched.parent
+        else {"skipped": "this system has no /proc"},
         "curve": watched.curve,
-    }  # fmt: skip
+    }
 
 
 def growth(once: dict[str, Any], many: dict[str, Any]) -> dict[str, Any]:

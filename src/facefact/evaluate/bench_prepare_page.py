@@ -59,10 +59,15 @@ def speed_section(figures: dict[str, Any]) -> str:
     if run := figures.get("run"):
         costs = [run["once"], *([run["many"]] if "many" in run else [])]
         rows = [
-            (f"{one['n']:,}", f"{one['wall_seconds']:.0f}", f"{one['cpu_seconds']:.0f}",
-             f"{one['pictures_per_second']:.2f}", f"{one['pictures_per_cpu_second']:.2f}")
+            (
+                f"{one['n']:,}",
+                f"{one['wall_seconds']:.0f}",
+                f"{one['cpu_seconds']:.0f}",
+                f"{one['pictures_per_second']:.2f}",
+                f"{one['pictures_per_cpu_second']:.2f}",
+            )
             for one in costs
-        ]  # fmt: skip
+        ]
         names = ("pictures", "wall time, s", "CPU time, s", "pictures a second", "pictures a CPU second")
         words = "The whole command with one worker, starting and report included."
         if "many" in run:
@@ -131,8 +136,10 @@ def alignment_section(found: dict[str, Any]) -> str:
             parts.append(f"{pair}: no face that both took.")
             continue
         names = ("", "mean [95 % interval]", *(f"{k} %" for k in one["distance"]["percentiles"]))
-        rows = [(name, interval(one[name]), *(f"{v:.3g}" for v in one[name]["percentiles"].values()))
-                for name in ("distance", "scatter", "crop")]  # fmt: skip
+        rows = [
+            (name, interval(one[name]), *(f"{v:.3g}" for v in one[name]["percentiles"].values()))
+            for name in ("distance", "scatter", "crop")
+        ]
         points = ", ".join(f"{name} {value:.3f}" for name, value in one["by_point"].items())
         first, second = pair.split(", ")
         parts.append(

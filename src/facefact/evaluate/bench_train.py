@@ -98,9 +98,17 @@ def for_measuring(config: AdapterTraining) -> AdapterTraining:
     if config.loss.identity != 0.0:
         raise UserError("the benchmark knows no identity loss: set loss.identity=0")
     schedule = replace(
-        config.schedule, steps=10**9, lr=1e-7, warmup=0, decay="constant", accumulate=1, save_every=1e9,
-        save_steps=None, explode=None, log_every=1,
-    )  # fmt: skip
+        config.schedule,
+        steps=10**9,
+        lr=1e-7,
+        warmup=0,
+        decay="constant",
+        accumulate=1,
+        save_every=1e9,
+        save_steps=None,
+        explode=None,
+        log_every=1,
+    )
     adapter = replace(config.adapter, gate=0.1, warm_up=None)
     last = config.loss.fair if isinstance(config.loss.fair, (int, float)) else config.loss.fair[-1][1]
     return replace(config, schedule=schedule, adapter=adapter, loss=replace(config.loss, fair=last), trackers=())
@@ -311,9 +319,14 @@ def peaks(config: AdapterTraining, folder: Path) -> dict[str, float]:
 
 
 def bench_train(
-    config: AdapterTraining, *, rounds: int = 12, batches: Sequence[int] = (), compiled: bool = False,
-    memory: bool = True, progress: Callable[[], Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    config: AdapterTraining,
+    *,
+    rounds: int = 12,
+    batches: Sequence[int] = (),
+    compiled: bool = False,
+    memory: bool = True,
+    progress: Callable[[], Any] | None = None,
+) -> dict[str, Any]:
     """The figures; see the top of this file. rounds: measured steps of each variant. batches: other batch sizes.
     compiled: `torch.compile` too, whose first step takes minutes. progress: called after each round."""
     config = for_measuring(config)
@@ -346,15 +359,20 @@ def variants_of(ours: Ours, plain: Plain, batches: Sequence[int], *, compiled: b
 
 
 def report(
-    config: AdapterTraining, times: Times, peak: dict[str, float], *, waits: Sequence[float], checkpoint: float,
+    config: AdapterTraining,
+    times: Times,
+    peak: dict[str, float],
+    *,
+    waits: Sequence[float],
+    checkpoint: float,
     device: torch.device,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The measured times as figures."""
     share = 1 - times["bare"] / times["bare_fair"]
     rates = {"ours": config.schedule.batch} | {n: int(n.split("_")[1]) for n in times if n.startswith("batch_")}
     return {
-        "machine": machine() | {"device kind": device.type, "base dtype": config.base.dtype,
-                                "precision": config.schedule.precision},
+        "machine": machine()
+        | {"device kind": device.type, "base dtype": config.base.dtype, "precision": config.schedule.precision},
         "rounds": len(times["ours"]),
         "batch": config.schedule.batch,
         "size": max(size for _, size in config.data.sizes()),
@@ -363,8 +381,12 @@ def report(
             "ours / bare": ratio(times["ours"], times["bare"]),
             "ours / bare_step": ratio(times["ours"], times["bare_step"]),
             "diffusers / ours": ratio(times["diffusers"], times["ours"]),
-        } | {f"{name} / ours": ratio(one, times["ours"]) for name, one in times.items()
-             if name.startswith(("checkpointing", "compiled"))},
+        }
+        | {
+            f"{name} / ours": ratio(one, times["ours"])
+            for name, one in times.items()
+            if name.startswith(("checkpointing", "compiled"))
+        },
         "fair_share": {"wall": spread(share[:, 0]), "cpu": spread(share[:, 1])},
         "data_wait_share": spread(np.array(waits)),
         "samples_per_second": {
@@ -374,7 +396,7 @@ def report(
         "peak_mib": peak,
         "checkpoint_seconds": checkpoint,
         "settings": tree_of(config),
-    }  # fmt: skip
+    }
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:

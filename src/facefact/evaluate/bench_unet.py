@@ -297,9 +297,13 @@ def measure(
 
 
 def bench_call(
-    call: Call, variants: Sequence[str] = VARIANTS, *, rounds: int = 5, memory: bool = True,
+    call: Call,
+    variants: Sequence[str] = VARIANTS,
+    *,
+    rounds: int = 5,
+    memory: bool = True,
     progress: Callable[[], Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The figures of one call; see the top of this file. progress: called after each round and each peak."""
     if unknown := set(variants) - set(VARIANTS):
         raise UserError(f"unknown variant {min(unknown)!r}: choose from {', '.join(VARIANTS)}")
@@ -321,11 +325,18 @@ def figures_of(variant: str, times: Times, memory: dict[str, int | None]) -> dic
     to_base, own = ratio(times[variant], times["base"]), times[variant]
     wall, seconds = to_base["wall"], spread(own[:, 0])
     found = {
-        "ratio": wall["median"], "ratio_low": wall["low"], "ratio_high": wall["high"],
-        "seconds": seconds["median"], "seconds_low": seconds["low"], "seconds_high": seconds["high"],
-        "cpu_ratio": to_base["cpu"], "cpu_seconds": spread(own[:, 1]),
-        "peak_bytes": memory.get("peak_bytes"), "added_bytes": memory.get("added_bytes"), "n": len(own),
-    }  # fmt: skip
+        "ratio": wall["median"],
+        "ratio_low": wall["low"],
+        "ratio_high": wall["high"],
+        "seconds": seconds["median"],
+        "seconds_low": seconds["low"],
+        "seconds_high": seconds["high"],
+        "cpu_ratio": to_base["cpu"],
+        "cpu_seconds": spread(own[:, 1]),
+        "peak_bytes": memory.get("peak_bytes"),
+        "added_bytes": memory.get("added_bytes"),
+        "n": len(own),
+    }
     if "base_fast" in times and variant in ("exact", "local"):
         found["ratio_to_base_fast"] = ratio(own, times["base_fast"])["wall"]
     return found

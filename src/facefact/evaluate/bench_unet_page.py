@@ -45,10 +45,16 @@ def call_section(one: dict[str, Any]) -> str:
     )
     head = ("", "ratio", "ratio of CPU time", "seconds", "peak memory, MiB", "added by the call, MiB")
     rows = [
-        (name, cell(row["ratio"], row["ratio_low"], row["ratio_high"]), spread_cell(row["cpu_ratio"]),
-         cell(row["seconds"], row["seconds_low"], row["seconds_high"]), mib(row["peak_bytes"]), mib(row["added_bytes"]))
+        (
+            name,
+            cell(row["ratio"], row["ratio_low"], row["ratio_high"]),
+            spread_cell(row["cpu_ratio"]),
+            cell(row["seconds"], row["seconds_low"], row["seconds_high"]),
+            mib(row["peak_bytes"]),
+            mib(row["added_bytes"]),
+        )
         for name, row in one["variants"].items()
-    ]  # fmt: skip
+    ]
     parts = [words, table(head, rows)]
     if one["local_tokens"]:
         shares = ", ".join(
@@ -75,10 +81,15 @@ def encode_section(one: dict[str, Any]) -> str:
 
 def portraits_section(one: dict[str, Any]) -> str:
     rows = [
-        (name, spread_cell(row["portraits_per_second"]), spread_cell(row["portraits_per_cpu_second"]),
-         spread_cell(row["ratio"]["wall"]), spread_cell(row["ratio"]["cpu"]))
+        (
+            name,
+            spread_cell(row["portraits_per_second"]),
+            spread_cell(row["portraits_per_cpu_second"]),
+            spread_cell(row["ratio"]["wall"]),
+            spread_cell(row["ratio"]["cpu"]),
+        )
         for name, row in one["modes"].items()
-    ]  # fmt: skip
+    ]
     words = (
         f"Whole portraits: text encoder, {one['steps']} steps at guidance {one['guidance_scale']:g}, decoding; "
         f"{one['dtype']}. Local mode finds the face itself. Median of {one['n']} rounds [quartiles]; ratios of seconds."
@@ -89,9 +100,20 @@ def portraits_section(one: dict[str, Any]) -> str:
 
 def scaling_section(one: dict[str, Any]) -> str:
     head = (
-        "axis", "size, px", "latent tokens", "rows", "photos", "people", "operations of the base, 10^9",
-        "exact: operations", "exact: time", "base_fast: time", "local: operations", "local: time", "face keys, ms",
-    )  # fmt: skip
+        "axis",
+        "size, px",
+        "latent tokens",
+        "rows",
+        "photos",
+        "people",
+        "operations of the base, 10^9",
+        "exact: operations",
+        "exact: time",
+        "base_fast: time",
+        "local: operations",
+        "local: time",
+        "face keys, ms",
+    )
     rounds = one["points"][0]["seconds"]["base"]["n"]
     words = (
         f"{one['shape']}, {one['dtype']}, {one['device']}, random weights. Ratios to the stock base, of operations "

@@ -49,9 +49,13 @@ class Album:
 
 
 def world_album(
-    seed: int, *, people: int = 200, per_person: int = 4, wearing: Mapping[str, str] | None = None,
+    seed: int,
+    *,
+    people: int = 200,
+    per_person: int = 4,
+    wearing: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-) -> Album:  # fmt: skip
+) -> Album:
     """Held-out people in random looks, cropped at the true landmarks. wearing: choices that all pictures of a person
     but the first have; the first has other ones (no glasses, no hat)."""
     if people < 2 * FOLDS or per_person < 2:
@@ -92,9 +96,11 @@ def photo_album(directory: Path, *, detector: Detector | None = None, progress: 
         raise UserError(f"{directory} is no folder: give one that holds a folder of photos for each person")
     files = [
         (folder, path)
-        for folder in sorted(directory.iterdir()) if folder.is_dir()
-        for path in sorted(folder.iterdir()) if path.suffix.lower().lstrip(".") in SUFFIXES
-    ]  # fmt: skip
+        for folder in sorted(directory.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower().lstrip(".") in SUFFIXES
+    ]
     crops, owners, skipped = [], [], []
     for done, (folder, path) in enumerate(files, 1):
         try:

@@ -64,11 +64,13 @@ def watch(arguments: Sequence[str], *, tell: Callable[[], object] = lambda: None
         said = output.read().decode()
     others = [peak for process, peak in peaks.items() if process != running.pid]
     return Watched(
-        wall, usage.ru_utime + usage.ru_stime, said,
+        wall,
+        usage.ru_utime + usage.ru_stime,
+        said,
         parent=peaks[running.pid] / MIB if running.pid in peaks else None,
         worker=max(others) / MIB if others else None,
         curve=thinned(samples),
-    )  # fmt: skip
+    )
 
 
 def look(process: int, peaks: dict[int, int], seconds: float) -> Iterator[tuple[float, float, float]]:

@@ -61,9 +61,10 @@ class Way:
 
 
 def curve(
-    steps: Sequence[int] = STEPS, schedulers: Iterable[str] = ("ddim", "dpm++ 2m", "lcm"),
+    steps: Sequence[int] = STEPS,
+    schedulers: Iterable[str] = ("ddim", "dpm++ 2m", "lcm"),
     guidance: Iterable[float] = GUIDANCE,
-) -> list[Way]:  # fmt: skip
+) -> list[Way]:
     """Quality against steps."""
     return [
         Way(scheduler=name, steps=n, guidance_scale=scale) for name in schedulers for scale in guidance for n in steps

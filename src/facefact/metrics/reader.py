@@ -26,9 +26,13 @@ class ReaderConfig:
 def conv(channels_in: int, channels_out: int) -> nn.Sequential:
     groups = channels_out // 8
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False), nn.GroupNorm(groups, channels_out), nn.SiLU(),
-        nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False), nn.GroupNorm(groups, channels_out), nn.SiLU(),
-    )  # fmt: skip
+        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False),
+        nn.GroupNorm(groups, channels_out),
+        nn.SiLU(),
+        nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False),
+        nn.GroupNorm(groups, channels_out),
+        nn.SiLU(),
+    )
 
 
 class AttributeReader(nn.Module):

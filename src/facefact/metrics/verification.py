@@ -106,9 +106,7 @@ def roc(pairs: Pairs) -> Roc:
     return _Sorted.of(pairs).roc()
 
 
-def roc_figures(
-    pairs: Pairs, statistics: Mapping[str, Callable[[Roc], float]], *, seed: int = 0
-) -> dict[str, Figure]:  # fmt: skip
+def roc_figures(pairs: Pairs, statistics: Mapping[str, Callable[[Roc], float]], *, seed: int = 0) -> dict[str, Figure]:
     """Numbers of the ROC curve with their 95 % intervals over people: a person that is drawn twice brings its own pairs
     twice, and those with another person as often as both were drawn. n: pairs of one person."""
     ranked, rng = _Sorted.of(pairs), np.random.default_rng(seed)

@@ -80,17 +80,27 @@ def train_adapter(config: AdapterTraining, out: Path, *, before: Path | None = N
     shown, centres = shown_identity(config, frozen, material)
     frozen.to(process.device)
     stage = FactStage(
-        adapter, frozen.unet, frozen.scheduler, config.loss, shown=shown, centres=centres,
+        adapter,
+        frozen.unet,
+        frozen.scheduler,
+        config.loss,
+        shown=shown,
+        centres=centres,
         text_encoder=frozen.text_encoders[0] if config.data.text == "live" else None,
-    )  # fmt: skip
+    )
     stage.long_attention = min(material.learn) // frozen.factor >= 32
     if config.base.compile:
         frozen.unet.compile()
     validator = new_validator(config, frozen, adapter, source, material) if process.is_main_process else None
     finished = fit(
-        stage, step_batches(config, material, frozen, process), config.schedule, out,
-        watch=watch(config, out, validator), trackers=trackers(config), config=asdict(config),
-    )  # fmt: skip
+        stage,
+        step_batches(config, material, frozen, process),
+        config.schedule,
+        out,
+        watch=watch(config, out, validator),
+        trackers=trackers(config),
+        config=asdict(config),
+    )
     adapter.detach()
     if finished and process.is_main_process:
         recipe = without_folders(tree_of(config))
@@ -174,9 +184,14 @@ def fill_caches(config: AdapterTraining, source: Source, frozen: Frozen, out: Pa
     for size in sorted({size for _, size in config.data.sizes()}):
         with on_device(frozen, process.device):
             index = caching.fill(
-                source, frozen, folder, size=size, text=config.data.text == "cached", rank=process.process_index,
+                source,
+                frozen,
+                folder,
+                size=size,
+                text=config.data.text == "cached",
+                rank=process.process_index,
                 world_size=process.num_processes,
-            )  # fmt: skip
+            )
         process.wait_for_everyone()
         sets[size] = Cache.open(index)
     parts = {size: split_people(one, held_out(source, config.data)) for size, one in sets.items()}
@@ -198,11 +213,15 @@ def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
 def step_batches(config: AdapterTraining, material: Material, frozen: Frozen, process: PartialState) -> Any:
     live = config.data.text == "live"
     return conditions.batches(
-        lambda step: material.learn[config.data.size_at(step)], config.condition,
-        batch=config.schedule.batch, seed=config.schedule.seed, accumulate=config.schedule.accumulate,
+        lambda step: material.learn[config.data.size_at(step)],
+        config.condition,
+        batch=config.schedule.batch,
+        seed=config.schedule.seed,
+        accumulate=config.schedule.accumulate,
         tokenize=(lambda captions: token_ids(frozen, captions)) if live else None,
-        rank=process.process_index, processes=process.num_processes,
-    )  # fmt: skip
+        rank=process.process_index,
+        processes=process.num_processes,
+    )
 
 
 # Before the diffusion
@@ -266,14 +285,24 @@ def new_validator(
     prompts = config.validation.prompts or tuple(dict.fromkeys(one.caption for one in shown))[:3]
     names = {"text_encoder_2": 1, "tokenizer_2": 1} if frozen.is_xl else {}
     pipe = live_pipeline(
-        unet=frozen.unet, vae=frozen.vae, scheduler=frozen.scheduler, text_encoder=frozen.text_encoders[0],
+        unet=frozen.unet,
+        vae=frozen.vae,
+        scheduler=frozen.scheduler,
+        text_encoder=frozen.text_encoders[0],
         tokenizer=frozen.tokenizers[0],
         **{name: getattr(frozen, name.removesuffix("_2") + "s")[i] for name, i in names.items()},
-    )  # fmt: skip
+    )
     return Validator(
-        pipe, adapter, [Reference.of(one) for one in shown], prompts, config.validation,
-        detector=get_detector(), samples=leak_samples(config, cache, frozen), scheduler=frozen.scheduler, size=size,
-    )  # fmt: skip
+        pipe,
+        adapter,
+        [Reference.of(one) for one in shown],
+        prompts,
+        config.validation,
+        detector=get_detector(),
+        samples=leak_samples(config, cache, frozen),
+        scheduler=frozen.scheduler,
+        size=size,
+    )
 
 
 def leak_samples(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:

@@ -34,9 +34,13 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
     n = len(config.widths)
     return AutoencoderKL(
         block_out_channels=config.widths,
-        down_block_types=("DownEncoderBlock2D",) * n, up_block_types=("UpDecoderBlock2D",) * n,
-        latent_channels=config.latent_channels, norm_num_groups=8, sample_size=128, mid_block_add_attention=False,
-    )  # fmt: skip
+        down_block_types=("DownEncoderBlock2D",) * n,
+        up_block_types=("UpDecoderBlock2D",) * n,
+        latent_channels=config.latent_channels,
+        norm_num_groups=8,
+        sample_size=128,
+        mid_block_add_attention=False,
+    )
 
 
 class AutoencoderStage(nn.Module):

@@ -82,38 +82,62 @@ def new_tokenizer(config: BaseConfig) -> CLIPTokenizer:
 
 
 def new_text_encoder(config: BaseConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=config.text_width, intermediate_size=2 * config.text_width,
-        num_hidden_layers=config.text_layers, num_attention_heads=config.text_width // 32,
-        max_position_embeddings=config.text_length, projection_dim=config.text_width,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    ))  # fmt: skip
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.text_width,
+            intermediate_size=2 * config.text_width,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=config.text_width // 32,
+            max_position_embeddings=config.text_length,
+            projection_dim=config.text_width,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
 
 
 def new_unet(config: BaseConfig) -> UNet2DConditionModel:
     n = len(config.widths)
     return UNet2DConditionModel(
-        sample_size=config.sample_size, in_channels=config.latent_channels, out_channels=config.latent_channels,
-        block_out_channels=config.widths, layers_per_block=1, cross_attention_dim=config.text_width, norm_num_groups=16,
+        sample_size=config.sample_size,
+        in_channels=config.latent_channels,
+        out_channels=config.latent_channels,
+        block_out_channels=config.widths,
+        layers_per_block=1,
+        cross_attention_dim=config.text_width,
+        norm_num_groups=16,
         attention_head_dim=config.heads,  # (diffusers' name for the number of heads)
-        down_block_types=("CrossAttnDownBlock2D",) * n, up_block_types=("CrossAttnUpBlock2D",) * n,
-    )  # fmt: skip
+        down_block_types=("CrossAttnDownBlock2D",) * n,
+        up_block_types=("CrossAttnUpBlock2D",) * n,
+    )
 
 
 def new_scheduler() -> DDIMScheduler:
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
-        set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
         steps_offset=1,  # (the trailing spacing does not use it; Stable Diffusion pipelines expect it)
-    )  # fmt: skip
+    )
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     """(n, model_max_length) token ids, padded as a Stable Diffusion pipeline pads them."""
     return tokenizer(
-        list(captions), padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
         return_tensors="pt",
-    ).input_ids  # fmt: skip
+    ).input_ids
 
 
 # Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y,
@@ -134,8 +158,10 @@ def eyes_and_mouth(place: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     y, x = torch.meshgrid(*middle, indexing="ij")
     away = torch.stack([x, y], -1)[None] - place[:, None, None, :, 2]  # (b, h, w, 2)
     at = away @ torch.linalg.inv(place[:, :, :2]).transpose(1, 2)[:, None]
-    near = [(((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
-            for cx, cy, sx, sy in FEATURES]  # fmt: skip
+    near = [
+        (((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
+        for cx, cy, sx, sy in FEATURES
+    ]
     return torch.stack(near).amax(0)
 
 
@@ -144,9 +170,15 @@ class BaseStage(nn.Module):
     twentieth, but what one looks at: they count `face_weight` and `feature_weight` times as much as the rest."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, *,
-        face_weight: float = 1.0, feature_weight: float = 1.0, factor: int = 8,
-    ):  # fmt: skip
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        scheduler: DDIMScheduler,
+        *,
+        face_weight: float = 1.0,
+        feature_weight: float = 1.0,
+        factor: int = 8,
+    ):
         super().__init__()
         self.unet, self.text_encoder = unet.to(memory_format=torch.channels_last), text_encoder
         self.scheduler, self.factor = scheduler, factor

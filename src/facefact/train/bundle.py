@@ -113,9 +113,14 @@ def fill_cache(run: Run) -> Cache:
     frozen = frozen_without_base(run)
     with on_device(frozen, run.accelerator.device):
         index = caching.fill(
-            portrait_source(run.config), frozen, run.folder("portraits"), size=PIXELS, text=False, rank=run.rank,
+            portrait_source(run.config),
+            frozen,
+            run.folder("portraits"),
+            size=PIXELS,
+            text=False,
+            rank=run.rank,
             world_size=run.accelerator.num_processes,
-        )  # fmt: skip
+        )
     run.accelerator.wait_for_everyone()
     return Cache.open(index)
 
@@ -128,9 +133,12 @@ def frozen_without_base(run: Run) -> Frozen:
     """Autoencoder and face encoder; the U-Net is one that knows nothing yet, and only says in what type it computes."""
     return Frozen(
         vae=AutoencoderKL.from_pretrained(run.model("autoencoder")).requires_grad_(False).eval(),
-        unet=base_model.new_unet(run.config.base.network), text_encoders=(), tokenizers=(),
-        scheduler=base_model.new_scheduler(), encoder=load_transface(run.model("encoder")).requires_grad_(False),
-    )  # fmt: skip
+        unet=base_model.new_unet(run.config.base.network),
+        text_encoders=(),
+        tokenizers=(),
+        scheduler=base_model.new_scheduler(),
+        encoder=load_transface(run.model("encoder")).requires_grad_(False),
+    )
 
 
 def train_base(run: Run) -> None:
@@ -148,14 +156,22 @@ def train_base(run: Run) -> None:
         unet.compile()
     cache = fill_cache(run)
     batches = conditions.batches(
-        lambda step: cache, recipe.condition(), batch=plan.batch, seed=plan.seed,
-        tokenize=lambda captions: base_model.tokenize(tokenizer, captions), rank=run.rank,
+        lambda step: cache,
+        recipe.condition(),
+        batch=plan.batch,
+        seed=plan.seed,
+        tokenize=lambda captions: base_model.tokenize(tokenizer, captions),
+        rank=run.rank,
         processes=run.accelerator.num_processes,
-    )  # fmt: skip
+    )
     stage = base_model.BaseStage(
-        unet, text_encoder, base_model.new_scheduler(), face_weight=recipe.face_weight,
-        feature_weight=recipe.feature_weight, factor=PIXELS // recipe.network.sample_size,
-    )  # fmt: skip
+        unet,
+        text_encoder,
+        base_model.new_scheduler(),
+        face_weight=recipe.face_weight,
+        feature_weight=recipe.feature_weight,
+        factor=PIXELS // recipe.network.sample_size,
+    )
     fit(stage, batches, plan, run.folder("base"))
     if run.accelerator.is_main_process:
         unet.to(memory_format=torch.contiguous_format)
@@ -190,13 +206,19 @@ def adapter_training(run: Run, recipe: AdapterRecipe) -> AdapterTraining:
         base=replace(recipe.base, source=str(run.model("base"))),
         adapter=replace(recipe.adapter, encoder=str(run.model("encoder"))),
         data=Data(
-            source="world", size=PIXELS, people=portraits.people, looks=portraits.looks, seed=portraits.seed,
-            cache=run.folder("portraits"), text="live", validation_people=recipe.validation.people,
+            source="world",
+            size=PIXELS,
+            people=portraits.people,
+            looks=portraits.looks,
+            seed=portraits.seed,
+            cache=run.folder("portraits"),
+            text="live",
+            validation_people=recipe.validation.people,
         ),
         condition=recipe.condition,
         loss=recipe.loss,
         validation=recipe.validation,
-    )  # fmt: skip
+    )
 
 
 def train_reader(run: Run) -> None:
@@ -304,8 +326,12 @@ def run_stage(run: Run, name: str) -> None:
 
 def write_done(run: Run, name: str, figures: Mapping[str, Any]) -> None:
     """figures: how its training ended."""
-    record = {"stage": name, "fingerprint": fingerprint(run.config, name), "settings": settings(run.config, name),
-              "figures": dict(figures)}  # fmt: skip
+    record = {
+        "stage": name,
+        "fingerprint": fingerprint(run.config, name),
+        "settings": settings(run.config, name),
+        "figures": dict(figures),
+    }
     with checkpoint.replacing(run.folder(name) / DONE) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -371,14 +397,23 @@ def load_base(
 
 
 def save_pipeline(
-    directory: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
+    directory: Path,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
     vae: AutoencoderKL,
-) -> None:  # fmt: skip
+) -> None:
     """As `StableDiffusionPipeline.from_pretrained` reads it."""
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=base_model.new_scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=base_model.new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.save_pretrained(directory)
     open_in_single(directory / "text_encoder/config.json")
     forget_paths(directory)

@@ -60,9 +60,13 @@ def description(source: Source, frozen: Frozen, *, size: int, text: bool) -> dic
     """All that decides the contents of a shard besides its keys."""
     parts = ("vae", "encoder", "text") if text else ("vae", "encoder")
     return {
-        "version": VERSION, "size": size, "text": text, "source": dict(source.about()),
-        "frozen": {name: frozen.hashes[name] for name in parts}, "dtype": str(frozen.unet.dtype),
-    }  # fmt: skip
+        "version": VERSION,
+        "size": size,
+        "text": text,
+        "source": dict(source.about()),
+        "frozen": {name: frozen.hashes[name] for name in parts},
+        "dtype": str(frozen.unet.dtype),
+    }
 
 
 def fingerprint(about: Mapping[str, Any]) -> str:
@@ -93,9 +97,16 @@ def shards_of(keys: Sequence[str], folder: Path) -> list[Shard]:
 
 
 def fill(
-    source: Source, frozen: Frozen, folder: Path, *, size: int, text: bool = True, rank: int = 0, world_size: int = 1,
+    source: Source,
+    frozen: Frozen,
+    folder: Path,
+    *,
+    size: int,
+    text: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
     progress: bool = True,
-) -> Path:  # fmt: skip
+) -> Path:
     """Compute what is not in the folder yet; returns the set's file, for `Cache.open` once all processes are done.
 
     size: pixels of a picture's side. text: the text states too; False where the text model runs in every step. rank,
@@ -118,8 +129,14 @@ def fill(
         missing = [one for one in own if _said(one.path) is None]
         there = sum(len(one.samples) for one in own) - sum(len(one.samples) for one in missing)
         hidden = not progress or rank > 0 or not missing
-        with tqdm(total=sum(len(one.samples) for one in own), initial=there, desc=f"cache {size} px", unit="picture",
-                  disable=hidden, dynamic_ncols=True) as bar:  # fmt: skip
+        with tqdm(
+            total=sum(len(one.samples) for one in own),
+            initial=there,
+            desc=f"cache {size} px",
+            unit="picture",
+            disable=hidden,
+            dynamic_ncols=True,
+        ) as bar:
             for one in missing:
                 _save(one.path, *make_shard(source, frozen, one, size=size, text=text, on_sample=bar.update))
         _write_left_out(index, shards)

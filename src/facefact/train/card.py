@@ -18,11 +18,28 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NO_LICENCE = {"license": "other", "license_name": "not-stated"}
 TAGS = ["facefact", "face-adapter", "identity", "portrait", "diffusers", "text-to-image"]
 SETTINGS = (  # those that decide most; as in config.yaml
-    "condition.shuffle", "condition.policy", "condition.pose_gap", "condition.pictures", "condition.face_drop",
-    "condition.text_drop", "condition.both_drop", "condition.phrase_drop", "loss.fair", "loss.increment",
-    "loss.face_weight", "loss.identity", "loss.snr_gamma", "loss.high_noise", "adapter.gate", "base.dtype", "data.size",
-    "schedule.lr", "schedule.precision", "schedule.ema", "schedule.seed",
-)  # fmt: skip
+    "condition.shuffle",
+    "condition.policy",
+    "condition.pose_gap",
+    "condition.pictures",
+    "condition.face_drop",
+    "condition.text_drop",
+    "condition.both_drop",
+    "condition.phrase_drop",
+    "loss.fair",
+    "loss.increment",
+    "loss.face_weight",
+    "loss.identity",
+    "loss.snr_gamma",
+    "loss.high_noise",
+    "adapter.gate",
+    "base.dtype",
+    "data.size",
+    "schedule.lr",
+    "schedule.precision",
+    "schedule.ema",
+    "schedule.seed",
+)
 FIGURES = {
     "similarity_own": "similarity to the own person",
     "similarity_other": "similarity to the other people",
@@ -60,8 +77,16 @@ def write_card(
     found = RunFolder.read(Path(run))
     adapter = Path(adapter) if adapter is not None else found.folder / "adapter"
     title = name or f"{found.folder.resolve().name}: a face adapter"
-    parts = [front_matter(found), f"# {title}", introduction(found, adapter), usage(found), data(found, counted or {}),
-             settings(found), validation(found), f"## Limits, and what it is for\n\n{LIMITS}"]  # fmt: skip
+    parts = [
+        front_matter(found),
+        f"# {title}",
+        introduction(found, adapter),
+        usage(found),
+        data(found, counted or {}),
+        settings(found),
+        validation(found),
+        f"## Limits, and what it is for\n\n{LIMITS}",
+    ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     folders = [found.folder, *[adapter] * adapter.is_dir()]
     for folder in folders:

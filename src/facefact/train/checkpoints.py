@@ -112,8 +112,10 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise Damaged(f"{path.name}: {error}") from error
         if state.get("format") != FORMAT:
-            raise UserError(f"{path} was written by another version of facefact (format {state.get('format')}, not "
-                            f"{FORMAT}); give another folder")  # fmt: skip
+            raise UserError(
+                f"{path} was written by another version of facefact (format {state.get('format')}, not "
+                f"{FORMAT}); give another folder"
+            )
         return state
 
     def read(self, step: int) -> Snapshot:
@@ -121,10 +123,12 @@ class Checkpoints:
         directory, state = self.directory(step), self.state(step)
         try:
             return Snapshot(
-                step=int(state["step"]), model=load_file(directory / MODEL), average=load_file(directory / AVERAGE),
+                step=int(state["step"]),
+                model=load_file(directory / MODEL),
+                average=load_file(directory / AVERAGE),
                 optimizer=torch.load(directory / OPTIMIZER, map_location="cpu", weights_only=True),
                 schedule=state["schedule"],
-            )  # fmt: skip
+            )
         except UNREADABLE as error:
             raise Damaged((str(error).strip() or type(error).__name__).splitlines()[0]) from error
 

@@ -17,12 +17,29 @@ RECIPES = ("adapter", "encoder", "world")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the recipe, for instance configs/smoke.yaml")
-    parser.add_argument("--out", type=Path, metavar="RUN", help="the folder of the run (default: runs/<name of "
-                        "CONFIG>); the same one again: goes on where it stopped")  # fmt: skip
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change settings, for instance loss.fair=0.02")  # fmt: skip
-    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="STAGE",
-                        help="of a recipe in stages (configs/world.yaml): run only these")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="RUN",
+        help="the folder of the run (default: runs/<name of CONFIG>); the same one again: goes on where it stopped",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change settings, for instance loss.fair=0.02",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="STAGE",
+        help="of a recipe in stages (configs/world.yaml): run only these",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -86,9 +86,16 @@ def shortened(phrases: Sequence[Phrase], probability: float, rng: np.random.Gene
 
 
 def batches(
-    cache_at: CacheAt, settings: Condition, *, batch: int, seed: int, accumulate: int = 1,
-    tokenize: Tokenize | None = None, rank: int = 0, processes: int = 1,
-) -> Batches:  # fmt: skip
+    cache_at: CacheAt,
+    settings: Condition,
+    *,
+    batch: int,
+    seed: int,
+    accumulate: int = 1,
+    tokenize: Tokenize | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> Batches:
     """number -> iterator of batches, each a dict of tensors with the fields of `TrainBatch`; with `tokenize`, `ids`
     (b, length) for a live text model instead of its states; and `step`, of which there are `accumulate` batches, and
     `person` (b,). `batch` is per process."""

@@ -50,9 +50,11 @@ def avatar(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]
     inside = bool(((points >= 0) & (points < SIZE)).all())
     return image, {
         "presence": np.array(inside, np.float32),
-        "box": place.to_fractions(box).ravel(), "landmarks": place.to_fractions(points),
-        "head": net_maps(head, SIZE), "oval": net_maps(face, SIZE),
-    }  # fmt: skip
+        "box": place.to_fractions(box).ravel(),
+        "landmarks": place.to_fractions(points),
+        "head": net_maps(head, SIZE),
+        "oval": net_maps(face, SIZE),
+    }
 
 
 def clouds(rng: np.random.Generator) -> np.ndarray:

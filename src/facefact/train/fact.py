@@ -54,9 +54,16 @@ class FactStage(nn.Module):
     """
 
     def __init__(
-        self, adapter: FaceAdapter, unet: nn.Module, scheduler: Any, loss: Loss, *,
-        text_encoder: nn.Module | None = None, shown: ShownIdentity | None = None, centres: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        adapter: FaceAdapter,
+        unet: nn.Module,
+        scheduler: Any,
+        loss: Loss,
+        *,
+        text_encoder: nn.Module | None = None,
+        shown: ShownIdentity | None = None,
+        centres: Tensor | None = None,
+    ) -> None:
         super().__init__()
         if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
             raise UserError(
@@ -120,9 +127,12 @@ class FactStage(nn.Module):
         pooled, time_ids = batch.get("pooled"), batch.get("time_ids")
         added = None if pooled is None else {"text_embeds": pooled.to(weight.dtype), "time_ids": time_ids}
         return self.unet(
-            sample.to(weight.dtype), timesteps, text.to(weight.dtype), cross_attention_kwargs=condition,
+            sample.to(weight.dtype),
+            timesteps,
+            text.to(weight.dtype),
+            cross_attention_kwargs=condition,
             added_cond_kwargs=added,
-        ).sample.float()  # fmt: skip
+        ).sample.float()
 
     def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """1 - cosine between the person whom the believed clean latents show and the one meant, of some of the pictures

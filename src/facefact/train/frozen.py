@@ -153,9 +153,11 @@ def _directory(settings: BaseModel) -> Path:
     wanted = [f"{folder}/{pattern}" for folder in folders for pattern in ("*.json", "*.txt", weights)]
     others = None if settings.variant else ["*.*.safetensors"]  # (variants have two dots)
     try:
-        return Path(snapshot_download(
-            source, revision=settings.revision, allow_patterns=["model_index.json", *wanted], ignore_patterns=others
-        ))  # fmt: skip
+        return Path(
+            snapshot_download(
+                source, revision=settings.revision, allow_patterns=["model_index.json", *wanted], ignore_patterns=others
+            )
+        )
     except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
         raise UserError(f"base.source: the hub did not give {source}: {_line(error)}") from error
 
@@ -175,10 +177,11 @@ def _read_base(directory: Path, dtype: torch.dtype, variant: str | None) -> Base
             text_encoders=tuple(text),
             tokenizers=tuple(
                 CLIPTokenizer.from_pretrained(directory / name, local_files_only=True)
-                for name in ("tokenizer", "tokenizer_2") if name in classes
+                for name in ("tokenizer", "tokenizer_2")
+                if name in classes
             ),
             scheduler=_scheduler(DDIMScheduler.load_config(directory / "scheduler")),
-        )  # fmt: skip
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"cannot open the base model {directory}: {_line(error)}") from error
 
@@ -217,18 +220,48 @@ def _line(error: BaseException) -> str:
 
 # Random weights: full size without a download
 
-SD_TEXT = {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-           "num_attention_heads": 12, "projection_dim": 768}  # fmt: skip
-XL_TEXT = {"vocab_size": 49408, "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32,
-           "num_attention_heads": 20, "projection_dim": 1280, "hidden_act": "gelu"}  # fmt: skip
-SD_VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512,
-          "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}  # fmt: skip
-TINY_TEXT = {"vocab_size": 514, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "projection_dim": 32}  # fmt: skip
+SD_TEXT = {
+    "vocab_size": 49408,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+}
+XL_TEXT = {
+    "vocab_size": 49408,
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+    "hidden_act": "gelu",
+}
+SD_VAE = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "sample_size": 512,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+}
+TINY_TEXT = {
+    "vocab_size": 514,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "projection_dim": 32,
+}
 TINY_VAE = SD_VAE | {"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4}
-TINY_UNET = {"sample_size": 8, "block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 8,
-             "attention_head_dim": (2, 4), "down_block_types": ("CrossAttnDownBlock2D",) * 2,
-             "up_block_types": ("CrossAttnUpBlock2D",) * 2}  # fmt: skip
+TINY_UNET = {
+    "sample_size": 8,
+    "block_out_channels": (32, 64),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "attention_head_dim": (2, 4),
+    "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+}
 
 
 @dataclass(frozen=True)
@@ -242,25 +275,41 @@ class Shape:
 
 SHAPES: Mapping[str, Shape] = {
     "sd15": Shape(
-        {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}, SD_VAE | {"scaling_factor": 0.18215},
+        {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+        SD_VAE | {"scaling_factor": 0.18215},
         (SD_TEXT,),
     ),
     "sdxl": Shape(
-        {"sample_size": 128, "cross_attention_dim": 2048, "attention_head_dim": (5, 10, 20),
-         "block_out_channels": (320, 640, 1280), "transformer_layers_per_block": (1, 2, 10),
-         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "use_linear_projection": True,
-         "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
-         "projection_class_embeddings_input_dim": 2816},
-        SD_VAE | {"scaling_factor": 0.13025, "sample_size": 1024}, (SD_TEXT, XL_TEXT),
+        {
+            "sample_size": 128,
+            "cross_attention_dim": 2048,
+            "attention_head_dim": (5, 10, 20),
+            "block_out_channels": (320, 640, 1280),
+            "transformer_layers_per_block": (1, 2, 10),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+        },
+        SD_VAE | {"scaling_factor": 0.13025, "sample_size": 1024},
+        (SD_TEXT, XL_TEXT),
     ),
     "tiny": Shape(TINY_UNET | {"cross_attention_dim": 32}, TINY_VAE, (TINY_TEXT,)),
     "tiny-xl": Shape(
-        TINY_UNET | {"cross_attention_dim": 80, "use_linear_projection": True, "addition_embed_type": "text_time",
-                     "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48},
-        TINY_VAE, (TINY_TEXT, TINY_TEXT | {"hidden_size": 48, "projection_dim": 48, "hidden_act": "gelu"}),
+        TINY_UNET
+        | {
+            "cross_attention_dim": 80,
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 48,
+        },
+        TINY_VAE,
+        (TINY_TEXT, TINY_TEXT | {"hidden_size": 48, "projection_dim": 48, "hidden_act": "gelu"}),
     ),
-}  # fmt: skip
+}
 
 
 def random_base(name: str, dtype: torch.dtype) -> Base:
@@ -269,8 +318,13 @@ def random_base(name: str, dtype: torch.dtype) -> Base:
         raise UserError(f"base.source: no shape is called {name!r}; random: has {', '.join(SHAPES)}")
     tokenizer = byte_tokenizer()
     vae, unet, text = empty_parts(SHAPES[name], tokenizer)
-    config = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
-              "set_alpha_to_one": False}  # fmt: skip
+    config = {
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+    }
     return Base(
         vae=filled(vae, torch.float32),
         unet=filled(unet, dtype),
@@ -378,11 +432,14 @@ def token_ids(base: Base, captions: Sequence[str]) -> Tensor:
     """n captions -> (n, length) of the one text model, (n, 2, length) of SDXL's; padded, longer ones cut."""
     rows = [
         tokenizer(
-            list(captions), padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
+            list(captions),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
             return_tensors="pt",
         ).input_ids
         for tokenizer in base.tokenizers
-    ]  # fmt: skip
+    ]
     return torch.stack(rows, dim=1) if base.is_xl else rows[0]
 
 

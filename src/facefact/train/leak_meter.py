@@ -80,9 +80,15 @@ def short_names(layers: Sequence[str]) -> list[str]:
 
 @torch.no_grad()
 def measure_leak(
-    unet: nn.Module, adapter: FaceAdapter, scheduler: Any, batch: Mapping[str, Any],
-    timesteps: Sequence[int] = TIMESTEPS, *, seed: int = 0, scale: float = 1.0,
-) -> LeakTable:  # fmt: skip
+    unet: nn.Module,
+    adapter: FaceAdapter,
+    scheduler: Any,
+    batch: Mapping[str, Any],
+    timesteps: Sequence[int] = TIMESTEPS,
+    *,
+    seed: int = 0,
+    scale: float = 1.0,
+) -> LeakTable:
     """The table of one adapter, which is attached to the U-Net, on fixed samples with fixed noise.
 
     batch: the fields of a TrainBatch. scheduler: that of the training (its `add_noise`; what the U-Net predicts does
@@ -106,11 +112,14 @@ def measure_leak(
         for key in first.shares[0]
     }
     return LeakTable(
-        layers=first.layers, places=first.places, aspect=face.shape[-1] / face.shape[-2],
-        timesteps=tuple(int(one) for one in timesteps), samples=len(latents),
+        layers=first.layers,
+        places=first.places,
+        aspect=face.shape[-1] / face.shape[-2],
+        timesteps=tuple(int(one) for one in timesteps),
+        samples=len(latents),
         outside={part: tables["outside", part] for part in PARTS},
         inside={part: tables["inside", part] for part in PARTS},
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -195,8 +204,9 @@ def draw_leak(table: LeakTable, path: Path) -> None:
     axes[0].set_yticks(range(rows), table.names(), fontsize=8)
     figure.suptitle(
         "How much each layer of the adapter changes: |increment| in % of what enters the layer\n"
-        f"(mean of {table.samples} held-out pictures; outside the face should be small)", fontsize=10,
-    )  # fmt: skip
+        f"(mean of {table.samples} held-out pictures; outside the face should be small)",
+        fontsize=10,
+    )
     with checkpoint.replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -89,9 +89,16 @@ def learned(stage: nn.Module) -> set[str]:
 
 
 def fit(
-    stage: nn.Module, batches: Batches, schedule: Schedule, folder: Path, *, stop: float | None = None,
-    watch: Watch | None = None, trackers: Sequence[str] = (), config: Mapping[str, Any] | None = None,
-) -> bool:  # fmt: skip
+    stage: nn.Module,
+    batches: Batches,
+    schedule: Schedule,
+    folder: Path,
+    *,
+    stop: float | None = None,
+    watch: Watch | None = None,
+    trackers: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> bool:
     """Train `stage` and leave the averaged weights in it; returns whether the schedule was finished.
 
     batches(first) -> iterator of batches from there (each a pure function of the seed and its number, so that a resumed
@@ -154,9 +161,16 @@ class Run:
             last.callback(self.finish_trackers)
             self.accelerator.init_trackers("facefact", flat(config or {}))
             self.bar = last.enter_context(
-                tqdm(total=self.schedule.steps, initial=self.step, desc=self.folder.name, unit="step",
-                     disable=not self.main, dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 30.0)
-            )  # fmt: skip
+                tqdm(
+                    total=self.schedule.steps,
+                    initial=self.step,
+                    desc=self.folder.name,
+                    unit="step",
+                    disable=not self.main,
+                    dynamic_ncols=True,
+                    mininterval=0.5 if sys.stderr.isatty() else 30.0,
+                )
+            )
             yield
 
     def finish_trackers(self) -> None:
@@ -221,19 +235,27 @@ class Run:
         self.step += 1
         means = {name: torch.stack([one[name] for one in passes]).mean() for name in passes[0]}
         self.waited += waited
-        self.records.append({"step": self.step, **means, **({} if norm is None else {"norm": norm}),
-                             "lr": schedule.lr * factor, "seconds": time.monotonic() - began,
-                             "data_wait": waited})  # fmt: skip
+        self.records.append(
+            {
+                "step": self.step,
+                **means,
+                **({} if norm is None else {"norm": norm}),
+                "lr": schedule.lr * factor,
+                "seconds": time.monotonic() - began,
+                "data_wait": waited,
+            }
+        )
         self.bar.update()
 
     def look(self, signals: Signals) -> None:
         """At times: read the losses (a GPU waits for that), write them down, and stop when they are no good."""
         save_steps = self.schedule.save_steps
         self.looked = (
-            self.step % self.beat == 0 or self.step == self.schedule.steps
+            self.step % self.beat == 0
+            or self.step == self.schedule.steps
             or (save_steps is not None and self.step % save_steps == 0)
             or (self.accelerator.num_processes == 1 and signals.got is not None)
-        )  # fmt: skip
+        )
         if not self.looked:
             return
         records, self.records = read(self.records, self.accelerator), []
@@ -274,8 +296,12 @@ class Run:
             return None
         now, save_steps = time.monotonic(), self.schedule.save_steps
         due = now - self.saved > self.schedule.save_every or (save_steps is not None and self.step % save_steps == 0)
-        wishes = [self.main and due, self.main and now > self.deadline,
-                  signals.got == signal.SIGINT, signals.got == signal.SIGTERM]  # fmt: skip
+        wishes = [
+            self.main and due,
+            self.main and now > self.deadline,
+            signals.got == signal.SIGINT,
+            signals.got == signal.SIGTERM,
+        ]
         due, late, interrupted, terminated = any_of(wishes, self.accelerator)
         ended = signal.SIGINT if interrupted else signal.SIGTERM if terminated else 0 if late else None
         finished = self.step == self.schedule.steps
@@ -312,8 +338,10 @@ class Run:
                 Snapshot(self.step, self.weights(), self.average.values, state, asdict(self.schedule))
             )
         except OSError as error:
-            self.say(f"the checkpoint of step {self.step} could not be written ({error}): make room on the disk of "
-                     f"{self.folder}; the one before it is kept and the training goes on")  # fmt: skip
+            self.say(
+                f"the checkpoint of step {self.step} could not be written ({error}): make room on the disk of "
+                f"{self.folder}; the one before it is kept and the training goes on"
+            )
             return False
         return True
 
@@ -324,8 +352,9 @@ class Run:
         for name in ("optimizer", "precision"):
             then, now = made.get(name), getattr(self.schedule, name)
             if then != now:
-                raise UserError(f"{where} was made with schedule.{name}={then}, not {now}: set that, or give another "
-                                "folder")  # fmt: skip
+                raise UserError(
+                    f"{where} was made with schedule.{name}={then}, not {now}: set that, or give another folder"
+                )
         if self.sharded:
             self.restore_sharded(step)
         else:
@@ -338,8 +367,9 @@ class Run:
                 for one, state in zip(self.optimizers, snapshot.optimizer["optimizers"], strict=True):
                     one.load_state_dict(state)
             except ValueError as error:
-                raise UserError(f"{where} was made for another network or other settings; give another folder or "
-                                "remove it") from error  # fmt: skip
+                raise UserError(
+                    f"{where} was made for another network or other settings; give another folder or remove it"
+                ) from error
             self.stage.load_state_dict(snapshot.model, strict=False)
             if self.accelerator.scaler is not None and snapshot.optimizer["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(snapshot.optimizer["scaler"])

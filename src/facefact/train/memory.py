@@ -27,8 +27,11 @@ BUCKET = 500_000_000  # elements of DeepSpeed's reduce bucket, its default
 
 # GiB of one picture that autograd keeps between forward and backward, (shape, pixels, gradient checkpointing).
 KEPT: Mapping[tuple[str, int, bool], float] = {
-    ("sd15", 512, False): 1.41, ("sd15", 512, True): 0.30, ("sdxl", 1024, False): 11.3, ("sdxl", 1024, True): 1.14,
-}  # fmt: skip
+    ("sd15", 512, False): 1.41,
+    ("sd15", 512, True): 0.30,
+    ("sdxl", 1024, False): 11.3,
+    ("sdxl", 1024, True): 1.14,
+}
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,13 @@ def sizes(shape: str) -> Sizes:
         encoder = TransFace(TransFaceConfig())
     blocks = [count(block) for block in transformer_blocks(unet).values()]
     return Sizes(
-        unet=count(unet), blocks=sum(blocks), largest=max(blocks), beside=count(vae) + count(encoder),
-        text=sum(map(count, text)), learned=count(layers) + count(resampler),
-    )  # fmt: skip
+        unet=count(unet),
+        blocks=sum(blocks),
+        largest=max(blocks),
+        beside=count(vae) + count(encoder),
+        text=sum(map(count, text)),
+        learned=count(layers) + count(resampler),
+    )
 
 
 def per_gpu(

@@ -46,9 +46,12 @@ def new_accelerator(schedule: Schedule, folder: Path, trackers: Sequence[str] = 
         raise UserError("schedule.precision=fp16 needs a GPU: set schedule.precision=bf16 or fp32")
     check_trackers(trackers)
     accelerator = Accelerator(
-        cpu=cpu, mixed_precision=schedule.precision.replace("fp32", "no"), project_dir=folder,
-        gradient_accumulation_steps=schedule.accumulate, log_with=list(trackers) or None,
-    )  # fmt: skip
+        cpu=cpu,
+        mixed_precision=schedule.precision.replace("fp32", "no"),
+        project_dir=folder,
+        gradient_accumulation_steps=schedule.accumulate,
+        log_with=list(trackers) or None,
+    )
     if accelerator.distributed_type in SHARDING:
         check_sharding(accelerator, schedule)
     return accelerator

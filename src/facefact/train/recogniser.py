@@ -149,9 +149,13 @@ def weighted_cross_entropy(logits: Tensor, right: Tensor, weights: Tensor | None
 
 
 def angular_margin_loss(
-    embeddings: Tensor, *, scale: float = 24.0, margin: float = 0.2, kind: Margin = "cosface",
+    embeddings: Tensor,
+    *,
+    scale: float = 24.0,
+    margin: float = 0.2,
+    kind: Margin = "cosface",
     weights: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The margin loss over a batch of pairs: (2 n, d), person i in rows i and n + i; each picture must find its pair
     among the other 2 n - 1. Cosines in [-1, 1], `margin` taken off the right one's, times `scale`."""
     unit = F.normalize(embeddings.float(), dim=-1)
@@ -164,9 +168,15 @@ def angular_margin_loss(
 
 
 def class_margin_loss(
-    embeddings: Tensor, centres: Tensor, labels: Tensor, *, scale: float = 24.0, margin: float = 0.2,
-    kind: Margin = "cosface", weights: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    embeddings: Tensor,
+    centres: Tensor,
+    labels: Tensor,
+    *,
+    scale: float = 24.0,
+    margin: float = 0.2,
+    kind: Margin = "cosface",
+    weights: Tensor | None = None,
+) -> Tensor:
     """The margin loss over learned class centres: (n, d) embeddings, (classes, d) centres, (n,) labels."""
     cosine = F.normalize(embeddings.float(), dim=-1) @ F.normalize(centres.float(), dim=-1).T
     return weighted_cross_entropy(scale * with_margin(cosine, labels, margin, kind), labels, weights)
@@ -228,13 +238,16 @@ class RecogniserStage(nn.Module):
     def margin_loss(self, embeddings: Tensor, batch: dict[str, Tensor], weights: Tensor | None) -> Tensor:
         how = self.loss
         if self.class_embeddings is None:
-            return angular_margin_loss(
-                embeddings, scale=how.scale, margin=how.margin, kind=how.kind, weights=weights
-            )  # fmt: skip
+            return angular_margin_loss(embeddings, scale=how.scale, margin=how.margin, kind=how.kind, weights=weights)
         return class_margin_loss(
-            embeddings, self.class_embeddings, batch["labels"].repeat(2), scale=how.scale, margin=how.margin,
-            kind=how.kind, weights=weights,
-        )  # fmt: skip
+            embeddings,
+            self.class_embeddings,
+            batch["labels"].repeat(2),
+            scale=how.scale,
+            margin=how.margin,
+            kind=how.kind,
+            weights=weights,
+        )
 
     @torch.no_grad()
     def augmented(self, pixels: Tensor) -> Tensor:

@@ -28,9 +28,16 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 EARLIER = 3  # contact sheets beside the newest one
 SHEET_WIDTH = 1100  # pixels
 CURRICULUM = (
-    "condition.shuffle", "condition.pose_gap", "condition.face_size", "condition.face_drop", "condition.text_drop",
-    "condition.both_drop", "condition.phrase_drop", "loss.fair", "loss.identity",
-)  # fmt: skip
+    "condition.shuffle",
+    "condition.pose_gap",
+    "condition.face_size",
+    "condition.face_drop",
+    "condition.text_drop",
+    "condition.both_drop",
+    "condition.phrase_drop",
+    "loss.fair",
+    "loss.identity",
+)
 CAVEAT = (
     "Similarity is the cosine in the face encoder that the adapter itself is trained through: it shows progress, and "
     "is not an independent judge."
@@ -44,9 +51,16 @@ def write_report(run: Path) -> Path:
         with replacing(found.folder / "curves.png") as temporary:
             temporary.write_bytes(together(curve_panels(found)))
     sections = [
-        what_it_is(found), progress(found), curriculum(found), validations(found), sheets(found), leak(found),
-        checkpoints(found), environment(found), config(found),
-    ]  # fmt: skip
+        what_it_is(found),
+        progress(found),
+        curriculum(found),
+        validations(found),
+        sheets(found),
+        leak(found),
+        checkpoints(found),
+        environment(found),
+        config(found),
+    ]
     title = f"{found.folder.resolve().name}: a training of facefact"
     with replacing(found.folder / "report.html") as temporary:
         temporary.write_text(page(title, sections), encoding="utf-8")
@@ -98,9 +112,11 @@ def curriculum(run: RunFolder) -> str:
     if len(sizes) > 1:
         changing["data.size (pixels)"] = stairs(sizes)
     steps = max(run.planned or 0, run.steps, 1)
-    shown = plots(curriculum_panels(changing, steps), "a setting over the steps") if changing else (
-        "<p>Nothing changes over the steps: the condition is the same from the first one to the last.</p>"
-    )  # fmt: skip
+    shown = (
+        plots(curriculum_panels(changing, steps), "a setting over the steps")
+        if changing
+        else ("<p>Nothing changes over the steps: the condition is the same from the first one to the last.</p>")
+    )
     now = changing | {name: setting_of(run.settings, name) for name in CURRICULUM if known(run.settings, name)}
     if len(sizes) == 1:
         now["data.size (pixels)"] = float(sizes[0][1])

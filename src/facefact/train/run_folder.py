@@ -53,10 +53,15 @@ class RunFolder:
         except (UserError, TypeError, ValueError):
             settings = None
         return cls(
-            folder=folder, config_text=text, config=config, settings=settings,
-            environment=read_json(folder / "environment.json"), metrics=read_metrics(folder / "metrics.jsonl"),
-            validations=read_validations(folder / "validation"), checkpoints=read_checkpoints(folder / "checkpoints"),
-        )  # fmt: skip
+            folder=folder,
+            config_text=text,
+            config=config,
+            settings=settings,
+            environment=read_json(folder / "environment.json"),
+            metrics=read_metrics(folder / "metrics.jsonl"),
+            validations=read_validations(folder / "validation"),
+            checkpoints=read_checkpoints(folder / "checkpoints"),
+        )
 
     @property
     def steps(self) -> int:

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from facefact.train.recogniser import aligned_head, training_seed
 from facefact.train.samples import Phrase, Sample, Source
 from facefact.types import UserError
 from facefact.world import OPTIONAL, look, person, phrases, render
+from facefact.world.version import world_name
 
 SUBJECT = "portrait of a person"  # the caption of a picture that brings none
 
@@ -88,10 +88,10 @@ class WorldSource:
         del self.seeds[people * looks :]
 
     def keys(self) -> Sequence[str]:
-        return [_digest("world", world_version(), who, shown) for who, shown in self.seeds]
+        return [_digest("world", world_name(), who, shown) for who, shown in self.seeds]
 
     def about(self) -> Mapping[str, object]:
-        return {"source": "world", "world": world_version()}
+        return {"source": "world", "world": world_name()}
 
     def sample(self, index: int, size: int) -> Sample:
         """The render, and its condition with the imperfections of a detector; both functions of the seeds alone."""
@@ -115,17 +115,6 @@ class WorldSource:
 
     def why_not(self, index: int) -> tuple[str, str]:
         raise ValueError("every sample of the world is usable")
-
-
-@cache
-def world_version() -> str:
-    """Of the renderer: a hash of its source text, so that nothing drawn by another one is ever taken for its work."""
-    files = sorted(
-        (file.name, file.read_bytes())
-        for file in resources.files("facefact.world").iterdir()
-        if file.name.endswith(".py")
-    )
-    return _digest(*(part for file in files for part in file))
 
 
 def brightness(image: np.ndarray, face: np.ndarray) -> float:
@@ -255,18 +244,33 @@ def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
     face = checked_face(detector.detect(pixels))
     head = face_crop_from(pixels, landmarks=face.landmarks, head=detector.head_mask(pixels, face), face=face)
     sample = squared(
-        pixels, face_mask(pixels.shape, face), size, box=face.box, landmarks=face.landmarks, head=head.pixels,
-        caption=picture.caption, person=str(picture.person), yaw=face.pose.yaw,
-    )  # fmt: skip
+        pixels,
+        face_mask(pixels.shape, face),
+        size,
+        box=face.box,
+        landmarks=face.landmarks,
+        head=head.pixels,
+        caption=picture.caption,
+        person=str(picture.person),
+        yaw=face.pose.yaw,
+    )
     if not sample.face.any():
         raise UserError("the face lies outside the largest square of the picture")
     return sample
 
 
 def squared(
-    pixels: np.ndarray, mask: np.ndarray, size: int, *, box: tuple[float, ...], landmarks: np.ndarray,
-    head: np.ndarray, caption: str | None, person: str, yaw: float,
-) -> Sample:  # fmt: skip
+    pixels: np.ndarray,
+    mask: np.ndarray,
+    size: int,
+    *,
+    box: tuple[float, ...],
+    landmarks: np.ndarray,
+    head: np.ndarray,
+    caption: str | None,
+    person: str,
+    yaw: float,
+) -> Sample:
     """Of a whole picture (h, w, 3) with its face's mask (h, w) bool, box and landmarks the largest square about the
     face, scaled. The rest as in `Sample`."""
     height, width = pixels.shape[:2]
@@ -342,9 +346,16 @@ class PreparedSource:
             return None
         one = self.dataset.read(row)
         made = squared(
-            one.image, one.face, size, box=row.box, landmarks=np.array(row.landmarks, np.float32).reshape(5, 2),
-            head=one.crop, caption=row.caption, person=row.person, yaw=row.yaw,
-        )  # fmt: skip
+            one.image,
+            one.face,
+            size,
+            box=row.box,
+            landmarks=np.array(row.landmarks, np.float32).reshape(5, 2),
+            head=one.crop,
+            caption=row.caption,
+            person=row.person,
+            yaw=row.yaw,
+        )
         if not made.face.any():
             self._why[index] = "the face lies outside the largest square of the picture"
             return None

@@ -67,14 +67,24 @@ class Validator:
     """
 
     def __init__(
-        self, pipe: Any, adapter: FaceAdapter, people: Sequence[Reference], prompts: Sequence[str],
-        settings: Validation, *, similarity: Similarity | None = None, detector: Detector | None = None,
-        samples: Mapping[str, Any] | None = None, scheduler: Any = None, timesteps: Sequence[int] = TIMESTEPS,
+        self,
+        pipe: Any,
+        adapter: FaceAdapter,
+        people: Sequence[Reference],
+        prompts: Sequence[str],
+        settings: Validation,
+        *,
+        similarity: Similarity | None = None,
+        detector: Detector | None = None,
+        samples: Mapping[str, Any] | None = None,
+        scheduler: Any = None,
+        timesteps: Sequence[int] = TIMESTEPS,
         size: int | None = None,
-    ):  # fmt: skip
+    ):
         if not people or not prompts:
-            raise UserError("validation needs at least one held-out person and one prompt: set validation.every=0 "
-                            "to do without it")  # fmt: skip
+            raise UserError(
+                "validation needs at least one held-out person and one prompt: set validation.every=0 to do without it"
+            )
         self.pipe, self.adapter, self.settings, self.detector = quiet_copy(pipe), adapter, settings, detector
         self.people, self.prompts, self.size = list(people), list(prompts), size
         self.samples, self.timesteps = samples, timesteps
@@ -140,8 +150,11 @@ class Validator:
                 num_inference_steps=self.settings.num_inference_steps,
                 guidance_scale=self.settings.guidance_scale,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                height=self.size, width=self.size, output_type="latent", **extra(part),
-            )  # fmt: skip
+                height=self.size,
+                width=self.size,
+                output_type="latent",
+                **extra(part),
+            )
             made.append(decoded(self.pipe.vae, result.images))
         return np.concatenate(made)
 
@@ -168,8 +181,12 @@ class Validator:
         words = [[f"person {i + 1}: the reference", *[""] * prompts] for i in range(people)]
         if self.detector is None:
             return figures, words
-        heads = {(i, j): found for i in range(people) for j in range(prompts)
-                 if (found := head_of(made[i, j], self.detector)) is not None}  # fmt: skip
+        heads = {
+            (i, j): found
+            for i in range(people)
+            for j in range(prompts)
+            if (found := head_of(made[i, j], self.detector)) is not None
+        }
         figures["faces_found"] = float(len(heads))
         if heads:
             own, similarity = np.array([i for i, _ in heads]), self._compare(list(heads.values()))
@@ -201,18 +218,29 @@ class Validator:
         if self.samples is None or not self.settings.scale:
             return None
         return measure_leak(
-            self.pipe.unet, self.adapter, self.scheduler, self.samples, self.timesteps,
-            seed=self.settings.seed, scale=self.settings.scale,
-        )  # fmt: skip
+            self.pipe.unet,
+            self.adapter,
+            self.scheduler,
+            self.samples,
+            self.timesteps,
+            seed=self.settings.seed,
+            scale=self.settings.scale,
+        )
 
 
 # Parts
 
 
 def live_pipeline(
-    *, unet: nn.Module, vae: nn.Module, scheduler: Any, text_encoder: nn.Module, tokenizer: Any,
-    text_encoder_2: nn.Module | None = None, tokenizer_2: Any = None,
-) -> Any:  # fmt: skip
+    *,
+    unet: nn.Module,
+    vae: nn.Module,
+    scheduler: Any,
+    text_encoder: nn.Module,
+    tokenizer: Any,
+    text_encoder_2: nn.Module | None = None,
+    tokenizer_2: Any = None,
+) -> Any:
     """A stock pipeline around parts that live elsewhere: Stable Diffusion, or XL where there are two text encoders.
     The scheduler is a copy: sampling sets it up anew."""
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from facefact.world.factors import CHOICES, Look
 
 HAIR = {
@@ -58,11 +56,6 @@ def caption(look: Look, *, without: Iterable[str] = ()) -> str:
     blue hoodie, at the beach, warm light". `without` names phrases to leave out (see `phrases`)."""
     left_out = set(without)
     return ", ".join(text for name, text in phrases(look).items() if name not in left_out)
-
-
-def phrases_to_drop(rng: np.random.Generator, probability: float) -> list[str]:
-    """Which phrases a training caption leaves out: each of `OPTIONAL` with the given probability."""
-    return [name for name in OPTIONAL if rng.random() < probability]
 
 
 def corpus() -> list[str]:

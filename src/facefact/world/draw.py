@@ -75,11 +75,13 @@ def render(who: Person, shown: Look, *, size: int = 128) -> Rendering:
     for shape, colour in hat:
         canvas.fill(shape, colour)
     curve, _ = mouth_curve(shown, at.mouth_width)
-    points = np.concatenate([
-        head.place(np.array([[-at.eye_x, at.eye_y], [at.eye_x, at.eye_y]])),
-        head.place(np.array([[0, at.nose_y]]), lift=0.05),
-        head.place(curve[[0, -1]] + [0, at.mouth_y], lift=0.01),
-    ])  # fmt: skip
+    points = np.concatenate(
+        [
+            head.place(np.array([[-at.eye_x, at.eye_y], [at.eye_x, at.eye_y]])),
+            head.place(np.array([[0, at.nose_y]]), lift=0.05),
+            head.place(curve[[0, -1]] + [0, at.mouth_y], lift=0.01),
+        ]
+    )
     worn = canvas.mask(*(shape for shape, _ in hat))
     return Rendering(
         image=shade(canvas.finish(), shown),

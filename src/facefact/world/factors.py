@@ -11,10 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 
 IDENTITY = (
-    "skin_tone", "skin_hue", "face_width", "face_height", "jaw", "chin", "eye_spacing", "eye_size", "eye_tilt",
-    "eye_opening", "iris", "brow_thickness", "brow_tilt", "brow_height", "nose_length", "nose_width", "mouth_width",
-    "lip_fullness", "lip_colour", "ear_size", "freckles", "mole",
-)  # fmt: skip
+    "skin_tone",
+    "skin_hue",
+    "face_width",
+    "face_height",
+    "jaw",
+    "chin",
+    "eye_spacing",
+    "eye_size",
+    "eye_tilt",
+    "eye_opening",
+    "iris",
+    "brow_thickness",
+    "brow_tilt",
+    "brow_height",
+    "nose_length",
+    "nose_width",
+    "mouth_width",
+    "lip_fullness",
+    "lip_colour",
+    "ear_size",
+    "freckles",
+    "mole",
+)
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "hair": ("bald", "short", "long", "curly", "bun", "spiky"),

@@ -9,9 +9,13 @@ from facefact.world.factors import Look
 from facefact.world.head import Head
 
 HAIR_COLOURS: dict[str, Colour] = {
-    "black": (38, 34, 38), "brown": (112, 70, 40), "blond": (232, 196, 104), "red": (196, 74, 30),
-    "grey": (168, 168, 172), "blue": (60, 96, 200),
-}  # fmt: skip
+    "black": (38, 34, 38),
+    "brown": (112, 70, 40),
+    "blond": (232, 196, 104),
+    "red": (196, 74, 30),
+    "grey": (168, 168, 172),
+    "blue": (60, 96, 200),
+}
 
 
 def hair_shapes(head: Head, shown: Look) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -20,19 +24,31 @@ def hair_shapes(head: Head, shown: Look) -> tuple[list[np.ndarray], list[np.ndar
     flat = lambda points: head.place(points, depth=0.25)  # noqa: E731
     if style == "bald":
         return [], []
-    fringe = np.concatenate([
-        ellipse(0, -0.04, rx * 1.1, ry * 0.98, start=184, stop=356),
-        np.array([[rx * 0.98, -0.02], [rx * 0.86, -0.12], [rx * 0.4, -0.175], [-rx * 0.3, -0.15], [-rx * 0.86, -0.11],
-                  [-rx * 0.98, -0.02]]),
-    ])  # fmt: skip
+    fringe = np.concatenate(
+        [
+            ellipse(0, -0.04, rx * 1.1, ry * 0.98, start=184, stop=356),
+            np.array(
+                [
+                    [rx * 0.98, -0.02],
+                    [rx * 0.86, -0.12],
+                    [rx * 0.4, -0.175],
+                    [-rx * 0.3, -0.15],
+                    [-rx * 0.86, -0.11],
+                    [-rx * 0.98, -0.02],
+                ]
+            ),
+        ]
+    )
     front = [flat(fringe)]
     if style == "short":
         return [flat(ellipse(0, -0.05, rx * 1.13, ry * 0.98))], front
     if style == "long":
-        curtain = np.concatenate([
-            ellipse(0, -0.06, rx * 1.32, ry * 1.02, start=180, stop=360),
-            np.array([[rx * 1.5, 0.34], [rx * 0.7, 0.37], [-rx * 0.7, 0.37], [-rx * 1.5, 0.34]]),
-        ])  # fmt: skip
+        curtain = np.concatenate(
+            [
+                ellipse(0, -0.06, rx * 1.32, ry * 1.02, start=180, stop=360),
+                np.array([[rx * 1.5, 0.34], [rx * 0.7, 0.37], [-rx * 0.7, 0.37], [-rx * 1.5, 0.34]]),
+            ]
+        )
         return [flat(curtain)], front
     if style == "curly":
         around, above = np.radians(np.arange(150, 400, 25)), np.radians(np.arange(195, 350, 22))
@@ -59,11 +75,17 @@ def hat_shapes(head: Head, shown: Look) -> list[tuple[np.ndarray, Colour]]:
         return [(flat(dome), (34, 50, 110)), (brim, (22, 34, 80))]
     if kind == "beanie":
         band = np.array([[-rx * 1.2, -0.185], [rx * 1.2, -0.185], [rx * 1.2, -0.105], [-rx * 1.2, -0.105]])
-        return [(flat(dome), (176, 36, 66)), (flat(ellipse(0, -0.125 - ry * 0.78, 0.05, 0.045)), (240, 230, 230)),
-                (flat(band), (206, 70, 96))]  # fmt: skip
+        return [
+            (flat(dome), (176, 36, 66)),
+            (flat(ellipse(0, -0.125 - ry * 0.78, 0.05, 0.045)), (240, 230, 230)),
+            (flat(band), (206, 70, 96)),
+        ]
     if kind == "straw":
         crown = np.array([[-rx * 0.95, -0.14], [-rx * 0.8, -0.33], [rx * 0.8, -0.33], [rx * 0.95, -0.14]])
         band = np.array([[-rx * 0.95, -0.14], [-rx * 0.89, -0.19], [rx * 0.89, -0.19], [rx * 0.95, -0.14]])
-        return [(flat(ellipse(0, -0.135, rx * 1.7, 0.05)), (222, 190, 110)), (flat(crown), (236, 208, 132)),
-                (flat(band), (120, 60, 40))]  # fmt: skip
+        return [
+            (flat(ellipse(0, -0.135, rx * 1.7, 0.05)), (222, 190, 110)),
+            (flat(crown), (236, 208, 132)),
+            (flat(band), (120, 60, 40)),
+        ]
     return []

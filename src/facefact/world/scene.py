@@ -9,9 +9,13 @@ from facefact.world.factors import Look
 from facefact.world.head import Head
 
 CLOTHES_COLOURS: dict[str, Colour] = {
-    "red": (204, 44, 48), "blue": (44, 84, 190), "green": (46, 140, 70), "yellow": (240, 200, 50),
-    "white": (240, 240, 238), "black": (44, 44, 50),
-}  # fmt: skip
+    "red": (204, 44, 48),
+    "blue": (44, 84, 190),
+    "green": (46, 140, 70),
+    "yellow": (240, 200, 50),
+    "white": (240, 240, 238),
+    "black": (44, 44, 50),
+}
 TINTS: dict[str, Colour] = {"day": (1.0, 1.0, 1.0), "warm": (1.06, 0.96, 0.80), "cool": (0.84, 0.95, 1.10)}
 
 
@@ -19,9 +23,13 @@ def draw_scene(canvas: Canvas, shown: Look) -> None:
     rng = np.random.default_rng((shown.variation, 3))
     box = lambda x0, y0, x1, y1: np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])  # noqa: E731
     sky: dict[str, Colour] = {
-        "beach": (120, 200, 240), "forest": (150, 200, 150), "city": (190, 200, 215), "snow": (205, 225, 245),
-        "night": (22, 26, 66), "studio": (176, 160, 178),
-    }  # fmt: skip
+        "beach": (120, 200, 240),
+        "forest": (150, 200, 150),
+        "city": (190, 200, 215),
+        "snow": (205, 225, 245),
+        "night": (22, 26, 66),
+        "studio": (176, 160, 178),
+    }
     scene = shown["scene"]
     canvas.fill(box(0, 0, 1, 1), sky[scene])
     horizon = 0.62 + rng.uniform(-0.04, 0.04)
