@@ -11,25 +11,37 @@ import pytest
 import facefact
 
 LAYERS = (
-    ("types", "config", "device", "checkpoint", "page"),
+    ("types", "config", "device", "checkpoint", "page", "demo"),
     ("faces", "encoder", "adapter", "metrics"),
-    ("face_adapter", "data", "world", "demo"),
-    ("train", "generate"),
-    ("evaluate",),
+    ("face_adapter", "data", "world"),
+    ("generate",),
+    ("train",),
+    ("evaluate", "bench"),
     ("apps",),
 )
+# Inside `train`, the same way.
+WINGS = (
+    ("engine",),
+    ("losses", "settings"),
+    ("material", "report"),
+    ("adapter", "encoder"),
+    ("bundle",),
+    ("command",),
+    ("__main__",),
+)
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+WING = {name: level for level, names in enumerate(WINGS) for name in names}
 ROOT = Path(facefact.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__"))
 
 
-def part_of(path: Path) -> str:
-    """src/facefact/generate/recipe.py -> generate"""
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+def parts_of(path: Path) -> list[str]:
+    """src/facefact/generate/recipe.py -> [generate, recipe]"""
+    return list(path.relative_to(ROOT).with_suffix("").parts)
 
 
-def imported_parts(tree: ast.AST) -> Iterator[str]:
-    """The parts of facefact that a module imports, at its top, inside functions and for type checking."""
+def imported(tree: ast.AST) -> Iterator[list[str]]:
+    """What a module imports of facefact, at its top, inside functions and for type checking, as parts of its name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -41,16 +53,73 @@ def imported_parts(tree: ast.AST) -> Iterator[str]:
         for name in names:
             package, _, rest = name.partition(".")
             if package == "facefact" and rest and not rest.startswith("__"):
-                yield rest.partition(".")[0]
+                yield rest.split(".")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_point_down(path: Path) -> None:
-    part = part_of(path)
+    part, *rest = parts_of(path)
     assert part in LEVEL, f"{part} has no place in the table of layers"
-    for other in imported_parts(ast.parse(path.read_text(encoding="utf-8"))):
+    for other, *more in imported(ast.parse(path.read_text(encoding="utf-8"))):
         assert other in LEVEL, f"{path.name} imports facefact.{other}, which is not in the table of layers"
         assert other in (part, "types") or LEVEL[other] < LEVEL[part], f"{part} must not import {other}"
+        if part == other == "train" and rest[0] != "__init__":
+            points_down(rest[0], more[0])
+
+
+def points_down(wing: str, other: str) -> None:
+    for name in (wing, other):
+        assert name in WING, f"train.{name} has no place in the table of wings"
+    assert other == wing or WING[other] < WING[wing], f"train.{wing} must not import train.{other}"
+
+
+def test_there_are_no_cycles() -> None:
+    """Of modules, imports inside functions included."""
+    files = {".".join(parts_of(path)).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
+    graph = {name: targets(path, name, files) for name, path in files.items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"a cycle: {' -> '.join([*above[above.index(name) :], name])}"
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def targets(path: Path, name: str, files: dict[str, Path]) -> set[str]:
+    """The modules that a file imports from. (A package's own __init__, which names what is inside, is not one of its
+    modules' imports.)"""
+    found = set()
+    for parts in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        longest = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in files), None)
+        if longest and longest != name and not name.startswith(f"{longest}."):
+            found.add(longest)
+    return found
+
+
+LONGEST_FUNCTION, LONGEST_FILE = 70, 500  # lines
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_read_without_scrolling(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+
+
+def test_tests_mirror_the_source() -> None:
+    """A folder of tests for each package; a test file says by its folder what it is about."""
+    packages = {path.parent.relative_to(ROOT) for path in FILES}
+    tests = Path(__file__).parent
+    for path in tests.rglob("test_*.py"):
+        assert path.parent.relative_to(tests) in {*packages, Path(".")}, f"{path} mirrors no package"
 
 
 def test_the_walk_sees_imports() -> None:
@@ -60,4 +129,4 @@ def test_the_walk_sees_imports() -> None:
         "    from facefact import generate, __version__\n"
         "    from facefact.apps.cli import main"
     )
-    assert list(imported_parts(ast.parse(code))) == ["train", "generate", "apps"]
+    assert list(imported(ast.parse(code))) == [["train", "loop"], ["generate"], ["apps", "cli", "main"]]

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from facefact.bench.people import Album, embedded, figures
 from facefact.data import recognisers
-from facefact.data.people_figures import Album, embedded, figures
 from facefact.data.prepare_config import PeopleSettings
 from facefact.data.recognisers import AVATAR_ENCODER, Recogniser, open_recogniser, unit, which_recogniser
 from facefact.data.records import Unfit

@@ -15,13 +15,13 @@ from facefact.apps.cli import main
 from facefact.evaluate import gate_pull as pulling
 from facefact.evaluate.ablation import markdown, read_plan, run_ablation
 from facefact.evaluate.condition_gap import HeldOut, error_inside, gates, measure
-from facefact.train import adapter_run
-from facefact.train.adapter_config import Loss
-from facefact.train.adapter_run import train_adapter
-from facefact.train.cache import Cache
-from facefact.train.fact import FactStage
-from facefact.train.frozen import Frozen
-from facefact.train.leak_meter import measure_leak
+from facefact.train.adapter import run as adapter_run
+from facefact.train.adapter.fact import FactStage
+from facefact.train.adapter.leak_meter import measure_leak
+from facefact.train.adapter.run import train_adapter
+from facefact.train.material.cache import Cache
+from facefact.train.material.frozen import Frozen
+from facefact.train.settings import Loss
 from facefact.types import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

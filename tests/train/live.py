@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from facefact import FaceAdapter
 from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
-from facefact.train.base_model import BaseConfig, new_scheduler, new_text_encoder, new_tokenizer, new_unet
-from facefact.train.fair import fair
-from facefact.train.processes import rows
+from facefact.train.bundle.base_model import BaseConfig, new_scheduler, new_text_encoder, new_tokenizer, new_unet
+from facefact.train.engine.processes import rows
+from facefact.train.losses.fair import fair
 from facefact.types import FaceTokens
 
 BASE = BaseConfig(widths=(16, 32), heads=(1, 2), latent_channels=4, text_width=32, text_layers=1)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from facefact import FaceAdapter
 from facefact.encoder import ResamplerConfig
-from facefact.train import cache as caching
-from facefact.train.adapter_config import BaseModel, Loss, NewAdapter
-from facefact.train.base_model import new_scheduler
-from facefact.train.cache import Cache
-from facefact.train.fact import FactStage
-from facefact.train.frozen import Frozen, open_frozen
-from facefact.train.sources import WorldSource
+from facefact.train.adapter.fact import FactStage
+from facefact.train.bundle.base_model import new_scheduler
+from facefact.train.material import cache as caching
+from facefact.train.material.cache import Cache
+from facefact.train.material.frozen import Frozen, open_frozen
+from facefact.train.material.sources import WorldSource
+from facefact.train.settings import BaseModel, Loss, NewAdapter
 
 SIZE, LOOKS, CELLS = 64, 4, 8
 RESAMPLER = ResamplerConfig(input_width=32, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=32)

@@ -10,11 +10,11 @@ import torch
 from torch.nn.attention import SDPBackend
 
 from facefact.config import load_config
-from facefact.train.adapter_config import AdapterTraining
+from facefact.train.bundle.config import WorldConfig
 from facefact.train.command import recipe_of
-from facefact.train.encoder_config import EncoderTraining
-from facefact.train.loop import attention_kernels
-from facefact.train.world_config import WorldConfig
+from facefact.train.encoder.config import EncoderTraining
+from facefact.train.engine.loop import attention_kernels
+from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -52,7 +52,7 @@ def test_every_recipe_is_read_and_checked(path: Path) -> None:
 def test_a_published_scale_recipe_runs_but_for_its_size(name: str, shape: str, tmp_path: Path) -> None:
     """Every setting but size, length and inputs is the recipe's: bf16 base, checkpointing, curriculum, AdamW."""
     from facefact import FaceAdapter
-    from facefact.train.adapter_run import train_adapter
+    from facefact.train.adapter.run import train_adapter
 
     overrides = [*TRIAL, f"base.source=random:{shape}"]
     width = {"tiny": 32, "tiny-xl": 80}[shape]
@@ -62,7 +62,7 @@ def test_a_published_scale_recipe_runs_but_for_its_size(name: str, shape: str, t
 
 
 def test_what_the_user_has_to_set_is_asked_for(tmp_path: Path) -> None:
-    from facefact.train.adapter_run import train_adapter
+    from facefact.train.adapter.run import train_adapter
 
     with pytest.raises(UserError, match=r"data\.source: there is no folder /data/people"):
         train_adapter(load_config(AdapterTraining, CONFIGS / "sd15.yaml"), tmp_path / "run")

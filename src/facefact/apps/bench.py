@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_unet(args: argparse.Namespace) -> int:
-    from facefact.evaluate.bench_unet_page import draw, markdown
+    from facefact.bench.unet_page import draw, markdown
     from facefact.types import UserError
 
     silence_loading()
@@ -163,12 +163,12 @@ def _run_unet(args: argparse.Namespace) -> int:
 
 
 def _measure_unet(args: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
+    from facefact.bench.portraits import bench_encode, bench_portraits
+    from facefact.bench.random_models import shape_of
+    from facefact.bench.timing import machine
+    from facefact.bench.unet import VARIANTS, Call, bench_call
+    from facefact.bench.unet_scaling import bench_scaling, points
     from facefact.device import choose_device
-    from facefact.evaluate.bench_portraits import bench_encode, bench_portraits
-    from facefact.evaluate.bench_unet import VARIANTS, Call, bench_call
-    from facefact.evaluate.random_models import shape_of
-    from facefact.evaluate.timing import machine
-    from facefact.evaluate.unet_scaling import bench_scaling, points
 
     device = choose_device(args.device)
     call = Call(
@@ -223,10 +223,10 @@ def _unet_command(args: argparse.Namespace) -> str:
 
 def _run_prepare(args: argparse.Namespace) -> int:
     from facefact.apps.progress import show
+    from facefact.bench.prepare import PARTS, bench_prepare
+    from facefact.bench.prepare_page import draw, markdown
     from facefact.config import load_config
     from facefact.data.prepare_config import PrepareConfig
-    from facefact.evaluate.bench_prepare import PARTS, bench_prepare
-    from facefact.evaluate.bench_prepare_page import draw, markdown
     from facefact.types import UserError
 
     silence_loading()
@@ -280,9 +280,9 @@ def _with_earlier(figures: dict[str, Any], path: Path) -> dict[str, Any]:
 def _run_train(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from facefact.bench.train import DEFAULT, bench_train, draw
     from facefact.config import load_config
-    from facefact.evaluate.bench_train import DEFAULT, bench_train, draw
-    from facefact.train.adapter_config import AdapterTraining
+    from facefact.train.settings import AdapterTraining
     from facefact.types import UserError
 
     silence_loading()

@@ -211,7 +211,7 @@ def _ablation(args: argparse.Namespace) -> int:
 
 def _steps(args: argparse.Namespace) -> int:
     """Prints the table as Markdown, and draws it beside the JSON."""
-    from facefact.evaluate import ways
+    from facefact.evaluate import sampling as ways
 
     wanted = {"steps": args.steps, "schedulers": args.schedulers, "guidance": args.guidance_scale}
     chosen = {
@@ -229,7 +229,7 @@ def _steps(args: argparse.Namespace) -> int:
 
 def _local(args: argparse.Namespace) -> int:
     """Prints the table as Markdown."""
-    from facefact.evaluate import ways
+    from facefact.evaluate import sampling as ways
 
     print(ways.markdown_local(_table(args, ways.localities(steps=args.steps))), end="")
     return 0
@@ -240,7 +240,7 @@ def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:
     from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
-    from facefact.evaluate import ways
+    from facefact.evaluate import sampling as ways
 
     silence_loading()
     bundle = args.bundle or bundle_path()

@@ -3,7 +3,7 @@
 Distances are Euclidean between unit vectors, in [0, 2]: the root of 2 - 2 * cosine. Every recogniser brings its own two
 since no two spread people alike: `cluster`, within which unlabelled pictures are one person, and the wider `outlier`,
 beyond which a picture does not belong to the person that its folder names. What they do is measured by
-`facefact.data.people_figures`.
+`facefact.bench.people`.
 """
 
 from __future__ import annotations

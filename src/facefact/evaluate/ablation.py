@@ -24,14 +24,14 @@ from facefact.evaluate.gate_pull import gate_pull
 from facefact.evaluate.pictures import Progress
 from facefact.face_adapter import FaceAdapter
 from facefact.metrics.scores import Figure, figure
-from facefact.train import adapter_run
-from facefact.train import cache as caching
-from facefact.train.adapter_config import AdapterTraining
-from facefact.train.cache import Cache, fingerprint
-from facefact.train.fact import FactStage
-from facefact.train.frozen import Frozen, open_frozen
-from facefact.train.leak_meter import TIMESTEPS
-from facefact.train.sources import WorldSource, open_source
+from facefact.train.adapter import run as adapter_run
+from facefact.train.adapter.fact import FactStage
+from facefact.train.adapter.leak_meter import TIMESTEPS
+from facefact.train.material import cache as caching
+from facefact.train.material.cache import Cache, fingerprint
+from facefact.train.material.frozen import Frozen, open_frozen
+from facefact.train.material.sources import WorldSource, open_source
+from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
 COMPARED = ("own", "gap", "leak_attention", "leak_whole", "rank1", "outside_change")

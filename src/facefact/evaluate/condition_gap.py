@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from facefact.face_adapter import FaceAdapter
-from facefact.train.adapter_config import Loss
-from facefact.train.cache import Cache
-from facefact.train.fact import FactStage
-from facefact.train.fair import leak
-from facefact.train.frozen import Frozen
-from facefact.train.identity import by_person
-from facefact.train.leak_meter import PARTS, TIMESTEPS
+from facefact.train.adapter.fact import FactStage
+from facefact.train.adapter.identity import by_person
+from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
+from facefact.train.losses.fair import leak
+from facefact.train.material.cache import Cache
+from facefact.train.material.frozen import Frozen
+from facefact.train.settings import Loss
 from facefact.types import UserError
 
 CONDITIONS = ("own", "other", "null", "base")

@@ -34,9 +34,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facefact.train.fact import FactStage
-from facefact.train.leak_meter import short_names
-from facefact.train.loop import Batches
+from facefact.train.adapter.fact import FactStage
+from facefact.train.adapter.leak_meter import short_names
+from facefact.train.engine.loop import Batches
 
 STEP = 1e-3  # where c is measured: far above the constant under the root, far below a gate that is open
 GATES = ("attn", "dense")

@@ -78,17 +78,17 @@ def train(kind: str, args: argparse.Namespace, out: Path) -> Path:
         return load_config(of, args.config, overrides=args.overrides)
 
     if kind == "adapter":
-        from facefact.train.adapter_config import AdapterTraining
-        from facefact.train.adapter_run import train_adapter
+        from facefact.train.adapter.run import train_adapter
+        from facefact.train.settings import AdapterTraining
 
         return train_adapter(settings(AdapterTraining), out)
     if kind == "encoder":
-        from facefact.train.encoder_config import EncoderTraining
-        from facefact.train.encoder_run import train_encoder
+        from facefact.train.encoder.config import EncoderTraining
+        from facefact.train.encoder.run import train_encoder
 
         return train_encoder(settings(EncoderTraining), out)
-    from facefact.train.bundle import build
-    from facefact.train.world_config import WorldConfig
+    from facefact.train.bundle.build import build
+    from facefact.train.bundle.config import WorldConfig
 
     bundle = build(settings(WorldConfig), out, only=args.only)
     return out if args.only else bundle

@@ -1,0 +1,1 @@
+"""What it costs: time, memory and operations, measured side by side."""

@@ -1,0 +1,424 @@
+"""`facefact bench train`: what a training step costs, as ratios within one run.
+
+    ours          a step of the trainer, all of it: the batch out of the cache, noise, forward pass with recording and
+                  FAIR, backward pass, clipping, optimizer, average of the weights, guard and metrics.jsonl
+    bare          forward and backward pass through the same U-Net and adapter, every tensor ready, mean squared error
+    bare_step     the same, and the optimizer's step
+    bare_fair     `bare` with recording and FAIR
+    diffusers     the loop of diffusers' training scripts: pictures through the autoencoder, captions through the text
+                  models, faces through the face encoder in every step, then forward, backward, clipping, optimizer.
+                  (In its favour: pictures are decoded, aligned and tokenized already; it has no FAIR and no average.)
+
+Ratios: ours / bare, ours / bare_step, diffusers / ours, and FAIR's share, 1 - bare / bare_fair: each the median over
+the rounds of the quotient within a round. All variants share the weights, arithmetic (autocast, attention kernels),
+batch size and optimizer; each step waits for the device, which takes from ours what it gains by not waiting
+(`log_every`).
+Checkpoints and validations are not part of a step; a checkpoint is timed apart.
+
+Peak memory: a fresh process for each of ours, bare_step and diffusers, which opens all that a training opens: the
+greatest resident set (CPU), or what the GPU allocated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import PartialState
+from torch import Tensor
+from torch.nn.attention import sdpa_kernel
+
+from facefact.adapter import Increment
+from facefact.bench.timing import Times, interleaved, machine, ratio, seconds_of, spread, timed
+from facefact.demo import BUNDLE
+from facefact.metrics.views import to_pixels
+from facefact.train.adapter.fact import FactStage
+from facefact.train.adapter.run import Material, fill_caches, new_adapter, step_batches, tree_of
+from facefact.train.engine.loop import Run, attention_kernels, loaded
+from facefact.train.engine.processes import Signals, new_accelerator, own_precision
+from facefact.train.engine.schedule import optimizers
+from facefact.train.losses.fair import fair
+from facefact.train.losses.noise import noised, spread_timesteps
+from facefact.train.material.frozen import Frozen, encode_faces, encode_ids, encode_pictures, open_frozen, token_ids
+from facefact.train.material.samples import Source
+from facefact.train.material.sources import open_source
+from facefact.train.settings import AdapterTraining
+from facefact.types import UserError
+
+MIB = 1 << 20
+MEASURED_IN_A_PROCESS = ("ours", "bare_step", "diffusers")
+# The embedded model as configs/world.yaml trains it; data.people and looks only as many as batches need.
+DEFAULT = (
+    "schedule.steps=1",
+    "schedule.batch=32",
+    "adapter.resampler={input_width: 160, width: 128, depth: 2, heads: 4, head_width: 32, output_width: 160}",
+    "data.people=16",
+    "data.looks=4",
+    "data.validation_people=0",
+)
+
+
+@dataclass
+class Parts:
+    """All that the variants share."""
+
+    config: AdapterTraining
+    source: Source
+    frozen: Frozen
+    stage: FactStage
+    material: Material
+    process: PartialState
+
+    @property
+    def device(self) -> torch.device:
+        return self.process.device
+
+    def batches(self, size: int) -> Any:
+        schedule = replace(self.config.schedule, batch=size)
+        return step_batches(replace(self.config, schedule=schedule), self.material, self.frozen, self.process)
+
+
+def for_measuring(config: AdapterTraining) -> AdapterTraining:
+    """The same work without its effect: a rate at which nothing is learned, one pass a step, no end in sight. The gates
+    stand open, for the numbers behind closed ones are zeros, and FAIR and shuffle are at their last values."""
+    config.check()
+    if config.loss.identity != 0.0:
+        raise UserError("the benchmark knows no identity loss: set loss.identity=0")
+    schedule = replace(
+        config.schedule,
+        steps=10**9,
+        lr=1e-7,
+        warmup=0,
+        decay="constant",
+        accumulate=1,
+        save_every=1e9,
+        save_steps=None,
+        explode=None,
+        log_every=1,
+    )
+    adapter = replace(config.adapter, gate=0.1, warm_up=None)
+    last = config.loss.fair if isinstance(config.loss.fair, (int, float)) else config.loss.fair[-1][1]
+    return replace(config, schedule=schedule, adapter=adapter, loss=replace(config.loss, fair=last), trackers=())
+
+
+def open_parts(config: AdapterTraining, folder: Path) -> Parts:
+    """As `train_adapter` opens them; the cache is filled where it lacks something."""
+    process = PartialState(cpu=not torch.cuda.is_available())
+    source = open_source(config.data)
+    frozen = open_frozen(config.base, config.adapter, bundle=BUNDLE)
+    material = fill_caches(config, source, frozen, folder, process)
+    adapter = new_adapter(config, frozen)
+    frozen.to(process.device)
+    live = frozen.text_encoders[0] if config.data.text == "live" else None
+    stage = FactStage(adapter, frozen.unet, frozen.scheduler, config.loss, text_encoder=live).to(process.device)
+    stage.long_attention = min(material.learn) // frozen.factor >= 32
+    return Parts(config, source, frozen, stage.train(), material, process)
+
+
+# The variants
+
+
+class Plain:
+    """Loops without a trainer."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.stage, schedule = parts, parts.stage, parts.config.schedule
+        self.optimizers = optimizers(parts.stage, schedule)
+        self.trainable = [p for p in parts.stage.parameters() if p.requires_grad]
+        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[schedule.precision]
+        self.attention = attention_kernels(parts.stage, parts.device)
+        self.batch = to_device(next(parts.batches(schedule.batch)(0)), parts.device)
+        if "text" not in self.batch:
+            text, pooled = encode_ids(parts.frozen, self.batch["ids"])
+            self.batch |= {"text": text.float()} | ({} if pooled is None else {"pooled": pooled.float()})
+        self.timesteps = spread_timesteps(schedule.batch, parts.device)
+        self.sample, self.target = noised(parts.frozen.scheduler, self.batch["latents"], self.timesteps)
+        self.raw = raw_pictures(parts, schedule.batch)
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        cast = torch.autocast(self.parts.device.type, self.dtype, enabled=self.dtype is not None)
+        live, self.stage.text_encoder = self.stage.text_encoder, None  # (its states are ready)
+        try:
+            with cast, sdpa_kernel(self.attention):
+                yield
+        finally:
+            self.stage.text_encoder = live
+
+    def backward(
+        self, batch: dict[str, Tensor], sample: Tensor, target: Tensor, timesteps: Tensor, *, with_fair: bool
+    ) -> None:
+        stage = self.stage
+        without: contextlib.AbstractContextManager[list[Increment]] = contextlib.nullcontext([])
+        with self.arithmetic():
+            condition = stage.adapter.condition(stage.face_tokens(batch), guidance=False)
+            with stage.adapter.record() if with_fair else without as increments:
+                predicted = stage.predict(sample, timesteps, batch, condition)
+            loss = F.mse_loss(predicted, target)
+            if with_fair:
+                loss = loss + 0.01 * fair(increments, batch["face"], stage.config.increment)
+        loss.backward()  # not under autocast, which would cast again what the forward pass has cast; as every trainer
+
+    def update(self, *, clip: float | None = None) -> None:
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.trainable, clip)
+        for one in self.optimizers:
+            one.step()
+        self.forget()
+
+    def forget(self) -> None:
+        for parameter in self.trainable:
+            parameter.grad = None
+
+    def bare(self, *, with_fair: bool = False) -> None:
+        self.backward(self.batch, self.sample, self.target, self.timesteps, with_fair=with_fair)
+        self.forget()
+
+    def bare_step(self) -> None:
+        self.backward(self.batch, self.sample, self.target, self.timesteps, with_fair=False)
+        self.update()
+
+    def diffusers(self) -> None:
+        frozen, raw = self.parts.frozen, self.raw
+        latents = encode_pictures(frozen, raw["pixels"])
+        text, pooled = encode_ids(frozen, raw["ids"])
+        batch = self.batch | {"text": text, "tokens": encode_faces(frozen, raw["heads"])[:, None]}
+        if pooled is not None:
+            batch["pooled"] = pooled
+        timesteps = spread_timesteps(len(latents), latents.device)
+        sample, target = noised(frozen.scheduler, latents, timesteps)
+        self.backward(batch, sample, target, timesteps, with_fair=False)
+        self.update(clip=self.parts.config.schedule.clip)
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+def raw_pictures(parts: Parts, n: int) -> dict[str, Tensor]:
+    """n samples before anything frozen has seen them, on the device: pixels, aligned heads, token ids."""
+    size, cache = parts.material.largest, parts.material.learn[parts.material.largest]
+    numbers = {key: i for i, key in enumerate(parts.source.keys())}
+    samples = [parts.source.sample(numbers[cache.keys[i % len(cache)]], size) for i in range(n)]
+    made = {
+        "pixels": torch.stack([to_pixels(one.image) for one in samples if one]),
+        "heads": torch.stack([to_pixels(one.head) for one in samples if one]),
+        "ids": token_ids(parts.frozen, [one.caption for one in samples if one]),
+    }
+    return to_device(made, parts.device)
+
+
+class Ours:
+    """The trainer's own loop, a step at a time."""
+
+    def __init__(self, parts: Parts, folder: Path) -> None:
+        self.parts, self.held, self.waits = parts, contextlib.ExitStack(), list[float]()
+        self.sources: dict[int, Iterator[Any]] = {}
+        self.folder = folder
+
+    def __enter__(self) -> Ours:
+        schedule = self.parts.config.schedule
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            held.enter_context(own_precision())
+            self.signals = held.enter_context(Signals())
+            self.run = Run(self.parts.stage, schedule, self.folder, new_accelerator(schedule, self.folder))
+            with contextlib.redirect_stderr(io.StringIO()):  # (its bar)
+                held.enter_context(self.run.open(None, deadline=float("inf")))
+            self.held = held.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.sources.clear()  # (ends its workers)
+        self.held.close()
+
+    def step(self, *, batch: int | None = None) -> None:
+        schedule = self.parts.config.schedule
+        size = batch or schedule.batch
+        if size not in self.sources:
+            self.sources[size] = loaded(self.parts.batches(size), 0, schedule.workers)
+        before, began = self.run.waited, time.monotonic()
+        self.run.learn(self.sources[size])
+        self.run.look(self.signals)
+        self.waits.append((self.run.waited - before) / (time.monotonic() - began))
+
+    def with_unet(self, other: Any) -> None:
+        """A step through another form of the U-Net (compiled)."""
+        before, self.parts.stage.unet = self.parts.stage.unet, other
+        try:
+            self.step()
+        finally:
+            self.parts.stage.unet = before
+
+    def checkpointing(self, *, on: bool) -> None:
+        """A step with gradient checkpointing on or off, whatever the settings say."""
+        unet: Any = self.parts.stage.unet
+        (unet.enable_gradient_checkpointing if on else unet.disable_gradient_checkpointing)()
+        try:
+            self.step()
+        finally:
+            if self.parts.config.base.gradient_checkpointing:
+                unet.enable_gradient_checkpointing()
+            else:
+                unet.disable_gradient_checkpointing()
+
+
+# Memory
+
+
+def peak_of(variant: str, config: AdapterTraining, folder: Path) -> float:
+    """MiB that this process needed at most for three steps of a variant ("nothing": only to fill the cache)."""
+    parts = open_parts(config, folder)
+    if parts.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    if variant == "ours":
+        with Ours(parts, folder / "peak") as ours:
+            repeat(ours.step, 3)
+    elif variant != "nothing":
+        repeat(getattr(Plain(parts), variant), 3)
+    return (torch.cuda.max_memory_allocated() if parts.device.type == "cuda" else resident()) / MIB
+
+
+def repeat(work: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def resident() -> int:
+    """Bytes of this process's greatest resident set. (Linux's ru_maxrss begins with the parent's, VmHWM does not.)"""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peaks(config: AdapterTraining, folder: Path) -> dict[str, float]:
+    """MiB by variant, each in a process of its own, one after the other; the cache is filled before."""
+    found: dict[str, float] = {}
+    for variant in ("nothing", *MEASURED_IN_A_PROCESS):
+        with get_context("spawn").Pool(1) as pool:
+            found[variant] = pool.apply(peak_of, (variant, config, folder))
+    del found["nothing"]
+    return found
+
+
+# All of it
+
+
+def bench_train(
+    config: AdapterTraining,
+    *,
+    rounds: int = 12,
+    batches: Sequence[int] = (),
+    compiled: bool = False,
+    memory: bool = True,
+    progress: Callable[[], Any] | None = None,
+) -> dict[str, Any]:
+    """The figures; see the top of this file. rounds: measured steps of each variant. batches: other batch sizes.
+    compiled: `torch.compile` too, whose first step takes minutes. progress: called after each round."""
+    config = for_measuring(config)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        peak = peaks(config, folder) if memory else {}
+        parts = open_parts(config, folder)
+        plain = Plain(parts)
+        with Ours(parts, folder / "run") as ours:
+            variants = variants_of(ours, plain, batches, compiled=compiled)
+            times = interleaved(variants, rounds=rounds, device=parts.device, progress=progress)
+            checkpoint = timed(ours.run.save, parts.device)[0]
+        parts.stage.adapter.detach()
+    return report(config, times, peak, waits=ours.waits, checkpoint=checkpoint, device=parts.device)
+
+
+def variants_of(ours: Ours, plain: Plain, batches: Sequence[int], *, compiled: bool) -> dict[str, Callable[[], Any]]:
+    on = ours.parts.config.base.gradient_checkpointing
+    variants: dict[str, Callable[[], Any]] = {
+        "ours": ours.step,
+        "bare": plain.bare,
+        "bare_step": plain.bare_step,
+        "bare_fair": partial(plain.bare, with_fair=True),
+        "diffusers": plain.diffusers,
+        f"checkpointing_{'off' if on else 'on'}": partial(ours.checkpointing, on=not on),
+    }
+    if compiled:
+        variants["compiled"] = partial(ours.with_unet, torch.compile(ours.parts.stage.unet))
+    return variants | {f"batch_{n}": partial(ours.step, batch=n) for n in batches}
+
+
+def report(
+    config: AdapterTraining,
+    times: Times,
+    peak: dict[str, float],
+    *,
+    waits: Sequence[float],
+    checkpoint: float,
+    device: torch.device,
+) -> dict[str, Any]:
+    """The measured times as figures."""
+    share = 1 - times["bare"] / times["bare_fair"]
+    rates = {"ours": config.schedule.batch} | {n: int(n.split("_")[1]) for n in times if n.startswith("batch_")}
+    return {
+        "machine": machine()
+        | {"device kind": device.type, "base dtype": config.base.dtype, "precision": config.schedule.precision},
+        "rounds": len(times["ours"]),
+        "batch": config.schedule.batch,
+        "size": max(size for _, size in config.data.sizes()),
+        "seconds_per_step": {name: seconds_of(one) for name, one in times.items()},
+        "ratios": {
+            "ours / bare": ratio(times["ours"], times["bare"]),
+            "ours / bare_step": ratio(times["ours"], times["bare_step"]),
+            "diffusers / ours": ratio(times["diffusers"], times["ours"]),
+        }
+        | {
+            f"{name} / ours": ratio(one, times["ours"])
+            for name, one in times.items()
+            if name.startswith(("checkpointing", "compiled"))
+        },
+        "fair_share": {"wall": spread(share[:, 0]), "cpu": spread(share[:, 1])},
+        "data_wait_share": spread(np.array(waits)),
+        "samples_per_second": {
+            str(n): {"wall": n / float(np.median(times[name][:, 0])), "cpu": n / float(np.median(times[name][:, 1]))}
+            for name, n in sorted(rates.items(), key=lambda pair: pair[1])
+        },
+        "peak_mib": peak,
+        "checkpoint_seconds": checkpoint,
+        "settings": tree_of(config),
+    }
+
+
+def draw(figures: dict[str, Any], path: Path) -> None:
+    """Seconds of each variant, and samples per second by batch size, as PNG. Needs matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    seconds = {name: one for name, one in figures["seconds_per_step"].items() if not name.startswith("batch_")}
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    places = np.arange(len(seconds))
+    for shift, kind, colour in ((-0.2, "wall", "#9ca3af"), (0.2, "cpu", "#2563eb")):
+        middle = np.array([one[kind]["median"] for one in seconds.values()])
+        low, high = (np.array([one[kind][end] for one in seconds.values()]) for end in ("low", "high"))
+        left.barh(places + shift, middle, 0.38, xerr=[middle - low, high - middle], color=colour, label=f"{kind} time")
+    left.set_yticks(places, [name.replace("_", " ") for name in seconds])
+    left.invert_yaxis()
+    left.set_xlabel(f"seconds a step of {figures['batch']} (median, quartiles)")
+    left.legend()
+    rates = figures["samples_per_second"]
+    for kind, colour in (("wall", "#9ca3af"), ("cpu", "#2563eb")):
+        right.plot(list(rates), [one[kind] for one in rates.values()], "o-", color=colour, label=f"{kind} time")
+    right.set(xlabel="batch size", ylabel="samples a second", ylim=(0, None))
+    figure.savefig(path, dpi=110)

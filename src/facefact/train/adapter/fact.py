@@ -1,0 +1,151 @@
+"""The adapter's training: diffusion loss + FAIR, and what makes identity be learned first (METHOD.md, "Training").
+
+What stands for the person in a step (shuffle, drops, several pictures) is chosen in `conditions`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facefact.face_adapter import FaceAdapter
+from facefact.train.adapter.identity import ShownIdentity
+from facefact.train.engine.curriculum import value_at
+from facefact.train.losses.fair import fair
+from facefact.train.losses.noise import noised, spread_timesteps
+from facefact.train.settings import Loss
+from facefact.types import FaceTokens, UserError
+
+
+def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
+    """(b,) weights of min-SNR (Hang et al. 2023): min(snr, gamma) in terms of the clean latents, translated to what the
+    model predicts: over snr for epsilon, over snr + 1 for v. Ones without gamma."""
+    if gamma is None:
+        return torch.ones(len(timesteps), device=timesteps.device)
+    signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    snr = signal / (1 - signal)
+    by = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
+    return snr.clamp(max=gamma) / by
+
+
+def clean_latents(scheduler: Any, sample: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
+    """What the model believes the latents without noise to be, from its prediction. (b, c, h, w)."""
+    signal = scheduler.alphas_cumprod.to(sample.device)[timesteps].view(-1, 1, 1, 1)
+    if scheduler.config.prediction_type == "v_prediction":
+        return signal.sqrt() * sample - (1 - signal).sqrt() * predicted
+    return (sample - (1 - signal).sqrt() * predicted) / signal.sqrt().clamp(min=1e-3)
+
+
+def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weight: float, weight: Tensor) -> Tensor:
+    """Squared error, the face's `face_weight` times as important as the rest. predicted, target: (b, c, h, w); face:
+    (b, h, w) in [0, 1]; weight: (b,) of each sample."""
+    place = 1 + (face_weight - 1) * face[:, None]
+    error = (predicted - target).square() * place * weight.view(-1, 1, 1, 1)
+    return error.mean() / place.mean()
+
+
+class FactStage(nn.Module):
+    """Base model frozen, adapter attached to it.
+
+    shown: whom latents show, for the identity loss; centres: (people, d) unit embeddings of the training people, in the
+    order of `batch["person"]`.
+    """
+
+    def __init__(
+        self,
+        adapter: FaceAdapter,
+        unet: nn.Module,
+        scheduler: Any,
+        loss: Loss,
+        *,
+        text_encoder: nn.Module | None = None,
+        shown: ShownIdentity | None = None,
+        centres: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise UserError(
+                f"the base model predicts {scheduler.config.prediction_type!r}: only epsilon and v_prediction are "
+                "trained for"
+            )
+        if (shown is None or centres is None) and loss.identity != 0.0:
+            raise ValueError("the identity loss needs whom latents show, and the people's centres")
+        self.unet = unet.requires_grad_(False)
+        self.text_encoder = None if text_encoder is None else text_encoder.requires_grad_(False).eval()
+        self.adapter, self.scheduler, self.config = adapter.train(), scheduler, loss
+        self.shown = None if shown is None else shown.eval()  # after the adapter, whose encoder it shares
+        self.long_attention = False  # over 1024 places and more: see `loop.attention_kernels`
+        self.centres: Tensor
+        self.register_buffer("centres", torch.zeros(0) if centres is None else centres, persistent=False)
+        adapter.attach(unet)
+
+    def train(self, mode: bool = True) -> FactStage:
+        """Only the adapter learns; what is frozen stays in the mode that it is used in."""
+        super().train(mode)
+        for frozen in (self.text_encoder, self.shown):
+            if frozen is not None:
+                frozen.eval()
+        return self
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: the fields of `TrainBatch` (with `ids` in the place of `text` for a live text model), and `step`,
+        `person` as `conditions.batches` makes them."""
+        step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
+        timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
+        sample, target = noised(self.scheduler, latents, timesteps)
+        condition = self.adapter.condition(self.face_tokens(batch), guidance=False)
+        with self.adapter.record() as increments:
+            predicted = self.predict(sample, timesteps, batch, condition)
+        weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
+        diffusion = diffusion_loss(predicted, target, face, face_weight=self.config.face_weight, weight=weight)
+        leaked = fair(increments, face, self.config.increment)
+        terms = {"diffusion": diffusion, "fair": leaked}
+        loss = diffusion + value_at(self.config.fair, step) * leaked
+        if strength := value_at(self.config.identity, step):
+            believed = clean_latents(self.scheduler, sample, predicted, timesteps)
+            terms["identity"] = self.identity_loss(believed, batch)
+            loss = loss + strength * terms["identity"]
+        return {"loss": loss, **terms, "gates": self.gates()}
+
+    def face_tokens(self, batch: dict[str, Tensor]) -> FaceTokens:
+        """The resampler's tokens of n pictures of each person: (b, n * 16, width). A dropped face is the published null
+        face: all-zero encoder tokens."""
+        local = batch["tokens"] * ~batch["face_dropped"][:, None, None, None]
+        face = self.adapter.resampler(local.flatten(0, 1)).unflatten(0, local.shape[:2]).flatten(1, 2)
+        return FaceTokens(face, face)
+
+    def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
+        """The U-Net's answer, in fp32."""
+        weight = next(self.unet.parameters())
+        if self.text_encoder is not None:
+            with torch.no_grad():
+                text = self.text_encoder(batch["ids"])[0]
+        else:
+            text = batch["text"]
+        pooled, time_ids = batch.get("pooled"), batch.get("time_ids")
+        added = None if pooled is None else {"text_embeds": pooled.to(weight.dtype), "time_ids": time_ids}
+        return self.unet(
+            sample.to(weight.dtype),
+            timesteps,
+            text.to(weight.dtype),
+            cross_attention_kwargs=condition,
+            added_cond_kwargs=added,
+        ).sample.float()
+
+    def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """1 - cosine between the person whom the believed clean latents show and the one meant, of some of the pictures
+        (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise too: what the model
+        believes there decides who appears."""
+        assert self.shown is not None
+        some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
+        seen = self.shown(believed[some], batch["place"][some], batch["shown"][some])
+        apart = 1 - (seen * self.centres[batch["person"][some]]).sum(-1)
+        kept = (~batch["face_dropped"][some]).float()
+        return (apart * kept).sum() / kept.sum().clamp(min=1)
+
+    def gates(self) -> Tensor:
+        """Mean opening of the gates, |tanh(alpha)|, for the log."""
+        named = self.adapter.layers.named_parameters()
+        return torch.stack([p.detach().float().tanh().abs() for n, p in named if "alpha_" in n]).mean()

@@ -1,0 +1,1 @@
+"""The embedded model's own training (`recipe: world`): its parts, and the stages that build it."""

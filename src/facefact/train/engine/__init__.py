@@ -1,0 +1,1 @@
+"""The training loop: steps, checkpoints, processes, optimizers. Knows no model and no data."""

@@ -1,0 +1,1 @@
+"""What is minimised. Losses know tensors, never the trainer or the model."""

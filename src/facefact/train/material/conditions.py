@@ -1,0 +1,132 @@
+"""Which pictures a step learns from, and what stands for the person in it: shuffle, several pictures, drops.
+
+Everything is drawn from (seed, step) alone, for all processes together; each takes its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facefact.train.engine.curriculum import value_at
+from facefact.train.engine.loop import Batches
+from facefact.train.material.cache import Cache
+from facefact.train.material.samples import Phrase
+from facefact.train.settings import Condition
+from facefact.types import UserError
+
+CacheAt = Callable[[int], Cache]  # step -> the cache of the size that the step trains at
+Tokenize = Callable[[Sequence[str]], Tensor]  # captions -> (n, length) token ids
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """target: (b,) pictures to learn. condition: (b, n) pictures that stand for their people. face_dropped,
+    text_dropped: (b,) bool."""
+
+    target: np.ndarray
+    condition: np.ndarray
+    face_dropped: np.ndarray
+    text_dropped: np.ndarray
+
+
+def others(cache: Cache, picture: int, settings: Condition, *, gap: float) -> np.ndarray:
+    """The other pictures of the same person whose yaw differs by at most `gap` degrees, in the policy's order: the
+    first is the one to take (for "any" the order says nothing)."""
+    same = np.flatnonzero(cache.persons == cache.persons[picture])
+    same = same[(same != picture) & (np.abs(cache.yaw[same] - cache.yaw[picture]) <= gap)]
+    measure = {"any": None, "pose": cache.yaw, "light": cache.light}[settings.policy]
+    if measure is not None:
+        same = same[np.argsort(-np.abs(measure[same] - measure[picture]), kind="stable")]
+    return same
+
+
+def choose_condition(
+    cache: Cache, picture: int, settings: Condition, *, step: int, pictures: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(pictures,) that stand for the person of `picture`: with probability `shuffle` other ones, else itself first.
+    Where a person has too few, they repeat."""
+    found = others(cache, picture, settings, gap=value_at(settings.pose_gap, step))
+    if settings.policy == "any":
+        found = rng.permutation(found)
+    shuffled = rng.random() < value_at(settings.shuffle, step)
+    row = found if shuffled and len(found) else np.concatenate([[picture], found])
+    return np.resize(row, pictures)
+
+
+def choose(cache: Cache, settings: Condition, *, step: int, batch: int, rng: np.random.Generator) -> Chosen:
+    """A step's pictures. `batch` of them, all with equally many condition pictures."""
+    fit = np.flatnonzero(cache.face_size >= value_at(settings.face_size, step))
+    if not len(fit):
+        raise UserError(
+            f"no picture has a face of {value_at(settings.face_size, step):.2f} of the picture (condition.face_size at "
+            f"step {step}); the largest has {cache.face_size.max():.2f}"
+        )
+    target = fit[rng.integers(len(fit), size=batch)]
+    pictures = int(rng.integers(1, settings.pictures + 1))
+    rows = [choose_condition(cache, int(i), settings, step=step, pictures=pictures, rng=rng) for i in target]
+    face, text, both = (rng.random(batch) for _ in range(3))
+    together = both < value_at(settings.both_drop, step)
+    return Chosen(
+        target=target,
+        condition=np.stack(rows),
+        face_dropped=together | (face < value_at(settings.face_drop, step)),
+        text_dropped=together | (text < value_at(settings.text_drop, step)),
+    )
+
+
+def shortened(phrases: Sequence[Phrase], probability: float, rng: np.random.Generator) -> str:
+    """The caption, each optional phrase left out with the given probability."""
+    return ", ".join(one.text for one in phrases if not (one.optional and rng.random() < probability))
+
+
+def batches(
+    cache_at: CacheAt,
+    settings: Condition,
+    *,
+    batch: int,
+    seed: int,
+    accumulate: int = 1,
+    tokenize: Tokenize | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> Batches:
+    """number -> iterator of batches, each a dict of tensors with the fields of `TrainBatch`; with `tokenize`, `ids`
+    (b, length) for a live text model instead of its states; and `step`, of which there are `accumulate` batches, and
+    `person` (b,). `batch` is per process."""
+
+    def make(number: int) -> dict[str, Any]:
+        step = number // accumulate
+        cache, rng = cache_at(step), np.random.default_rng((seed, number))
+        chosen = choose(cache, settings, step=step, batch=batch * processes, rng=rng)
+        drop = value_at(settings.phrase_drop, step)
+        captions = [
+            "" if empty else shortened(cache.phrases(int(i)), drop, rng)
+            for i, empty in zip(chosen.target, chosen.text_dropped, strict=True)
+        ]
+        mine = slice(rank * batch, (rank + 1) * batch)
+        made = cache.gather(chosen.target[mine])
+        if tokenize is not None:
+            made |= {"ids": tokenize(captions[mine])}
+        else:
+            made |= cache.text_of(chosen.target[mine], dropped=chosen.text_dropped[mine])
+        condition = chosen.condition[mine]
+        tokens = cache.tokens_of(condition.reshape(-1)).unflatten(0, condition.shape)
+        return made | {
+            "tokens": tokens,
+            "face_dropped": torch.from_numpy(chosen.face_dropped[mine]),
+            "person": torch.from_numpy(cache.persons[chosen.target[mine]]),
+            "step": torch.tensor(step),
+        }
+
+    def batches_from(number: int) -> Iterator[dict[str, Any]]:
+        while True:
+            yield make(number)
+            number += 1
+
+    return batches_from

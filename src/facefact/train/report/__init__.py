@@ -1,0 +1,1 @@
+"""What a run leaves to look at: its page, plots, card and contact sheets."""

@@ -1,0 +1,166 @@
+"""The settings of `facefact train` for an adapter (`recipe: adapter`): few dials, each with its reason beside it in
+`configs/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from facefact.encoder import ResamplerConfig
+from facefact.train.engine.curriculum import Curve, check_curve
+from facefact.train.engine.schedule import Schedule
+from facefact.types import UserError
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What the adapter is made for; frozen.
+
+    source: "bundle" (the embedded model), a diffusers pipeline's directory or hub id, or "random:sd15" and
+    "random:sdxl": full size with random weights, which proves memory and speed without a download. dtype: of its
+    weights; auto: as `schedule.precision` is decided.
+    """
+
+    source: str = "bundle"
+    revision: str | None = None
+    variant: str | None = None
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class NewAdapter:
+    """encoder: "bundle" (that of the embedded adapter), a FaceAdapter's or TransFace's directory, a published TransFace
+    .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from; None for
+    a fresh one. gate: where a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler
+    alone learns to recognise people in the cached tokens before the diffusion begins (`identity`); None for none."""
+
+    encoder: str = "bundle"
+    resampler: ResamplerConfig | None = None
+    start: str | None = None
+    gate: float = 0.0
+    warm_up: Schedule | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """source: "world" (rendered avatars) or the directory of a dataset. size: pixels of a side, a multiple of the
+    autoencoder's factor; or [[step, size], ...]: from that step on. people, looks, seed: of the world. cache: where
+    everything frozen is kept, None for a folder in the run. text: "cached" states, or the text model "live" in every
+    step, which leaving out phrases needs. validation_people: kept out of training (a prepared dataset brings its own).
+    """
+
+    source: str = "world"
+    size: int | tuple[tuple[int, int], ...] = 128
+    people: int = 64
+    looks: int = 8
+    seed: int = 61
+    cache: Path | None = None
+    text: Literal["cached", "live"] = "cached"
+    validation_people: int = 4
+
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(first step, size) in the order of the steps."""
+        return ((0, self.size),) if isinstance(self.size, int) else self.size
+
+    def size_at(self, step: int) -> int:
+        return [size for first, size in self.sizes() if first <= max(step, self.sizes()[0][0])][-1]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What stands for the person in a step (METHOD, "Training").
+
+    shuffle: chance that the condition is another picture of the person. policy: which other one: any, the most
+    different pose, the most different light. pose_gap: degrees of yaw that picture and condition may differ by at most.
+    pictures: the greatest number of pictures of a person in one condition (each step draws 1..pictures). face_size: the
+    least share of the picture that the face has. face_drop, text_drop, both_drop: chances of the null face alone, the
+    empty prompt alone, and both at once. phrase_drop: of each optional phrase of a caption.
+    """
+
+    shuffle: Curve = 1.0
+    policy: Literal["any", "pose", "light"] = "any"
+    pose_gap: Curve = 180.0
+    pictures: int = 1
+    face_size: Curve = 0.0
+    face_drop: Curve = 0.1
+    text_drop: Curve = 0.1
+    both_drop: Curve = 0.0
+    phrase_drop: Curve = 0.0
+
+    def check(self) -> None:
+        for name in ("shuffle", "face_drop", "text_drop", "both_drop", "phrase_drop", "face_size"):
+            check_curve(f"condition.{name}", getattr(self, name), high=1.0)
+        check_curve("condition.pose_gap", self.pose_gap, high=180.0)
+        if not 1 <= self.pictures <= 16:
+            raise UserError(f"setting condition.pictures: {self.pictures} pictures of a person; 1 to 16 make sense")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """diffusion loss + fair * FAIR + identity * identity loss.
+
+    fair: lambda. increment: what FAIR holds to the face: of the attention alone (as published), or of the whole layer.
+    face_weight: how much more the diffusion loss counts inside the face. snr_gamma: min-SNR weighting (Hang et al.
+    2023), None for none. high_noise: above 1, timesteps are drawn towards high noise (t = 1 - (1 - u)^high_noise),
+    where a face's identity is decided. identity: weight of the identity loss (0: the published method): 1 - cosine
+    between the person whom the face encoder sees in the believed clean picture and the person meant, of
+    `identity_pictures` of each batch (each has to be decoded).
+    """
+
+    fair: Curve = 0.01
+    increment: Literal["attention", "whole"] = "attention"
+    face_weight: float = 1.0
+    snr_gamma: float | None = None
+    high_noise: float = 1.0
+    identity: Curve = 0.0
+    identity_pictures: int = 8
+
+    def check(self) -> None:
+        check_curve("loss.fair", self.fair)
+        check_curve("loss.identity", self.identity)
+        if self.high_noise < 1:
+            raise UserError(f"setting loss.high_noise must be at least 1, not {self.high_noise}")
+        if self.snr_gamma is not None and self.snr_gamma <= 0:
+            raise UserError(f"setting loss.snr_gamma must be above 0, not {self.snr_gamma}")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """every: steps between two; 0: none. people: held-out ones in the contact sheet. prompts: None for three of the
+    source's own captions. sampling as in `facefact generate`."""
+
+    every: int = 500
+    people: int = 4
+    prompts: tuple[str, ...] | None = None
+    num_inference_steps: int = 12
+    guidance_scale: float = 3.0
+    scale: float = 0.7
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AdapterTraining:
+    """The whole of `recipe: adapter`. trackers: names that Accelerate knows; None for TensorBoard where it works.
+    license: for the card."""
+
+    schedule: Schedule
+    recipe: Literal["adapter"] = "adapter"
+    base: BaseModel = BaseModel()
+    adapter: NewAdapter = NewAdapter()
+    data: Data = Data()
+    condition: Condition = Condition()
+    loss: Loss = Loss()
+    validation: Validation = Validation()
+    trackers: tuple[str, ...] | None = None
+    license: str | None = None
+
+    def check(self) -> None:
+        """UserError: what is wrong before the first step."""
+        self.schedule.check()
+        self.condition.check()
+        self.loss.check()
+        if self.data.text == "cached" and self.condition.phrase_drop != 0.0:
+            raise UserError("leaving out phrases needs the text model in every step: set data.text=live")

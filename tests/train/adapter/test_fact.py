@@ -1,0 +1,187 @@
+"""The adapter's stage: it starts as the base model, only resampler and layers learn, and the loss is what is said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from parts import CELLS, batch, fact_stage, filled, frozen
+
+from facefact.train.adapter.fact import clean_latents, diffusion_loss, snr_weight
+from facefact.train.adapter.identity import ShownIdentity, person_centres
+from facefact.train.bundle.base_model import new_scheduler
+from facefact.train.losses.noise import noised, spread_timesteps
+from facefact.train.settings import Loss
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return frozen()
+
+
+@pytest.fixture(scope="module")
+def cache(parts, tmp_path_factory):
+    return filled(tmp_path_factory.mktemp("cache"), parts)
+
+
+@pytest.fixture
+def stage(parts):
+    """Makes stages; the adapter of each is taken off the shared U-Net again."""
+    made = []
+
+    def make(loss: Loss, **more):
+        if made:
+            made[-1].adapter.detach()
+        made.append(fact_stage(parts, loss, **more))
+        return made[-1]
+
+    yield make
+    made[-1].adapter.detach()
+
+
+def test_step_0_is_the_base_model(parts, cache, stage) -> None:
+    made, given = stage(Loss()), batch(cache)
+    torch.manual_seed(9)
+    timesteps = spread_timesteps(6, torch.device("cpu"))
+    sample, noise = noised(parts.scheduler, given["latents"], timesteps)
+    with torch.no_grad():
+        predicted = parts.unet(sample, timesteps, given["text"]).sample
+        torch.manual_seed(9)
+        terms = made(given)
+    torch.testing.assert_close(terms["diffusion"], F.mse_loss(predicted, noise), rtol=1e-6, atol=0)
+    assert float(terms["fair"]) < 1e-3
+    assert float(terms["gates"]) == 0
+
+
+def test_only_resampler_and_layers_learn(parts, cache, stage) -> None:
+    made = stage(Loss(fair=0.1), gate=0.3)
+    made(batch(cache))["loss"].backward()
+    learning = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    wanted = {name for name, p in made.named_parameters() if any(p is q for q in made.adapter.trainable_parameters())}
+    assert learning <= wanted
+    assert {name.split(".")[1] for name in learning} == {"resampler", "layers"}
+    assert {name for name, p in made.named_parameters() if p.requires_grad} == wanted
+
+
+def test_closed_gates_can_open(cache, stage) -> None:
+    """At 0 the layers' weights see no gradient, but the gates do."""
+    made = stage(Loss(fair=0.0))
+    made(batch(cache))["loss"].backward()
+    for name, parameter in made.adapter.layers.named_parameters():
+        moves = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
+        assert moves == ("alpha_" in name), name
+
+
+def test_fair_follows_its_curve(cache, stage) -> None:
+    made = stage(Loss(fair=((0, 0.0), (2, 0.0), (4, 0.5))), gate=0.3)
+    for step, weight in enumerate((0.0, 0.0, 0.0, 0.25, 0.5, 0.5)):
+        with torch.no_grad():
+            terms = made(batch(cache, step=step))
+        assert float(terms["loss"]) == pytest.approx(float(terms["diffusion"] + weight * terms["fair"]), rel=1e-6)
+
+
+def test_a_dropped_face_is_the_published_null_face(cache, stage) -> None:
+    """All faces dropped: the loss does not depend on whose faces they were."""
+    made, given = stage(Loss(), gate=0.5), batch(cache)
+    losses = {}
+    for dropped in (True, False):
+        for name, tokens in (("own", given["tokens"]), ("other", given["tokens"].flip(0))):
+            torch.manual_seed(2)
+            changed = given | {"tokens": tokens, "face_dropped": torch.full((6,), dropped)}
+            losses[dropped, name] = float(made(changed)["diffusion"].detach())
+    assert losses[True, "own"] == losses[True, "other"]
+    assert losses[False, "own"] != losses[False, "other"]
+
+
+def test_several_pictures_are_their_tokens_in_a_row(cache, stage) -> None:
+    made, given = stage(Loss(), gate=0.5), batch(cache)
+    tokens = torch.cat([given["tokens"], given["tokens"].flip(0)], dim=1)
+    several = made.face_tokens(given | {"tokens": tokens}).face
+    one, two = (made.face_tokens(given | {"tokens": tokens[:, i : i + 1]}).face for i in range(2))
+    torch.testing.assert_close(several, torch.cat([one, two], dim=1))
+
+
+def test_the_face_counts_as_often_as_it_is_weighted() -> None:
+    """Half of the picture is face and wrong by 2, the other half by 1."""
+    face = torch.zeros(1, 4, 4)
+    face[:, :2] = 1
+    predicted = 1 + face[:, None].expand(1, 3, 4, 4)
+    of = lambda w: float(diffusion_loss(predicted, torch.zeros(1, 3, 4, 4), face, face_weight=w, weight=torch.ones(1)))  # noqa: E731
+    assert of(1.0) == pytest.approx((4 + 1) / 2)
+    assert of(3.0) == pytest.approx((3 * 4 + 1) / 4)
+
+
+@pytest.mark.parametrize("velocity", [False, True])
+def test_min_snr_is_the_same_in_terms_of_the_clean_latents(parts, velocity) -> None:
+    """weight * |prediction error|^2 = min(snr, gamma) * |error of the clean latents|^2."""
+    scheduler = new_scheduler() if velocity else parts.scheduler
+    torch.manual_seed(0)
+    clean, timesteps = torch.randn(5, 4, CELLS, CELLS), torch.tensor([10, 200, 500, 800, 950])
+    sample, target = noised(scheduler, clean, timesteps)
+    error = 0.1 * torch.randn_like(clean)
+    believed = clean_latents(scheduler, sample, target + error, timesteps)
+    snr = (a := scheduler.alphas_cumprod[timesteps]) / (1 - a)
+    ours = snr_weight(scheduler, timesteps, 5.0) * error.square().mean((1, 2, 3))
+    torch.testing.assert_close(
+        ours, snr.clamp(max=5.0) * (believed - clean).square().mean((1, 2, 3)), rtol=2e-2, atol=1e-6
+    )
+    assert torch.equal(snr_weight(scheduler, timesteps, None), torch.ones(5))
+
+
+def test_the_identity_loss_is_0_for_the_person_meant_and_ignores_dropped_faces(cache, stage, parts) -> None:
+    seen_by, centres = ShownIdentity(parts.vae, parts.encoder), person_centres(parts.encoder, cache)
+    made = stage(Loss(identity=0.5, identity_pictures=6), gate=0.3, shown=seen_by, centres=centres)
+    given = batch(cache)
+    terms = made(given)
+    whole = terms["diffusion"] + 0.01 * terms["fair"] + 0.5 * terms["identity"]
+    torch.testing.assert_close(terms["loss"], whole)
+    terms["identity"].backward(retain_graph=True)
+    assert any(p.grad is not None and p.grad.any() for p in made.adapter.layers.parameters())
+    assert all(p.grad is None for module in (parts.vae, parts.encoder) for p in module.parameters())
+
+    latents, kept = given["latents"], torch.tensor([True, False, True, True, False, True])
+    seen = seen_by(latents, given["place"], given["shown"])
+    wanted = 1 - (seen[kept] * centres[given["person"][kept]]).sum(-1).mean()
+    given["face_dropped"] = ~kept
+    torch.testing.assert_close(made.identity_loss(latents, given), wanted)
+    made.centres = seen.detach()  # everybody is exactly the person meant
+    given["person"] = torch.arange(6)
+    assert float(made.identity_loss(latents, given)) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_identity_loss_of_some_pictures_is_that_of_others_each_step(cache, stage, parts) -> None:
+    centres = person_centres(parts.encoder, cache)
+    shown = ShownIdentity(parts.vae, parts.encoder)
+    made = stage(Loss(identity=0.5, identity_pictures=2), shown=shown, centres=centres)
+    given = batch(cache)
+    torch.manual_seed(0)
+    drawn = {round(float(made.identity_loss(given["latents"], given)), 6) for _ in range(8)}
+    assert len(drawn) > 1
+
+
+def test_a_base_model_of_another_prediction_is_refused(parts, stage) -> None:
+    from diffusers import DDIMScheduler
+
+    from facefact.train.adapter.fact import FactStage
+    from facefact.types import UserError
+
+    made = stage(Loss())
+    with pytest.raises(UserError, match="only epsilon and v_prediction"):
+        FactStage(made.adapter, parts.unet, DDIMScheduler(prediction_type="sample"), Loss())
+
+
+def test_sdxl_reads_its_summary_and_sizes(tmp_path) -> None:
+    parts = frozen("tiny-xl")
+    from facefact import FaceAdapter
+    from facefact.encoder import ResamplerConfig
+    from facefact.train.adapter.fact import FactStage
+
+    config = ResamplerConfig(input_width=32, width=32, depth=1, heads=2, head_width=16, queries=4, output_width=80)
+    adapter = FaceAdapter.new(parts.unet, encoder=parts.encoder, resampler_config=config, gate=0.3)
+    made = FactStage(adapter, parts.unet, parts.scheduler, Loss())
+    given = batch(filled(tmp_path, parts, people=3, looks=2))
+    losses = []
+    for pooled in (given["pooled"], given["pooled"].flip(0)):
+        torch.manual_seed(3)
+        losses.append(float(made(given | {"pooled": pooled})["diffusion"].detach()))
+    assert losses[0] != losses[1]

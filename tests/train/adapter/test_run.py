@@ -1,0 +1,136 @@
+"""`recipe: adapter` from settings to a finished adapter, as a user runs it: made, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from facefact import FaceAdapter
+from facefact.apps.cli import main
+from facefact.config import load_config
+from facefact.train.adapter import run as adapter_run
+from facefact.train.adapter.run import train_adapter
+from facefact.train.settings import AdapterTraining
+from facefact.types import UserError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+TINY = """
+recipe: adapter
+schedule: {steps: 4, batch: 4, lr: 1.0e-3, warmup: 1, precision: fp32, save_steps: 2, seed: 1}
+base: {source: "random:tiny"}
+adapter:
+  encoder: "random:tiny"
+  resampler: {input_width: 32, width: 32, depth: 1, heads: 2, head_width: 16, queries: 4, output_width: 32}
+  warm_up: {steps: 2, batch: 4, warmup: 1, precision: fp32, seed: 2}
+data: {people: 6, looks: 3, size: 64, validation_people: 2}
+condition: {shuffle: [[0, 0.0], [2, 1.0]], pictures: 2}
+loss: {fair: [[0, 0.0], [3, 0.1]], identity: 0.1, identity_pictures: 2}
+validation: {every: 4, people: 2, num_inference_steps: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", str(config), "--out", str(out)]) == 0
+    return out
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_explains_itself(run) -> None:
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "report.html", "README.md", "curves.png"):
+        assert (run / name).is_file(), name
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-2", "step-4"]
+    assert {path.name for path in (run / "validation/step-4").iterdir()} >= {"sheet.png", "leak.png", "figures.json"}
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [one["step"] for one in records] == [1, 2, 3, 4]
+    assert set(records[0]) >= {"step", "loss", "diffusion", "fair", "lr", "seconds", "data_wait", "identity"}
+
+
+def test_the_result_is_an_adapter_for_its_base(run) -> None:
+    from parts import frozen
+
+    adapter = FaceAdapter.from_pretrained(run / "adapter")
+    adapter.attach(frozen().unet)
+    assert adapter.tokens(torch.zeros(2, 3, 112, 112)).face.shape == (1, 8, 32)
+    assert adapter.about["recipe"]["schedule"]["steps"] == 4
+
+
+def test_weights_do_not_say_where_they_were_made(config, tmp_path) -> None:
+    where = f"data.cache={tmp_path / 'shared'}"
+    made = train_adapter(
+        load_config(AdapterTraining, config, overrides=[where, "validation.every=0"]), tmp_path / "run"
+    )
+    for path in (*made.rglob("*.json"), *made.rglob("*.md")):
+        assert str(tmp_path) not in path.read_text(), path
+    assert FaceAdapter.from_pretrained(made).about["recipe"]["data"]["cache"] == "shared"
+
+
+def test_interrupted_and_started_again_the_losses_are_the_same(config, run, tmp_path, monkeypatch) -> None:
+    settings = load_config(AdapterTraining, config)
+    real = adapter_run.fit
+
+    def dying(stage, batches, schedule, folder, **more):
+        if folder != tmp_path / "again":
+            return real(stage, batches, schedule, folder, **more)
+
+        def until_3(number):
+            for index, one in enumerate(batches(number), start=number):
+                if index == 3:
+                    raise ConnectionError("the node went away")
+                yield one
+
+        return real(stage, until_3, schedule, folder, **more)
+
+    monkeypatch.setattr(adapter_run, "fit", dying)
+    with pytest.raises(ConnectionError):
+        train_adapter(settings, tmp_path / "again")
+    monkeypatch.undo()
+    train_adapter(settings, tmp_path / "again")
+    assert losses(tmp_path / "again") == losses(run)
+    ours, theirs = (FaceAdapter.from_pretrained(one / "adapter").content_hash() for one in (run, tmp_path / "again"))
+    assert ours == theirs
+
+
+def test_a_run_keeps_its_settings(config, run) -> None:
+    with pytest.raises(UserError, match=r"begun with other settings \(loss.face_weight\)"):
+        train_adapter(load_config(AdapterTraining, config, overrides=["loss.face_weight=2"]), run)
+    free = load_config(AdapterTraining, config, overrides=["schedule.save_steps=1", "license=mit"])
+    train_adapter(free, run)  # neither changes a weight
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.people=3", "training needs two besides|none is left|people"),
+        ("data.size=60", "no multiple of 8"),
+        ("base.source=no/such/folder", "no directory here"),
+        ("loss.fair=-1", r"loss.fair: -1"),
+        ("schedule.steps=0", "at least 1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_step_0(config, tmp_path, override, message) -> None:
+    with pytest.raises(UserError, match=message):
+        train_adapter(load_config(AdapterTraining, config, overrides=[override]), tmp_path / "run")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_file_that_does_not_say_what_it_trains_is_one_line(tmp_path, capsys) -> None:
+    (tmp_path / "x.yaml").write_text("schedule: {steps: 1}\n")
+    assert main(["train", str(tmp_path / "x.yaml")]) == 2
+    assert "does not say what it trains" in capsys.readouterr().err
+    assert main(["train", str(CONFIGS / "smoke.yaml"), "--only", "base"]) == 2
+    assert "--only chooses stages" in capsys.readouterr().err
