@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,16 @@ class Painter:
         """(cases, h, w, 3) uint8: what the base model makes of the prompts."""
         return self._paint(cases, title, lambda part: {})
 
-    def adapted(self, cases: Sequence[Case], adapter: FaceAdapter, people: FaceTokens, title: str) -> np.ndarray:
-        """(cases, h, w, 3) uint8: the same with each case's person. people: one row of tokens per person."""
+    def adapted(
+        self,
+        cases: Sequence[Case],
+        adapter: FaceAdapter,
+        people: FaceTokens,
+        title: str,
+        during: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> np.ndarray:
+        """(cases, h, w, 3) uint8: the same with each case's person. people: one row of tokens per person. during:
+        entered while the adapter is attached and the pictures are made."""
         sampling = self.sampling
         guidance = sampling.guidance_scale > 1
 
@@ -77,7 +86,8 @@ class Painter:
 
         adapter.attach(self.pipe)
         try:
-            return self._paint(cases, title, condition)
+            with during():
+                return self._paint(cases, title, condition)
         finally:
             adapter.detach()
 

@@ -1,7 +1,7 @@
 """Figures with their uncertainty: retrieval, verification, picture error. All per sample, so that it can be resampled.
 
 A figure's interval is the 95 % bootstrap interval over *people* (all pictures of a person are drawn together: they are
-not independent), 1000 resamples, seeded.
+not independent) and, where there are several, over galleries; 1000 resamples, seeded.
 """
 
 from __future__ import annotations
@@ -26,23 +26,53 @@ class Figure:
         return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
 
 
-def figure(samples: np.ndarray, people: np.ndarray | None = None, *, seed: int = 0) -> Figure:
-    """The mean of (n,) samples; NaN ones do not count. people: (n,) which person each belongs to (None: its own).
+def figure(
+    samples: np.ndarray,
+    people: np.ndarray | None = None,
+    galleries: np.ndarray | None = None,
+    *,
+    over: np.ndarray | None = None,
+    seed: int = 0,
+) -> Figure:
+    """The mean of (n,) samples, or its ratio to the mean of `over` (n,), sample by sample the same pictures; NaN ones
+    do not count.
 
+    people: (n,) which person each belongs to (None: its own). galleries: (n,) the set of people that each was searched
+    in (None: one): whole galleries are drawn first, then people of each, so that the interval covers both.
     ValueError when no sample counts.
     """
     samples = np.asarray(samples, np.float64)
+    under = np.ones(len(samples)) if over is None else np.asarray(over, np.float64)
     people = np.arange(len(samples)) if people is None else np.asarray(people)
-    counts = ~np.isnan(samples)
-    samples, people = samples[counts], people[counts]
+    galleries = np.zeros(len(samples), int) if galleries is None else np.asarray(galleries)
+    counts = ~(np.isnan(samples) | np.isnan(under))
+    samples, under, people, galleries = (x[counts] for x in (samples, under, people, galleries))
     if not len(samples):
         raise ValueError("no sample counts for this figure")
-    _, group = np.unique(people, return_inverse=True)
-    total, number = np.bincount(group, samples), np.bincount(group)
-    drawn = np.random.default_rng(seed).integers(len(total), size=(RESAMPLES, len(total)))
-    means = total[drawn].sum(1) / number[drawn].sum(1)
+    _, place = np.unique(galleries, return_inverse=True)
+    _, group = np.unique(np.stack([place, people]), axis=1, return_inverse=True)
+    group = group.reshape(-1)
+    totals, numbers = np.bincount(group, samples), np.bincount(group, under)
+    gallery = np.zeros(len(totals), int)
+    gallery[group] = place
+    means = _resampled(totals, numbers, gallery, np.random.default_rng(seed))
     low, high = np.percentile(means, [2.5, 97.5])
-    return Figure(float(samples.mean()), float(low), float(high), len(samples))
+    return Figure(float(samples.sum() / under.sum()), float(low), float(high), len(samples))
+
+
+def _resampled(totals: np.ndarray, numbers: np.ndarray, gallery: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(RESAMPLES,) means when galleries, and people of each, are drawn again. totals, numbers: (p,) a person's sum and
+    count. gallery: (p,) where the person is."""
+    members = [np.flatnonzero(gallery == g) for g in range(gallery.max() + 1)]
+    if len(members) == 1:
+        drawn = rng.integers(len(totals), size=(RESAMPLES, len(totals)))
+        return totals[drawn].sum(1) / numbers[drawn].sum(1)
+    means = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        chosen = [members[g] for g in rng.integers(len(members), size=len(members))]
+        drawn = np.concatenate([one[rng.integers(len(one), size=len(one))] for one in chosen])
+        means[i] = totals[drawn].sum() / numbers[drawn].sum()
+    return means
 
 
 def retrieved(similarity: np.ndarray, own: np.ndarray, k: int = 1) -> np.ndarray:
