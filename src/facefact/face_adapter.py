@@ -7,7 +7,6 @@ image = pipe("in a red coat", cross_attention_kwargs=adapter.condition(face, sca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 import facefact.adapter.facechain as facechain_adapter
 import facefact.encoder.facechain as facechain_encoder
 from facefact import adapter as seam
-from facefact import checkpoint
+from facefact import checkpoint, hub
 from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig, Local
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
@@ -111,7 +110,12 @@ class FaceAdapter(nn.Module):
         local_files_only: bool = False,
     ) -> Self:
         """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode)."""
-        directory = _local(source, revision=revision, local_files_only=local_files_only)
+        directory = hub.directory(
+            source,
+            allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
+            revision=revision,
+            local_files_only=local_files_only,
+        )
         config = checkpoint.read_config(directory)
         if config.get("format") != FORMAT:
             raise UserError(f"{source} is not a face adapter: its {checkpoint.CONFIG} does not say {FORMAT}")
@@ -327,24 +331,3 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{checkpoint.CONFIG} of the face adapter is not whole: {error}") from error
     return {"encoder": TransFace(encoder), "resampler": Resampler(resampler), "layers": AdapterLayers(layers)}
-
-
-def _local(source: str | Path, *, revision: str | None, local_files_only: bool) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) or isinstance(source, Path):
-        raise UserError(f"{source} is neither a directory nor a hub id such as owner/name")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                str(source),
-                revision=revision,
-                local_files_only=local_files_only,
-                allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
-            )
-        )
-    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{source} is no directory here, and the hub did not give it: {reason}") from error
