@@ -18,9 +18,19 @@ from torch import Tensor, nn
 
 import facefact.adapter.facechain as facechain_adapter
 import facefact.encoder.facechain as facechain_encoder
-from facefact import adapter as seam
 from facefact import checkpoint, hub
-from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig, Local
+from facefact.adapter import (
+    UNET,
+    AdapterLayers,
+    Attachment,
+    Increment,
+    LayerConfig,
+    Local,
+    Seam,
+    denoiser,
+    make_condition,
+    token_width,
+)
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.types import FaceCrop, FaceTokens, UserError
@@ -36,10 +46,11 @@ class FaceAdapter(nn.Module):
     """The whole of FACT but for the base model.
 
     encoder: pixels (n, 3, 112, 112) in [-1, 1] -> (n, 144, 512), frozen. resampler: -> (n, 16, 768). layers: one per
-    transformer block of the base model. (Sizes of the published adapter; they are settings.)
+    transformer block of the base model. (Sizes of the published adapter; they are settings.) seam: where the layers sit
+    in the kind of base model that they were made for.
     """
 
-    def __init__(self, *, encoder: TransFace, resampler: Resampler, layers: AdapterLayers) -> None:
+    def __init__(self, *, encoder: TransFace, resampler: Resampler, layers: AdapterLayers, seam: Seam = UNET) -> None:
         super().__init__()
         if encoder.config.width != resampler.config.input_width:
             raise UserError(
@@ -55,6 +66,7 @@ class FaceAdapter(nn.Module):
         self.encoder = encoder.requires_grad_(False)
         self.resampler = resampler
         self.layers = layers
+        self.seam = seam
         self.about: dict[str, Any] = {}
         self._attachment: Attachment | None = None
         self.train(self.training)
@@ -63,19 +75,26 @@ class FaceAdapter(nn.Module):
 
     @classmethod
     def new(
-        cls, host: Any, *, encoder: TransFace, resampler_config: ResamplerConfig | None = None, gate: float = 0.0
+        cls,
+        host: Any,
+        *,
+        encoder: TransFace,
+        resampler_config: ResamplerConfig | None = None,
+        gate: float = 0.0,
+        seam: Seam = UNET,
     ) -> Self:
         """A fresh adapter for a pipeline or model, to be trained; it is not attached yet.
 
         resampler_config: None for the published one between this encoder and this host's text. gate: where the gates
         start; at 0 the adapter starts as the identity.
         """
-        width = seam.text_width(host)
+        configs = seam.hosts(host)
+        width = token_width(configs)
         config = resampler_config or replace(ResamplerConfig(), input_width=encoder.config.width, output_width=width)
         if config.output_width != width:
             raise UserError(f"resampler output_width is {config.output_width}, the model's text is {width} wide")
-        layers = AdapterLayers(seam.layer_configs(host), gate=gate)
-        return cls(encoder=encoder, resampler=Resampler(config), layers=layers)
+        layers = AdapterLayers(configs, gate=gate)
+        return cls(encoder=encoder, resampler=Resampler(config), layers=layers, seam=seam)
 
     @classmethod
     def from_facechain(
@@ -108,6 +127,7 @@ class FaceAdapter(nn.Module):
         dtype: torch.dtype = torch.float32,
         revision: str | None = None,
         local_files_only: bool = False,
+        seam: Seam = UNET,
     ) -> Self:
         """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode)."""
         directory = hub.directory(
@@ -123,7 +143,7 @@ class FaceAdapter(nn.Module):
             raise UserError(f"{source} has format version {config.get('version')}, this facefact reads {VERSION}")
         state, _ = checkpoint.load(directory)
         with torch.device("meta"):
-            adapter = cls(**_parts(config))
+            adapter = cls(**_parts(config), seam=seam)
         checkpoint.load_strictly(adapter, state, source=source, dtype=dtype)
         adapter.about = dict(config.get("about", {}))
         return adapter.eval()
@@ -143,6 +163,9 @@ class FaceAdapter(nn.Module):
             "about": dict(self.about if about is None else about),
         }
         checkpoint.save(directory, state, config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_attachment": None}  # a copy is attached to nothing
 
     # Photos -> tokens
 
@@ -189,12 +212,12 @@ class FaceAdapter(nn.Module):
         For use (`eval` mode) the layers take on the model's type as well; in training they keep theirs, and so does the
         optimiser's copy of the weights.
         """
-        model = seam.denoiser(target)
+        model = denoiser(target)
         if self.attached is model:
             return self
         if self.attached is not None:
             raise UserError(f"the adapter is attached to another {type(self.attached).__name__}: detach() it first")
-        self._attachment = seam.attach(self.layers, target)
+        self._attachment = self.seam.put(self.layers, target)
         weight = next((p for p in model.parameters() if p.is_floating_point() and p.element_size() > 1), None)
         if weight is not None and weight.device.type != "meta":
             self.to(weight.device)
@@ -251,7 +274,7 @@ class FaceAdapter(nn.Module):
         if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
             raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
-        condition = seam.make_condition(
+        condition = make_condition(
             self.layers,
             rows,
             scale=scale,
@@ -260,7 +283,7 @@ class FaceAdapter(nn.Module):
             local=_local_settings(local),
             copies=2 if guidance else 1,
         )
-        return {"gligen": {"objs": condition}}
+        return self.seam.kwargs(condition)
 
     def record(self) -> AbstractContextManager[list[Increment]]:
         """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from facefact.adapter.attention import attention
+from facefact.adapter.denoiser import denoiser
 from facefact.adapter.feed_forward import geglu_network, rows_pay
-from facefact.adapter.host import denoiser
 from facefact.adapter.linear import FastLinear, is_bare
 
 LAID_OUT = "_facefact_channels_last"  # marks the convolutions whose layout is ours
