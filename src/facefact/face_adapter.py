@@ -171,7 +171,7 @@ class FaceAdapter(nn.Module):
 
     @torch.no_grad()
     def encode(self, pictures: Any, *, detector: Any = None, which: int = 0) -> FaceTokens:
-        """Photos of one person (one, or a list of them: picture, path or FaceCrop) -> FaceTokens.
+        """Photos of one person (one, or a list of n: picture, path or FaceCrop) -> FaceTokens, each (1, 16 * n, width).
 
         detector, which: as `facefact.faces.face_crop`: how to find faces, and which one counts (0: the largest).
         """
@@ -249,13 +249,13 @@ class FaceAdapter(nn.Module):
     ) -> dict[str, Any]:
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
-        tokens: one person, or one row per prompt; rows are repeated to fill the batch, each as often as the other
-        (`num_images_per_prompt`). guidance: True for a batch [negative ; positive] (guidance_scale > 1), with the null
-        face in the negative half; False for a positive batch, or, under guidance, the same face in both halves.
-        scale: of what the adapter adds; a number (0: bit for bit the base model), a tensor (one number, or one per row
-        of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; "" is the rest, without it the rest stays out).
-        start, end: fractions of the noise schedule between which the face counts (start > 0: delayed condition); in the
-        other steps the model costs and does what it does without a face.
+        tokens: face and null (people, m, width): one person, or one row per prompt; rows are repeated to fill the
+        batch, each as often as the other (`num_images_per_prompt`). guidance: True for a batch [negative ; positive]
+        (guidance_scale > 1), with the null face in the negative half; False for a positive batch, or, under guidance,
+        the same face in both halves. scale: of what the adapter adds; a number (0: bit for bit the base model), a
+        tensor (one number, or (rows,): one per row of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; ""
+        is the rest, without it the rest stays out). start, end: fractions of the noise schedule between which the face
+        counts (start > 0: delayed condition); in the other steps the model costs and does what it does without a face.
         local: work for the face's region only, which costs a part and leaves the rest of the picture to the base model.
         True: the region is found in the first steps; a mask, (h, w) or (pictures, h, w) at any size: not 0 where the
         face may be; a `facefact.adapter.Local`: all settings. A compiled model works locally with a mask only.
@@ -324,11 +324,12 @@ class FaceAdapter(nn.Module):
 
 
 def crop_pixels(crop: FaceCrop) -> Tensor:
-    """A face crop as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
+    """A face crop, (112, 112, 3) of 0 to 255, as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
     return (torch.tensor(crop.pixels).permute(2, 0, 1).float() / 255 - 0.5) / 0.5
 
 
 def _local_settings(local: bool | Tensor | Local) -> Local | None:
+    """local: as `FaceAdapter.condition` gets it; a mask is (h, w) or (pictures, h, w)."""
     if torch.is_tensor(local):
         return Local(mask=local)
     if isinstance(local, Local):

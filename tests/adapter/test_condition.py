@@ -19,8 +19,8 @@ def test_the_longest_prefix_that_fits_counts() -> None:
 
 def test_a_multiple_of_a_condition() -> None:
     face = torch.zeros(1, 3, 12)
-    assert FaceCondition(face, 0.5).times(2).scale == 1.0
-    assert FaceCondition(face, {"": 0.5, "mid_block": 1.0}).times(0.5).scale == {"": 0.25, "mid_block": 0.5}
+    assert FaceCondition(face, 0.5).scaled_by(2).scale == 1.0
+    assert FaceCondition(face, {"": 0.5, "mid_block": 1.0}).scaled_by(0.5).scale == {"": 0.25, "mid_block": 0.5}
 
 
 def test_for_use_and_in_training() -> None:

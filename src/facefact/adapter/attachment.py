@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facefact.adapter.condition import FaceCondition, Increment
 from facefact.adapter.layer import GatedSelfAttention, fill_batch
-from facefact.adapter.tokens import Some
+from facefact.adapter.tokens import TokenSubset
 from facefact.types import UserError
 
 
@@ -34,7 +34,7 @@ class Attachment:
         self._forget()
 
     def _forget(self) -> None:
-        """All that is of one forward pass. latents: their shape. seen: blocks that this pass recorded already."""
+        """What was noted of the model's calls. latents: their shape. seen: blocks that this call recorded already."""
         self.timestep: Tensor | None = None
         self.latents: tuple[int, ...] = ()
         self.increments: list[Increment] | None = None
@@ -64,7 +64,10 @@ class Attachment:
         self._model = None
 
     def begin(self, condition: FaceCondition) -> FaceCondition:
-        """Called once per forward pass of the model, before the first layer."""
+        """Called once per forward pass of the model, before the first layer: the condition as it counts in this pass.
+
+        UserError: its rows do not fill the batch, or it depends on a timestep and the model was called with none.
+        """
         self.seen.clear()
         if condition.start <= 0 and condition.end >= 1:
             return self._tracked(condition)
@@ -75,7 +78,7 @@ class Attachment:
         if condition.end < 1:
             now = now & (timestep > (1 - condition.end) * self.schedule_length)
         if torch.compiler.is_compiling():  # one graph for all steps: no branch on a number
-            return condition.times(now.to(condition.face.device))
+            return condition.scaled_by(now.to(condition.face.device))
         return self._tracked(condition) if now else condition._replace(scale=0.0)
 
     def _tracked(self, condition: FaceCondition) -> FaceCondition:
@@ -85,7 +88,7 @@ class Attachment:
         fill_batch(condition.face, self.latents[0])
         known = condition.local.local.mask is not None
         if torch.compiler.is_compiling():
-            return condition._replace(local=condition.local.known(self.latents) if known else None)
+            return condition._replace(local=condition.local.for_known_mask(self.latents) if known else None)
         if self.timestep is None:
             raise UserError("local mode needs the model to be called with its timestep")
         condition.local.begin(self.latents, float(self.timestep.max()))
@@ -102,14 +105,16 @@ class Attachment:
         else:  # to the compiler a number that a module holds is a constant, a new model for each
             self.timestep = torch.full((), timestep)
 
-    def note_increments(self, block: str, x: Tensor, increments: tuple[Tensor, Tensor], some: Some | None) -> None:
+    def note_increments(
+        self, block: str, x: Tensor, increments: tuple[Tensor, Tensor], subset: TokenSubset | None
+    ) -> None:
         """x: (b, n, c) what entered the block's layer. increments: of the attention and of the feed-forward, each
-        (b, n, c), or (b, count, c) for some."""
+        (b, n, c), or (b, count, c) of a subset."""
         # Gradient checkpointing runs a block again in the backward pass: only the first time counts.
         if self.increments is not None and block not in self.seen:
             self.seen.add(block)
             nothing = torch.zeros_like(x)
-            attention, dense = increments if some is None else (some.add(nothing, part) for part in increments)
+            attention, dense = increments if subset is None else (subset.add(nothing, part) for part in increments)
             self.increments.append(Increment(block, x, attention, attention + dense))
 
     @contextlib.contextmanager
@@ -134,23 +139,23 @@ class LayerPort(nn.Module):
         self._hidden = (layer,)  # in a tuple nn.Module does not register it
 
     def forward(self, x: Tensor, condition: FaceCondition) -> Tensor:
-        """x: (b, n, width) between self- and cross-attention -> the same with the layer's increments."""
+        """x: (b, n, width) latent tokens -> the same with the layer's increments."""
         layer, scale = self._hidden[0], condition.scale_at(self.block)
         if layer is None or (not torch.is_tensor(scale) and scale == 0):
             return x
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
-        some, increments = None, None
+        subset, increments = None, None
         if condition.local is not None:
-            some, increments = condition.local.tokens(x.shape[1]), condition.local.kept.get(self.block)
+            subset, increments = condition.local.tokens(x.shape[1]), condition.local.reusable.get(self.block)
         if increments is None:
             keys = condition.keys.get(self.block) if condition.keys else None
-            increments = layer.increments(x, condition.face, scale=scale, keys=keys, some=some)
+            increments = layer.increments(x, condition.face, scale=scale, keys=keys, subset=subset)
             if condition.local is not None:
                 condition.local.note(self.block, x.shape[1], increments)
-        self.attachment.note_increments(self.block, x, increments, some)
+        self.attachment.note_increments(self.block, x, increments, subset)
         attention, dense = increments
-        return x + attention + dense if some is None else some.add(x, attention + dense)
+        return x + attention + dense if subset is None else subset.add(x, attention + dense)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerPort:
         if self._hidden[0] is not None:

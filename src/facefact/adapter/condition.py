@@ -16,10 +16,11 @@ from facefact.adapter.local import Local, Tracker
 class FaceCondition(NamedTuple):
     """What travels through the model to the layers.
 
-    face: (r, m, token_width). scale: one number or tensor for all layers, or a mapping from block name prefixes
-    ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits stay
-    out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads of
-    the face, where it is known already; it stays the same from step to step. local: where the face is, for local mode.
+    face: (r, m, token_width). scale: one number or tensor, () or (rows,), for all layers, or a mapping from block name
+    prefixes ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits
+    stay out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads
+    of the face, where it is known already; it stays the same from step to step. local: where the face is, for local
+    mode.
     """
 
     face: Tensor
@@ -30,13 +31,14 @@ class FaceCondition(NamedTuple):
     local: Tracker | None = None
 
     def scale_at(self, block: str) -> float | Tensor:
+        """The scale of a block's layer: a number, or a tensor () or (rows,)."""
         if not isinstance(self.scale, Mapping):
             return self.scale
         fitting = [prefix for prefix in self.scale if not prefix or f"{block}.".startswith(f"{prefix}.")]
         return self.scale[max(fitting, key=len)] if fitting else 0.0
 
-    def times(self, factor: float | Tensor) -> FaceCondition:
-        """The same condition at a multiple of its scale."""
+    def scaled_by(self, factor: float | Tensor) -> FaceCondition:
+        """The same condition at a multiple of its scale. factor: a number, or a tensor ()."""
         if isinstance(self.scale, Mapping):
             return self._replace(scale={prefix: scale * factor for prefix, scale in self.scale.items()})
         return self._replace(scale=self.scale * factor)
@@ -54,6 +56,7 @@ def make_condition(
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
+    face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition.
     Numbers other than 0 become tensors: a compiled model then serves every scale. copies: how often the batch will hold
     the pictures (2: guidance), for local mode.
     """
