@@ -56,9 +56,9 @@ def make_condition(
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
-    face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition.
-    Numbers other than 0 become tensors: a compiled model then serves every scale. copies: how often the batch will hold
-    the pictures (2: guidance), for local mode.
+    face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition. Numbers other than 0
+    become tensors: a compiled model then serves every scale. copies: how often the batch will hold the pictures (2:
+    guidance), for local mode.
     """
     weight = next(layers.parameters())
     face = face.to(weight.device, weight.dtype)

@@ -29,7 +29,11 @@ class UNetSeam:
         return layer_configs(target)
 
     def put(self, layers: AdapterLayers, target: Any) -> Attachment:
-        """UserError, besides the protocol's: a GLIGEN model, whose own layers are in the place."""
+        """Put the layers into a pipeline's U-Net or a bare one; each then has as many heads as its block.
+
+        UserError: the model has no place for them (it is a GLIGEN model, or no block of it reads text), has an adapter
+        already, or is not the kind of base that they were made for.
+        """
         model = denoiser(target)
         blocks = face_blocks(model)
         _refuse_taken(model)
@@ -44,6 +48,7 @@ class UNetSeam:
         return attachment
 
     def remove(self, target: Any) -> None:
+        """Take whatever adapter is attached off a pipeline or model; nothing happens when there is none."""
         model = denoiser(target)
         port = getattr(model, "position_net", None)
         if not isinstance(port, ConditionPort):
@@ -56,6 +61,7 @@ class UNetSeam:
         port.attachment.let_go()
 
     def kwargs(self, condition: FaceCondition) -> dict[str, Any]:
+        """The `cross_attention_kwargs` of a pipeline or U-Net call."""
         return {"gligen": {"objs": condition}}
 
 
