@@ -7,6 +7,7 @@ that the pages name; what is too large for that names the test that runs it.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tiny import tiny_adapter, tiny_pipeline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BUNDLES_CARD = "src/facefact/demo/bundle/README.md"
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 # What makes a command tiny. The longest entry that a command begins with counts.
@@ -53,6 +55,12 @@ ELSEWHERE = {
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
     "bench unet": "tests/bench/test_unet.py::test_the_command",
+}
+TIMES = {
+    "exact": "{} in bf16, {} in fp32",
+    "local": "{} in bf16, {} in fp32",
+    "ip_adapter": "{} and {}, ",
+    "controlnet_ip_adapter": "{} and {}, ",
 }
 WITHOUT_RUNNING = ("git", "cd", ".", "make", "pip", "cp", "rm")  # make's targets and pip's extras are looked up below
 
@@ -153,6 +161,30 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{name_of(page)}: {link}"
         titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    measured = json.loads((ROOT / "docs/figures.json").read_text())
+    unet = [json.loads((ROOT / f"benchmarks/{name}.json").read_text()) for name in ("unet", "unet_float32")]
+    rows = re.findall(
+        r"^\| [^|]+ \|([^|]+)\|([^|]+)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    shown = [column for row in rows for column in row]
+
+    def figure(digits: int, *, of: dict[str, float]) -> str:
+        value, low, high = (f"{of[name]:.{digits}f}" for name in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]"
+
+    expected = [figure(2, of=measured["adapter"]["rank1"]), figure(3, of=measured["adapter"]["attributes"])]
+    expected += [figure(2, of=measured[name]["outside_change"]) for name in ("adapter", "adapter_without_fair")]
+    expected += [f"{measured['base']['rank1']['value']:.2f}, ", f"{measured['base']['attributes']['value']:.3f}, "]
+    for name, words in TIMES.items():
+        expected.append(words.format(*(f"{one['variants'][name]['ratio']:.2f}" for one in unet)))
+    for one in expected:
+        assert any(one in column for column in shown), f"README: {one} was measured"
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/evidence/figures.md", BUNDLES_CARD)]
+    ours, cards = (re.findall(r"<!-- FIGURES .*?-->(.*?)<!-- /FIGURES -->", page, re.DOTALL) for page in pages)
+    assert ours == cards != []
 
 
 @pytest.mark.parametrize("proof", sorted(set(ELSEWHERE.values())))
