@@ -5,20 +5,39 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 JOBS   ?= 2
 BIN    := $(VENV)/bin
+TESTS  := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint figures
+.PHONY: help install demo check test test-cpus test-avx2 lint figures
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(VENV)/.core   ## the package and its core dependencies into .venv
 
 demo: $(VENV)/.core      ## make portraits of people the model has never seen; a few minutes on two cores
 	$(BIN)/facefact demo
 
+check: lint              ## lint, and the fast tests of what most changes touch: under 90 s on two cores
+	$(TESTS) -m "not slow" $(FAST) $(PYTEST)
+
 test: $(VENV)/.dev       ## all tests, the slow ones too (make test PYTEST="-m 'not slow'" leaves them out)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(PYTEST)
+	$(TESTS) $(PYTEST)
+
+# The layers that most changes touch; trainings, preparation, commands and benchmarks take minutes.
+FAST := tests/test_*.py tests/metrics tests/encoder tests/faces tests/world tests/adapter tests/generate tests/train/losses
+
+# What a processor without AVX-512, and one without AVX at all, would do: PyTorch, oneDNN and MKL are held to less.
+AVX2   := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+LOWEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
+ON_ALL := tests/adapter tests/generate tests/test_device.py tests/train/adapter/test_run.py
+
+test-cpus: $(VENV)/.dev  ## adapter, generation and a small training as on processors with AVX2 alone, and with less
+	$(AVX2) $(TESTS) $(ON_ALL) $(PYTEST)
+	$(LOWEST) $(TESTS) $(ON_ALL) $(PYTEST)
+
+test-avx2: $(VENV)/.dev  ## the part of it that CI runs: the adapter with AVX2 alone
+	$(AVX2) $(TESTS) tests/adapter $(PYTEST)
 
 lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
 	$(BIN)/ruff format --check src tests

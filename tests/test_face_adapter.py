@@ -130,7 +130,7 @@ def test_published_file_names_match_an_sd15_unet() -> None:
         _, layers = facechain.split(state, source="x.ckpt")
         ours = AdapterLayers(layer_configs(unet))
     assert {k: v.shape for k, v in layers.items()} == {k: v.shape for k, v in ours.state_dict().items()}
-    read = facechain.layer_configs(layers, source="x.ckpt")
+    read = facechain.configs_from_state(layers, source="x.ckpt")
     assert read.keys() == layer_configs(unet).keys()
     assert {name: (c.width, c.token_width, c.inner_width, c.ff_mult) for name, c in read.items()} == {
         name: (c.width, c.token_width, c.inner_width, c.ff_mult) for name, c in layer_configs(unet).items()

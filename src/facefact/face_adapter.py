@@ -7,7 +7,6 @@ image = pipe("in a red coat", cross_attention_kwargs=adapter.condition(face, sca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -19,9 +18,19 @@ from torch import Tensor, nn
 
 import facefact.adapter.facechain as facechain_adapter
 import facefact.encoder.facechain as facechain_encoder
-from facefact import adapter as seam
-from facefact import checkpoint
-from facefact.adapter import AdapterLayers, Attachment, Increment, LayerConfig, Local
+from facefact import checkpoint, hub
+from facefact.adapter import (
+    UNET,
+    AdapterLayers,
+    Attachment,
+    Increment,
+    LayerConfig,
+    Local,
+    Seam,
+    denoiser,
+    make_condition,
+    token_width,
+)
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.types import FaceCrop, FaceTokens, UserError
@@ -37,10 +46,11 @@ class FaceAdapter(nn.Module):
     """The whole of FACT but for the base model.
 
     encoder: pixels (n, 3, 112, 112) in [-1, 1] -> (n, 144, 512), frozen. resampler: -> (n, 16, 768). layers: one per
-    transformer block of the base model. (Sizes of the published adapter; they are settings.)
+    transformer block of the base model. (Sizes of the published adapter; they are settings.) seam: where the layers sit
+    in the kind of base model that they were made for.
     """
 
-    def __init__(self, *, encoder: TransFace, resampler: Resampler, layers: AdapterLayers) -> None:
+    def __init__(self, *, encoder: TransFace, resampler: Resampler, layers: AdapterLayers, seam: Seam = UNET) -> None:
         super().__init__()
         if encoder.config.width != resampler.config.input_width:
             raise UserError(
@@ -56,6 +66,7 @@ class FaceAdapter(nn.Module):
         self.encoder = encoder.requires_grad_(False)
         self.resampler = resampler
         self.layers = layers
+        self.seam = seam
         self.about: dict[str, Any] = {}
         self._attachment: Attachment | None = None
         self.train(self.training)
@@ -64,19 +75,26 @@ class FaceAdapter(nn.Module):
 
     @classmethod
     def new(
-        cls, host: Any, *, encoder: TransFace, resampler_config: ResamplerConfig | None = None, gate: float = 0.0
+        cls,
+        host: Any,
+        *,
+        encoder: TransFace,
+        resampler_config: ResamplerConfig | None = None,
+        gate: float = 0.0,
+        seam: Seam = UNET,
     ) -> Self:
         """A fresh adapter for a pipeline or model, to be trained; it is not attached yet.
 
         resampler_config: None for the published one between this encoder and this host's text. gate: where the gates
         start; at 0 the adapter starts as the identity.
         """
-        width = seam.text_width(host)
+        configs = seam.hosts(host)
+        width = token_width(configs)
         config = resampler_config or replace(ResamplerConfig(), input_width=encoder.config.width, output_width=width)
         if config.output_width != width:
             raise UserError(f"resampler output_width is {config.output_width}, the model's text is {width} wide")
-        layers = AdapterLayers(seam.layer_configs(host), gate=gate)
-        return cls(encoder=encoder, resampler=Resampler(config), layers=layers)
+        layers = AdapterLayers(configs, gate=gate)
+        return cls(encoder=encoder, resampler=Resampler(config), layers=layers, seam=seam)
 
     @classmethod
     def from_facechain(
@@ -109,9 +127,15 @@ class FaceAdapter(nn.Module):
         dtype: torch.dtype = torch.float32,
         revision: str | None = None,
         local_files_only: bool = False,
+        seam: Seam = UNET,
     ) -> Self:
         """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode)."""
-        directory = _local(source, revision=revision, local_files_only=local_files_only)
+        directory = hub.directory(
+            source,
+            allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
+            revision=revision,
+            local_files_only=local_files_only,
+        )
         config = checkpoint.read_config(directory)
         if config.get("format") != FORMAT:
             raise UserError(f"{source} is not a face adapter: its {checkpoint.CONFIG} does not say {FORMAT}")
@@ -119,7 +143,7 @@ class FaceAdapter(nn.Module):
             raise UserError(f"{source} has format version {config.get('version')}, this facefact reads {VERSION}")
         state, _ = checkpoint.load(directory)
         with torch.device("meta"):
-            adapter = cls(**_parts(config))
+            adapter = cls(**_parts(config), seam=seam)
         checkpoint.load_strictly(adapter, state, source=source, dtype=dtype)
         adapter.about = dict(config.get("about", {}))
         return adapter.eval()
@@ -140,11 +164,14 @@ class FaceAdapter(nn.Module):
         }
         checkpoint.save(directory, state, config)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_attachment": None}  # a copy is attached to nothing
+
     # Photos -> tokens
 
     @torch.no_grad()
     def encode(self, pictures: Any, *, detector: Any = None, which: int = 0) -> FaceTokens:
-        """Photos of one person (one, or a list of them: picture, path or FaceCrop) -> FaceTokens.
+        """Photos of one person (one, or a list of n: picture, path or FaceCrop) -> FaceTokens, each (1, 16 * n, width).
 
         detector, which: as `facefact.faces.face_crop`: how to find faces, and which one counts (0: the largest).
         """
@@ -185,12 +212,12 @@ class FaceAdapter(nn.Module):
         For use (`eval` mode) the layers take on the model's type as well; in training they keep theirs, and so does the
         optimiser's copy of the weights.
         """
-        model = seam.denoiser(target)
+        model = denoiser(target)
         if self.attached is model:
             return self
         if self.attached is not None:
             raise UserError(f"the adapter is attached to another {type(self.attached).__name__}: detach() it first")
-        self._attachment = seam.attach(self.layers, target)
+        self._attachment = self.seam.put(self.layers, target)
         weight = next((p for p in model.parameters() if p.is_floating_point() and p.element_size() > 1), None)
         if weight is not None and weight.device.type != "meta":
             self.to(weight.device)
@@ -222,13 +249,13 @@ class FaceAdapter(nn.Module):
     ) -> dict[str, Any]:
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
-        tokens: one person, or one row per prompt; rows are repeated to fill the batch, each as often as the other
-        (`num_images_per_prompt`). guidance: True for a batch [negative ; positive] (guidance_scale > 1), with the null
-        face in the negative half; False for a positive batch, or, under guidance, the same face in both halves.
-        scale: of what the adapter adds; a number (0: bit for bit the base model), a tensor (one number, or one per row
-        of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; "" is the rest, without it the rest stays out).
-        start, end: fractions of the noise schedule between which the face counts (start > 0: delayed condition); in the
-        other steps the model costs and does what it does without a face.
+        tokens: face and null (people, m, width): one person, or one row per prompt; rows are repeated to fill the
+        batch, each as often as the other (`num_images_per_prompt`). guidance: True for a batch [negative ; positive]
+        (guidance_scale > 1), with the null face in the negative half; False for a positive batch, or, under guidance,
+        the same face in both halves. scale: of what the adapter adds; a number (0: bit for bit the base model), a
+        tensor (one number, or (rows,): one per row of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; ""
+        is the rest, without it the rest stays out). start, end: fractions of the noise schedule between which the face
+        counts (start > 0: delayed condition); in the other steps the model costs and does what it does without a face.
         local: work for the face's region only, which costs a part and leaves the rest of the picture to the base model.
         True: the region is found in the first steps; a mask, (h, w) or (pictures, h, w) at any size: not 0 where the
         face may be; a `facefact.adapter.Local`: all settings. A compiled model works locally with a mask only.
@@ -247,7 +274,7 @@ class FaceAdapter(nn.Module):
         if guidance and tokens.null.shape not in (tokens.face.shape, (1, *tokens.face.shape[1:])):
             raise UserError(f"null tokens {tuple(tokens.null.shape)} do not pair with face {tuple(tokens.face.shape)}")
         rows = torch.cat([tokens.null.expand_as(tokens.face), tokens.face]) if guidance else tokens.face
-        condition = seam.make_condition(
+        condition = make_condition(
             self.layers,
             rows,
             scale=scale,
@@ -256,7 +283,7 @@ class FaceAdapter(nn.Module):
             local=_local_settings(local),
             copies=2 if guidance else 1,
         )
-        return {"gligen": {"objs": condition}}
+        return self.seam.kwargs(condition)
 
     def record(self) -> AbstractContextManager[list[Increment]]:
         """Collect what each layer adds in the forward passes inside the `with`, for FAIR; gradients are kept.
@@ -297,11 +324,12 @@ class FaceAdapter(nn.Module):
 
 
 def crop_pixels(crop: FaceCrop) -> Tensor:
-    """A face crop as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
+    """A face crop, (112, 112, 3) of 0 to 255, as the encoder reads it: (3, 112, 112) float in [-1, 1]."""
     return (torch.tensor(crop.pixels).permute(2, 0, 1).float() / 255 - 0.5) / 0.5
 
 
 def _local_settings(local: bool | Tensor | Local) -> Local | None:
+    """local: as `FaceAdapter.condition` gets it; a mask is (h, w) or (pictures, h, w)."""
     if torch.is_tensor(local):
         return Local(mask=local)
     if isinstance(local, Local):
@@ -327,24 +355,3 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{checkpoint.CONFIG} of the face adapter is not whole: {error}") from error
     return {"encoder": TransFace(encoder), "resampler": Resampler(resampler), "layers": AdapterLayers(layers)}
-
-
-def _local(source: str | Path, *, revision: str | None, local_files_only: bool) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) or isinstance(source, Path):
-        raise UserError(f"{source} is neither a directory nor a hub id such as owner/name")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                str(source),
-                revision=revision,
-                local_files_only=local_files_only,
-                allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
-            )
-        )
-    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{source} is no directory here, and the hub did not give it: {reason}") from error

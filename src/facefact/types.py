@@ -55,7 +55,7 @@ class Face:
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """A face as the encoder wants it (METHOD, "Face condition").
+    """A face as the encoder wants it (docs/method.md, "Face condition").
 
     pixels: (112, 112, 3) uint8 RGB, aligned to the ArcFace template, everything outside the head set to 0.
     matrix: (2, 3) float, picture -> crop. head: (height, width) bool, the head in the picture.

@@ -73,3 +73,11 @@ def run(host: Any, *, batch: int = 2, **kwargs: Any) -> Tensor:
     dtype = host.dtype
     kwargs = {"timestep": 500} | kwargs
     return host(sample.to(dtype), encoder_hidden_states=text.to(dtype), **kwargs).sample
+
+
+def anatomy(model: torch.nn.Module) -> dict[str, Any]:
+    """All that can be seen of a model from outside: attributes, hooks, parameters."""
+    return {
+        name: (sorted(vars(module)), list(module._modules), len(module._forward_pre_hooks), len(module._forward_hooks))
+        for name, module in model.named_modules()
+    } | {name: (id(value), value._version) for name, value in model.state_dict(keep_vars=True).items()}

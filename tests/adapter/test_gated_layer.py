@@ -27,7 +27,7 @@ def make_layer(config: LayerConfig = CONFIG, *, strength: float = 1.5) -> GatedS
 
 
 def reference(layer: GatedSelfAttention, x: Tensor, face: Tensor, scale: float) -> Tensor:
-    """METHOD as it is written: attention over all of [x ; f], then cut."""
+    """docs/method.md as it is written: attention over all of [x ; f], then cut."""
     w = {k: v.double() for k, v in layer.state_dict().items()}
 
     def norm(x: Tensor, name: str) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from facefact import UserError
 from facefact.adapter import GatedSelfAttention, LayerConfig, Local
 from facefact.adapter.local import Tracker
-from facefact.adapter.tokens import choose
+from facefact.adapter.tokens import choose_tokens
 
 
 def quarter(size: int = 8) -> Tensor:
@@ -32,12 +32,12 @@ def make_layer(*, width: int = 16) -> GatedSelfAttention:
 @torch.no_grad()
 def test_the_same_numbers_for_fewer_tokens() -> None:
     layer, x, face = make_layer(), torch.randn(4, 256, 16), torch.randn(2, 3, 12)
-    some = choose(quarter(16)[None], 256, share=0.2, latents=(16, 16), copies=4)
-    assert some is not None
+    subset = choose_tokens(quarter(16)[None], 256, share=0.2, latents=(16, 16), copies=4)
+    assert subset is not None
     exact = layer.increments(x, face, scale=0.7)
-    local = layer.increments(x, face, scale=0.7, some=some)
+    local = layer.increments(x, face, scale=0.7, subset=subset)
     for whole, part in zip(exact, local, strict=True):
-        torch.testing.assert_close(part, some.of(whole), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(part, subset.pick(whole), atol=1e-6, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -45,12 +45,12 @@ def test_equal_tokens_outside_may_be_seen_as_one() -> None:
     layer, face = make_layer(), torch.randn(1, 3, 12)
     x = torch.randn(1, 4, 4, 16).repeat_interleave(4, 1).repeat_interleave(4, 2).flatten(1, 2)  # 16 x 16, cells of 4
     x[0, :3] += torch.randn(3, 16)
-    some = choose(quarter(16)[None], 256, share=0.2, latents=(16, 16), cell=4)
-    assert some is not None
+    subset = choose_tokens(quarter(16)[None], 256, share=0.2, latents=(16, 16), cell=4)
+    assert subset is not None
     exact = layer.increments(x, face)
-    local = layer.increments(x, face, some=some)
+    local = layer.increments(x, face, subset=subset)
     for whole, part in zip(exact, local, strict=True):
-        torch.testing.assert_close(part, some.of(whole), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(part, subset.pick(whole), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
@@ -161,8 +161,8 @@ def step(tracker: Tracker, timestep: float, strengths: list[Tensor]) -> Tensor |
         side = int(n**0.5)
         maps = torch.nn.functional.adaptive_avg_pool2d(torch.stack(strengths), side).flatten(1)
         whole = maps.repeat(tracker.copies, 1)[..., None].expand(-1, -1, 3)
-        some = tracker.tokens(n)
-        part = whole if some is None else some.of(whole)
+        subset = tracker.tokens(n)
+        part = whole if subset is None else subset.pick(whole)
         tracker.note(block, n, (part, 0 * part))
     return tracker.region
 

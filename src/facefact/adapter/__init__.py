@@ -1,21 +1,16 @@
 """Gated self-attention layers inside a diffusers model: attach, detach, record."""
 
+from facefact.adapter.attachment import Attachment
+from facefact.adapter.condition import FaceCondition, Increment, make_condition
+from facefact.adapter.denoiser import denoiser
 from facefact.adapter.fast import fast_kernels
-from facefact.adapter.host import (
-    Attachment,
-    FaceCondition,
-    Increment,
-    attach,
-    denoiser,
-    detach,
-    layer_configs,
-    make_condition,
-    text_width,
-)
 from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
 from facefact.adapter.local import Local
+from facefact.adapter.seam import Seam, token_width
+from facefact.adapter.unet_seam import UNET, attach, detach, layer_configs, text_width
 
 __all__ = [
+    "UNET",
     "AdapterLayers",
     "Attachment",
     "FaceCondition",
@@ -24,6 +19,7 @@ __all__ = [
     "Increment",
     "LayerConfig",
     "Local",
+    "Seam",
     "attach",
     "denoiser",
     "detach",
@@ -31,4 +27,5 @@ __all__ = [
     "layer_configs",
     "make_condition",
     "text_width",
+    "token_width",
 ]

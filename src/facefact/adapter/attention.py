@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facefact.adapter.linear import CPU_PREFERS_ONEDNN, ONEDNN_TYPES, times
+from facefact.adapter.linear import CPU_PREFERS_ONEDNN, ONEDNN_TYPES, times_transposed
 
 BLOCK_SCORES = 2**20  # per thread, of which four count: 4 to 16 MB in float32, whatever the size of the picture
-UNTOUCHED = 30 * 2**20  # bytes; above 32 MiB the C library does not learn
+UNTOUCHED_BYTES = 30 * 2**20  # above 32 MiB the C library does not learn
 FEWEST_ROWS = 64  # of a block: below, the products are inefficient
 FEWEST_SCORES = 2**14  # of a head: below, SDPA's one call is faster than the many small ones
 
@@ -36,14 +36,15 @@ def attention(
     q: (b, n, heads * d), keys and values: each part (b, m_i, heads * d), all of one type. bias: (b, m) float32, one
     number for each key. -> (b, n, heads * d).
     """
-    if not _blocks_pay(q, keys, values):
+    if not _blocked_is_faster(q, keys, values):
         return sdpa(q, keys, values, heads=heads, bias=bias)
     if torch.compiler.is_compiling():
         return _blocked_op(q, list(keys), list(values), heads, bias)
     return blocked(q, keys, values, heads=heads, bias=bias)
 
 
-def _blocks_pay(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> bool:
+def _blocked_is_faster(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> bool:
+    """Of tensors as `attention` gets them."""
     scores = q.shape[1] * sum(part.shape[1] for part in keys)
     learning = torch.is_grad_enabled() and any(part.requires_grad for part in (q, *keys, *values))
     return (
@@ -58,10 +59,10 @@ def _blocks_pay(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> 
 def sdpa(
     q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
 ) -> Tensor:
-    """`attention` by torch's own kernel."""
+    """`attention`, of the same shapes, by torch's own kernel."""
 
-    def split(x: Tensor) -> Tensor:
-        return x.unflatten(2, (heads, -1)).transpose(1, 2)  # (b, heads, n, d)
+    def split(x: Tensor) -> Tensor:  # (b, n, heads * d) -> (b, heads, n, d)
+        return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
     k, v = (parts[0] if len(parts) == 1 else torch.cat(list(parts), 1) for parts in (keys, values))
     mask = None if bias is None else bias[:, None, None].to(q.dtype)
@@ -71,7 +72,7 @@ def sdpa(
 def blocked(
     q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
 ) -> Tensor:
-    """`attention`, head by head, for as many queries at a time as the cache holds scores.
+    """`attention`, of the same shapes, head by head, for as many queries at a time as the cache holds scores.
 
     Scores and softmax are float32 whatever the type of q; only the weights of the values are rounded to it. It has no
     gradients.
@@ -83,7 +84,7 @@ def blocked(
     y = q.new_empty(q.shape)
     # glibc returns large blocks to the system when they are freed, and each new one pays for its pages again: twice the
     # time. A larger one that is freed, never touched, tells it to keep them.
-    torch.empty(UNTOUCHED, dtype=torch.uint8)
+    torch.empty(UNTOUCHED_BYTES, dtype=torch.uint8)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for i in range(b):
             for head in (slice(j * d, j * d + d) for j in range(heads)):
@@ -93,9 +94,9 @@ def blocked(
                 if bias is not None:  # one more channel, of ones: no pass over the scores
                     scaled, k = F.pad(scaled, (0, 1), value=1.0), torch.cat([k, bias[i, :, None]], 1)
                 for j in range(0, n, rows):
-                    scores = times(scaled[j : j + rows], k)
+                    scores = times_transposed(scaled[j : j + rows], k)
                     torch.softmax(scores, -1, out=scores)
-                    y[i, j : j + rows, head] = times(scores.to(v.dtype), v)
+                    y[i, j : j + rows, head] = times_transposed(scores.to(v.dtype), v)
     return y
 
 

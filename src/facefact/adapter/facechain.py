@@ -26,9 +26,10 @@ log = logging.getLogger(__name__)
 
 
 def split(state: Mapping[str, Tensor], *, source: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The published file's tensors -> the resampler's, and the layers' as `<block>.<name>`.
+    """The published file's tensors -> the resampler's, and the layers' as `<block>.<name>`; all keep their shapes.
 
-    Its other entries, if any, were never read by the published code either; they are named in the log.
+    Its other entries, if any, were never read by the published code either; they are named in the log. source: the
+    file, for errors. UserError: there is no resampler in it, or no layer.
     """
     resampler = {key[len(RESAMPLER) :]: value for key, value in state.items() if key.startswith(RESAMPLER)}
     layers, other = {}, []
@@ -47,14 +48,17 @@ def split(state: Mapping[str, Tensor], *, source: str | Path) -> tuple[dict[str,
 
 
 def layers_from_state(state: Mapping[str, Tensor], *, source: str | Path) -> AdapterLayers:
-    """The layers in float32, sizes read off the tensors; the heads stay open: they are the host's."""
+    """The layers in float32, from what `split` made; the heads stay open: they are the host's. UserError: see
+    `configs_from_state`; or a tensor is missing, too many or of another shape."""
     with torch.device("meta"):
-        layers = AdapterLayers(layer_configs(state, source=source))
+        layers = AdapterLayers(configs_from_state(state, source=source))
     checkpoint.load_strictly(layers, state, source=source, dtype=torch.float32)
     return layers
 
 
-def layer_configs(state: Mapping[str, Tensor], *, source: str | Path) -> dict[str, LayerConfig]:
+def configs_from_state(state: Mapping[str, Tensor], *, source: str | Path) -> dict[str, LayerConfig]:
+    """By block, sizes read off the shapes: linear.weight (width, token width), attn.to_q.weight (inner width, width),
+    ff.net.2.weight (width, width * ff_mult). UserError: a layer lacks one of them."""
     mark = ".linear.weight"
     configs = {}
     for key in state:

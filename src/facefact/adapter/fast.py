@@ -8,23 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from facefact.adapter.attention import attention
-from facefact.adapter.feed_forward import geglu_network, rows_pay
-from facefact.adapter.host import denoiser
+from facefact.adapter.denoiser import denoiser
+from facefact.adapter.feed_forward import geglu_network, row_blocks_are_faster
 from facefact.adapter.linear import FastLinear, is_bare
 
-LAID_OUT = "_facefact_channels_last"  # marks the convolutions whose layout is ours
+LAYOUT_MARK = "_facefact_channels_last"  # marks the convolutions whose layout is ours
 
 
 class FastAttnProcessor:
     """Stands where diffusers' AttnProcessor2_0 stood, and is exact as that is.
 
-    before: the processor that it replaced. diffusers makes a new one without arguments when it loads an IP-Adapter.
+    replaced: the processor that it replaced. diffusers makes a new one without arguments when it loads an IP-Adapter.
     """
 
-    def __init__(self, before: Any = None) -> None:
+    def __init__(self, replaced: Any = None) -> None:
         from diffusers.models.attention_processor import AttnProcessor2_0
 
-        self.before = before or AttnProcessor2_0()
+        self.replaced = replaced or AttnProcessor2_0()
 
     def __call__(
         self,
@@ -36,10 +36,12 @@ class FastAttnProcessor:
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
+        """hidden_states: (b, n, c), encoder_hidden_states: (b, m, c') or None for self-attention -> (b, n, c). With a
+        mask, or for pictures (b, c, h, w), the replaced processor does it."""
         if attention_mask is not None or hidden_states.ndim != 3:
-            return self.before(attn, hidden_states, encoder_hidden_states, attention_mask, temb, *args, **kwargs)
-        seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        y = attention(attn.to_q(hidden_states), [attn.to_k(seen)], [attn.to_v(seen)], heads=attn.heads)
+            return self.replaced(attn, hidden_states, encoder_hidden_states, attention_mask, temb, *args, **kwargs)
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        y = attention(attn.to_q(hidden_states), [attn.to_k(source)], [attn.to_v(source)], heads=attn.heads)
         for part in attn.to_out:
             y = part(y)
         return y
@@ -52,8 +54,9 @@ class FastFeedForward:
         self.ff = ff
 
     def __call__(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """hidden_states: (..., width) -> the same."""
         proj, out = self.ff.net[0].proj, self.ff.net[2]
-        if rows_pay(hidden_states) and is_bare(proj, hidden_states) and proj.bias is not None:
+        if row_blocks_are_faster(hidden_states) and is_bare(proj, hidden_states) and proj.bias is not None:
             return geglu_network(hidden_states, proj, out)
         return type(self.ff).forward(self.ff, hidden_states, *args, **kwargs)
 
@@ -68,11 +71,11 @@ def fast_kernels(target: Any, *, enable: bool = True) -> int:
     """
     controlnet = None if isinstance(target, nn.Module) else getattr(target, "controlnet", None)
     models = [denoiser(target), *([controlnet] if isinstance(controlnet, nn.Module) else [])]
-    switch = _on if enable else _off
+    switch = _switch_on if enable else _switch_off
     return sum(switch(module) for model in models for module in model.modules())
 
 
-def _on(module: Any) -> bool:
+def _switch_on(module: Any) -> bool:
     """Whether it changed."""
     from diffusers.models.attention import FeedForward
     from diffusers.models.attention_processor import Attention
@@ -85,21 +88,21 @@ def _on(module: Any) -> bool:
         module.forward = FastLinear(module)
     elif _is_plain_convolution(module):
         module.to(memory_format=torch.channels_last)
-        setattr(module, LAID_OUT, True)
+        setattr(module, LAYOUT_MARK, True)
     else:
         return False
     return True
 
 
-def _off(module: Any) -> bool:
+def _switch_off(module: Any) -> bool:
     """Whether it changed."""
     if isinstance(getattr(module, "processor", None), FastAttnProcessor):
-        module.set_processor(module.processor.before)
+        module.set_processor(module.processor.replaced)
     elif isinstance(module.__dict__.get("forward"), (FastFeedForward, FastLinear)):
         del module.forward
-    elif module.__dict__.get(LAID_OUT):
+    elif module.__dict__.get(LAYOUT_MARK):
         module.to(memory_format=torch.contiguous_format)
-        delattr(module, LAID_OUT)
+        delattr(module, LAYOUT_MARK)
     else:
         return False
     return True

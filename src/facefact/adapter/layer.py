@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from facefact.adapter.attention import attention
 from facefact.adapter.feed_forward import geglu_network
 from facefact.adapter.linear import project
-from facefact.adapter.tokens import Some
+from facefact.adapter.tokens import TokenSubset
 from facefact.types import UserError
 
 Scale = float | Tensor
@@ -64,19 +64,19 @@ class FaceAttention(nn.Module):
         self.to_v = nn.Linear(config.width, inner, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(inner, config.width)])
 
-    def forward(self, x: Tensor, face: FaceKeys, some: Some | None = None) -> Tensor:
-        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width), or (b, count, width) for some."""
+    def forward(self, x: Tensor, face: FaceKeys, subset: TokenSubset | None = None) -> Tensor:
+        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width), or (b, count, width) of a subset."""
         if self.heads is None:
             raise RuntimeError("the number of heads is the host block's: attach the adapter or set `heads`")
-        asking = x if some is None else some.of(x)
-        seen, number = x, None
-        if some is not None and some.cell > 1:
-            far, number = some.others(x)
+        asking = x if subset is None else subset.pick(x)
+        seen, log_counts = x, None
+        if subset is not None and subset.cell > 1:
+            far, log_counts = subset.others(x)
             seen = torch.cat([asking, far], 1)
         q, k, v = project(self.to_q, asking), project(self.to_k, seen), project(self.to_v, seen)
         face_k, face_v = (fill_batch(part.to(k), len(x)) for part in (face.keys, face.values))
         # A mean of c tokens counts as much as c.
-        bias = None if number is None else F.pad(number, (asking.shape[1], face_k.shape[1]))
+        bias = None if log_counts is None else F.pad(log_counts, (asking.shape[1], face_k.shape[1]))
         out: Any = self.to_out[0]
         return project(out, attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias))
 
@@ -97,6 +97,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GEGLU(config.width, hidden), nn.Identity(), nn.Linear(hidden, config.width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (..., width) -> the same."""
         net: Any = self.net
         return geglu_network(x, net[0].proj, net[2])
 
@@ -127,19 +128,19 @@ class GatedSelfAttention(nn.Module):
         *,
         scale: Scale = 1.0,
         keys: FaceKeys | None = None,
-        some: Some | None = None,
+        subset: TokenSubset | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the attention adds to x, and what the feed-forward then adds: each (b, n, width) in x's type.
 
         scale: a number, or a tensor with one number, or one per row of `face` or of `x`. keys: of that face, made
-        before; they count only while they are this layer's and no gradient is wanted. some: the tokens that it is
+        before; they count only while they are this layer's and no gradient is wanted. subset: the tokens that it is
         asked for (local mode): each (b, count, width) then.
         """
         y = x.to(self.linear.weight.dtype)
         if keys is None or not self._made(keys):
             keys = self.face_keys(face.to(y))
-        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys, some)
-        y = (y if some is None else some.of(y)) + attention
+        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys, subset)
+        y = (y if subset is None else subset.pick(y)) + attention
         dense = self._gate(self.alpha_dense, scale, len(x)) * self.ff(self.norm2(y))
         return attention.to(x.dtype), dense.to(x.dtype)
 
@@ -149,6 +150,7 @@ class GatedSelfAttention(nn.Module):
         return FaceKeys(self.attn.to_k(f), self.attn.to_v(f), self._state())
 
     def _made(self, keys: FaceKeys) -> bool:
+        """Whether the keys, of any shape, are what `face_keys` would make now, and may stand for it."""
         if torch.is_grad_enabled() or keys.keys.dtype != self.linear.weight.dtype:
             return False
         return torch.compiler.is_compiling() or keys.made_by == self._state()
@@ -161,7 +163,8 @@ class GatedSelfAttention(nn.Module):
         return tuple(0 if weight.is_inference() else weight._version for weight in weights)
 
     def _gate(self, alpha: Tensor, scale: Scale, batch: int) -> Tensor:
-        """scale * tanh(alpha), rounded once: one number, or (batch, 1, 1)."""
+        """scale * tanh(alpha), rounded once. alpha: (). scale: a number, (), (1,) or (r,), batch a multiple of r ->
+        one number, or (batch, 1, 1)."""
         wide = torch.promote_types(alpha.dtype, torch.float32)
         if torch.is_tensor(scale):
             scale = scale.to(alpha.device, wide)
@@ -205,7 +208,10 @@ class AdapterLayers(nn.Module):
 
 def fill_batch(rows: Tensor, batch: int) -> Tensor:
     """Repeat each row so that there are `batch` of them: [neg, pos] -> [neg, neg, pos, pos], the order in which
-    diffusers lays out guidance, prompts and images per prompt."""
+    diffusers lays out guidance, prompts and images per prompt. rows: (r, ...), batch a multiple of r -> (batch, ...).
+
+    UserError: it is no multiple.
+    """
     if len(rows) == batch:
         return rows
     if batch % len(rows):

@@ -38,26 +38,27 @@ def works(product: Any, dtype: torch.dtype) -> bool:
 ONEDNN_TYPES = frozenset(dtype for dtype in (torch.float32, torch.bfloat16) if works(_onednn, dtype))
 
 
-def times(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T. a: (n, c), b: (m, c), on a CPU, without gradients."""
+def times_transposed(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T. a: (n, c), b: (m, c) -> (n, m), on a CPU, without gradients."""
     return _onednn(a, b, None, "none", [], "") if a.dtype in ONEDNN_TYPES else F.linear(a, b)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
     """x W^T + b, and the erf form of gelu of it. x: (..., c), weight: (m, c) -> (..., m)."""
-    if _onednn_pays(x, weight):
+    if _onednn_is_faster(x, weight):
         return _onednn(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
     y = F.linear(x, weight, bias)
     return F.gelu(y) if gelu else y
 
 
 def project(layer: nn.Linear, x: Tensor) -> Tensor:
-    """What the layer makes of x, whoever may have changed it."""
+    """What the layer makes of x (..., c) -> (..., m), whoever may have changed it."""
     return linear(x, layer.weight, layer.bias) if is_bare(layer, x) else layer(x)
 
 
 def is_bare(layer: Any, x: Tensor) -> bool:
-    """Whether the weights may be used without the module: no LoRA, no hook (offloading), and they are there."""
+    """Whether the weights may be used on x (any shape) without the module: no LoRA, no hook (offloading), and
+    they are there."""
     return (
         type(layer) is nn.Linear
         and isinstance(layer.__dict__.get("forward"), (FastLinear, type(None)))
@@ -74,10 +75,12 @@ class FastLinear:
         self.layer = layer
 
     def __call__(self, x: Tensor) -> Tensor:
+        """x: (..., c) -> (..., m)."""
         return linear(x, self.layer.weight, self.layer.bias)
 
 
-def _onednn_pays(x: Tensor, weight: Tensor) -> bool:
+def _onednn_is_faster(x: Tensor, weight: Tensor) -> bool:
+    """x: (..., c), weight: (m, c)."""
     return (
         CPU_PREFERS_ONEDNN
         and x.device.type == "cpu"

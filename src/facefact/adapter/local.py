@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facefact.adapter.tokens import Some, choose, grid_of
+from facefact.adapter.tokens import TokenSubset, choose_tokens, grid_of
 from facefact.types import UserError
 
-EDGE = 0.25  # a token is the face's from this increment on, between the background's (0) and the strongest (1)
+FACE_LEVEL = 0.25  # a token is the face's from this increment on, between the background's (0) and the strongest (1)
 MARGIN = 1 / 16  # the adapter works that far around those tokens, in sides of the picture: a face may move by it
-MOST = 0.5  # share of the picture above which it works for all tokens
-SHARES = 32  # how many different shares of the picture a mask can have
-CLEAR = 0.5  # increments of the background, against the strongest, below which the face is found
+LARGEST_SHARE = 0.5  # share of the picture above which it works for all tokens
+SHARE_STEPS = 32  # how many different shares of the picture a mask can have
+BACKGROUND_LEVEL = 0.5  # increments of the background, against the strongest, below which the face is found
 
 
 @dataclass(frozen=True)
@@ -65,80 +65,86 @@ class Tracker:
     region: Tensor | None = None
     share: float = 1.0
     shape: tuple[int, ...] = ()
-    some: dict[int, Some | None] = field(default_factory=dict)  # of this step
-    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # increments that serve again
-    served: int = 0  # in how many steps they did
-    seen: dict[str, tuple[int, Tensor]] = field(default_factory=dict)  # block: its tokens, and their increments' norms
-    ground: Tensor | None = None  # (pictures, 1, 1): increments of the background, the strongest being 1
-    looked: int = 0
-    times: list[float] = field(default_factory=list)
+    subsets: dict[int, TokenSubset | None] = field(default_factory=dict)  # of this step
+    reusable: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # increments that serve again
+    steps_served: int = 0  # in how many steps they did
+    norms: dict[str, tuple[int, Tensor]] = field(default_factory=dict)  # block: its tokens, and their increments' norms
+    background: Tensor | None = None  # (pictures, 1, 1): increments of the background, the strongest being 1
+    steps_looked: int = 0
+    timesteps: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, local: Local, *, copies: int) -> Tracker:
         share = 1.0 if local.mask is None else float((local.mask != 0).float().mean((-2, -1)).max())
         # In steps, so that a compiled model, whose sizes are fixed, need not be made anew for every mask.
-        return cls(local, copies, share=math.ceil(share * SHARES) / SHARES)
+        return cls(local, copies, share=math.ceil(share * SHARE_STEPS) / SHARE_STEPS)
 
-    def known(self, shape: tuple[int, ...]) -> Tracker:
+    def for_known_mask(self, shape: tuple[int, ...]) -> Tracker:
         """The same for one pass over latents of this shape, with the mask for a region: no memory, one graph."""
         assert self.local.mask is not None
-        return Tracker(self.local, self.copies, _over(self.local.mask, shape[0] // self.copies), self.share, shape)
+        return Tracker(
+            self.local, self.copies, _mask_per_picture(self.local.mask, shape[0] // self.copies), self.share, shape
+        )
 
     def begin(self, shape: tuple[int, ...], timestep: float) -> None:
         """Before each forward pass. shape: of the latents, (batch, channels, height, width)."""
         again = not self._another_portrait(shape, timestep)
-        self.times = [*self.times, timestep] if again else [timestep]
-        self.served += 1
-        if again and self.kept and self.served < self.local.reuse:
+        self.timesteps = [*self.timesteps, timestep] if again else [timestep]
+        self.steps_served += 1
+        if again and self.reusable and self.steps_served < self.local.reuse:
             return  # in the same places
         if self.local.mask is not None:
-            self.region = _over(self.local.mask, shape[0] // self.copies)
+            self.region = _mask_per_picture(self.local.mask, shape[0] // self.copies)
         elif not again:
-            self.looked, self.region = 0, None
-        elif self.seen:
+            self.steps_looked, self.region = 0, None
+        elif self.norms:
             self._learn()
-        self.shape, self.served = shape, 0
-        for memory in (self.seen, self.kept, self.some):
+        self.shape, self.steps_served = shape, 0
+        for memory in (self.norms, self.reusable, self.subsets):
             memory.clear()
 
-    def tokens(self, n: int) -> Some | None:
+    def tokens(self, n: int) -> TokenSubset | None:
         """Those of a layer with n tokens that the adapter works for in this step; None: all."""
-        if self.region is None or self.share > MOST:
+        if self.region is None or self.share > LARGEST_SHARE:
             return None
-        if n not in self.some:
+        if n not in self.subsets:
             latents = (self.shape[-2], self.shape[-1])
-            self.some[n] = choose(
+            self.subsets[n] = choose_tokens(
                 self.region, n, share=self.share, latents=latents, copies=self.copies, cell=self.local.cell
             )
-        return self.some[n]
+        return self.subsets[n]
 
     def note(self, block: str, n: int, increments: tuple[Tensor, Tensor]) -> None:
         """What a layer added in this step: each (b, n, c), or (b, count, c) of its `tokens`."""
         if self.local.reuse > 1 and self.region is not None:
-            self.kept[block] = increments
-        if self.local.mask is None and n >= max((n for n, _ in self.seen.values()), default=0):
+            self.reusable[block] = increments
+        if self.local.mask is None and n >= max((n for n, _ in self.norms.values()), default=0):
             attention, dense = increments
-            self.seen[block] = n, (attention + dense).detach().norm(dim=-1, dtype=torch.float32)
+            self.norms[block] = n, (attention + dense).detach().norm(dim=-1, dtype=torch.float32)
 
     def _another_portrait(self, shape: tuple[int, ...], timestep: float) -> bool:
         """Within one, noise only falls; some samplers stay at a level for two steps, but not at the first."""
-        if shape != self.shape or not self.times:
+        if shape != self.shape or not self.timesteps:
             return True
-        return timestep > self.times[-1] or (timestep == self.times[0] and len(set(self.times)) == 1)
+        return timestep > self.timesteps[-1] or (timestep == self.timesteps[0] and len(set(self.timesteps)) == 1)
 
     def _learn(self) -> None:
         """From the increments of the step that ended to the region of the next."""
         strength = self._strength()
         if self.region is None:
-            self.looked += 1
-            self.ground = strength.flatten(1).median(1).values[:, None, None]
-        assert self.ground is not None
-        face = strength > self.ground + EDGE * (1 - self.ground)
+            self.steps_looked += 1
+            self.background = strength.flatten(1).median(1).values[:, None, None]
+        assert self.background is not None
+        face = strength > self.background + FACE_LEVEL * (1 - self.background)
         reach = max(1, round(MARGIN * min(face.shape[1:])))
         region = F.max_pool2d(face.float()[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
         self.share = float(region.mean((1, 2)).max())
         # Unsure: the increments are everywhere, or no longer those of a face. Then it looks at the whole again.
-        sure = self.looked >= self.local.looks and self.share <= MOST and bool((self.ground < CLEAR).all())
+        sure = (
+            self.steps_looked >= self.local.looks
+            and self.share <= LARGEST_SHARE
+            and bool((self.background < BACKGROUND_LEVEL).all())
+        )
         self.region = region if sure else None
 
     def _strength(self) -> Tensor:
@@ -146,12 +152,12 @@ class Tracker:
 
         Mean over the layers and over guidance's two answers; 0 for tokens that had no increment.
         """
-        finest = max(n for n, _ in self.seen.values())
-        layers = torch.stack([norms / norms.mean(1, keepdim=True) for n, norms in self.seen.values() if n == finest])
-        norms, some = layers.mean(0), self.some.get(finest)
-        if some is not None:
+        finest = max(n for n, _ in self.norms.values())
+        layers = torch.stack([norms / norms.mean(1, keepdim=True) for n, norms in self.norms.values() if n == finest])
+        norms, subset = layers.mean(0), self.subsets.get(finest)
+        if subset is not None:
             everywhere = norms.new_zeros(len(norms) * finest)
-            norms = everywhere.index_copy(0, some.chosen, norms.flatten()).view(-1, finest)
+            norms = everywhere.index_copy(0, subset.chosen, norms.flatten()).view(-1, finest)
         norms = norms.unflatten(0, (self.copies, -1)).mean(0)
         peak = norms.topk(max(1, finest // 32)).values.mean(1, keepdim=True)
         grid = grid_of(finest, (self.shape[-2], self.shape[-1]))
@@ -159,7 +165,7 @@ class Tracker:
         return (norms / peak).unflatten(1, grid)
 
 
-def _over(mask: Tensor, pictures: int) -> Tensor:
+def _mask_per_picture(mask: Tensor, pictures: int) -> Tensor:
     """(h, w) or (pictures, h, w), of any type -> (pictures, h, w) of 0 and 1."""
     if mask.ndim == 3 and len(mask) not in (1, pictures):
         raise UserError(f"the mask of local mode is of {len(mask)} pictures, the batch has {pictures}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Some:
+class TokenSubset:
     """`count` of the n tokens of each of b pictures. chosen: (b * count,) their places in (b * n) tokens, ascending.
 
     grid: h, w. cell: side of the squares of other tokens that are seen as one; 1: each is seen.
@@ -25,7 +25,7 @@ class Some:
     grid: tuple[int, int]
     cell: int = 1
 
-    def of(self, x: Tensor) -> Tensor:
+    def pick(self, x: Tensor) -> Tensor:
         """x: (b, n, c) -> (b, count, c)."""
         return x.flatten(0, 1).index_select(0, self.chosen).unflatten(0, (len(x), self.count))
 
@@ -39,21 +39,21 @@ class Some:
         (h, w), cell, b = self.grid, self.cell, len(x)
         alone = x.new_ones(b * h * w).index_fill(0, self.chosen, 0)
         cells = (b, h // cell, cell, w // cell, cell)
-        number = alone.view(cells).float().sum((2, 4)).flatten(1)
+        counts = alone.view(cells).float().sum((2, 4)).flatten(1)
         total = (x * alone.view(b, -1, 1)).view(*cells, -1).sum((2, 4)).flatten(1, 2)
-        return total / number.clamp(min=1).to(x.dtype)[..., None], number.log()
+        return total / counts.clamp(min=1).to(x.dtype)[..., None], counts.log()
 
 
-def choose(
+def choose_tokens(
     mask: Tensor, n: int, *, share: float, latents: tuple[int, int], copies: int = 1, cell: int = 1
-) -> Some | None:
+) -> TokenSubset | None:
     """The tokens under a mask, and some around it, of a layer that has n, in a model whose latents are (height, width).
 
     mask: (pictures, height, width), from 0 to 1. share: of the picture under it, the largest of the pictures. copies:
     how often the batch holds the pictures (2 under guidance, one set after the other). None where the layer's tokens
     are no such grid, or all of them are wanted.
     """
-    grid, count = grid_of(n, latents), enough(share, n)
+    grid, count = grid_of(n, latents), tokens_needed(share, n)
     if grid is None or count >= n:
         return None
     score = F.interpolate(mask[:, None], grid, mode="area")
@@ -64,10 +64,10 @@ def choose(
     best = score[:, 0].flatten(1).topk(count).indices.sort(1).values.repeat(copies, 1)
     first = torch.arange(len(best), device=best.device)[:, None] * n
     fits = grid[0] % cell == 0 and grid[1] % cell == 0
-    return Some((best + first).flatten(), count, grid, cell if fits else 1)
+    return TokenSubset((best + first).flatten(), count, grid, cell if fits else 1)
 
 
-def enough(share: float, n: int) -> int:
+def tokens_needed(share: float, n: int) -> int:
     """How many of n tokens a face needs that covers `share` of the picture: a square of that area, wherever it lies
     between the tokens."""
     return min(n, math.ceil((math.sqrt(share * n) + 1) ** 2))

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from facefact.adapter import AdapterLayers, layer_configs, text_width
-from facefact.adapter.host import transformer_blocks
+from facefact.adapter.denoiser import transformer_blocks
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.train.material.frozen import SHAPES, byte_tokenizer, empty_parts
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from facefact.adapter import Local, fast_kernels
 from facefact.adapter.local import Tracker
-from facefact.adapter.tokens import Some
+from facefact.adapter.tokens import TokenSubset
 from facefact.bench.random_models import (
     IMAGE_TOKENS,
     IMAGE_WIDTH,
@@ -350,12 +350,12 @@ def about(call: Call) -> dict[str, Any]:
 def local_parts(call: Call) -> dict[int, Part]:
     """By the number of tokens of a layer: for how many of them local mode works, and how many it sees."""
     side, mask = call.size // 8, face_ellipse(call.size // 8, call.face_share)
-    tracker = Tracker.of(Local(mask), copies=1).known((1, 4, side, side))
+    tracker = Tracker.of(Local(mask), copies=1).for_known_mask((1, 4, side, side))
     numbers = sorted({n for _, n in counted(call.shape, call.size, rows=1).layers.values()})
     return {n: part_of(n, tracker.tokens(n)) for n in numbers}
 
 
-def part_of(n: int, some: Some | None) -> Part:
-    if some is None:
+def part_of(n: int, subset: TokenSubset | None) -> Part:
+    if subset is None:
         return Part(n, n)
-    return Part(some.count, n if some.cell == 1 else some.count + n // some.cell**2)
+    return Part(subset.count, n if subset.cell == 1 else subset.count + n // subset.cell**2)

@@ -1,1 +1,1 @@
-"""Preparation: pictures of people, wherever they lie, become a clean training set (METHOD, "Data cleaning")."""
+"""Preparation: pictures of people, wherever they lie, become a clean training set (docs/method.md, "Data")."""

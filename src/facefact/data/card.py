@@ -247,7 +247,7 @@ def licences(found: Summary) -> str:
 def loading() -> str:
     return f"""## How to load it
 
-`DATASET` is this folder. Train on it (recipes and settings: docs/training.md of facefact):
+`DATASET` is this folder. Train on it (recipes and settings: docs/use/train.md of facefact):
 
 ```
 facefact train configs/sd15.yaml --set data.source=DATASET

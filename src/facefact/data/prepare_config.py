@@ -1,5 +1,5 @@
 """The settings of `facefact prepare`: a group for each stage, each threshold with its reason. Defaults are measured on
-press photos (docs/preparation.md)."""
+press photos (docs/evidence/preparation.md)."""
 
 from __future__ import annotations
 

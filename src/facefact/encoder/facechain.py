@@ -23,7 +23,7 @@ PUBLISHED_HEAD_WIDTH = 64  # of TransFace-S and of the resampler
 def encoder_from_state(
     state: Mapping[str, Tensor], *, source: str | Path, config: TransFaceConfig | None = None
 ) -> TransFace:
-    """TransFace from the published `.pt`, in float32. config: None to read it off the shapes."""
+    """TransFace from the published `.pt`, in float32. config: None to read it off the shapes (`transface_config`)."""
     with torch.device("meta"):
         encoder = TransFace(config or transface_config(state, source=source))
     checkpoint.load_strictly(encoder, state, source=source, dtype=torch.float32)
@@ -33,7 +33,8 @@ def encoder_from_state(
 def resampler_from_state(
     state: Mapping[str, Tensor], *, source: str | Path, config: ResamplerConfig | None = None
 ) -> Resampler:
-    """The resampler from its part of the published `.ckpt`, in float32. config: None to read it off the shapes."""
+    """The resampler from its part of the published `.ckpt`, in float32. config: None to read it off the shapes
+    (`resampler_config`)."""
     with torch.device("meta"):
         resampler = Resampler(config or resampler_config(state, source=source))
     checkpoint.load_strictly(resampler, state, source=source, dtype=torch.float32)
@@ -41,6 +42,11 @@ def resampler_from_state(
 
 
 def transface_config(state: Mapping[str, Tensor], *, source: str | Path = "the encoder") -> TransFaceConfig:
+    """Read off the shapes: patch_embed.proj.weight (width, 3, patch, patch), blocks.0.mlp.fc1.weight (hidden, width),
+    feature.2.weight (embedding, width), pos_embed (1, tokens, width), and the number of blocks.
+
+    source: the file, for errors. UserError: one of them is missing, or they do not fit together.
+    """
     try:
         width, _, patch, _ = state["patch_embed.proj.weight"].shape
         hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
@@ -61,6 +67,12 @@ def transface_config(state: Mapping[str, Tensor], *, source: str | Path = "the e
 
 
 def resampler_config(state: Mapping[str, Tensor], *, source: str | Path = "the adapter") -> ResamplerConfig:
+    """Read off the shapes: latents (1, queries, width), proj_in.weight (width, input width), proj_out.weight (output
+    width, width), layers.0.0.to_q.weight (inner width, width), layers.0.1.1.weight (hidden, width), and the number of
+    layers.
+
+    source: the file, for errors. UserError: one of them is missing.
+    """
     try:
         _, queries, width = state["latents"].shape
         inner = state["layers.0.0.to_q.weight"].shape[0]
@@ -80,4 +92,5 @@ def resampler_config(state: Mapping[str, Tensor], *, source: str | Path = "the a
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many different names follow the prefix, as in `blocks.<0>`."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})

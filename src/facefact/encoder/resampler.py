@@ -51,7 +51,8 @@ class PerceiverAttention(nn.Module):
         return self.to_out((weight @ v).transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (n, heads, tokens, head_width)
+        """(n, tokens, heads * head_width) -> (n, heads, tokens, head_width)"""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 def _feed_forward(config: ResamplerConfig) -> nn.Sequential:
@@ -65,7 +66,7 @@ def _feed_forward(config: ResamplerConfig) -> nn.Sequential:
 
 
 class Resampler(nn.Module):
-    """(n, tokens, input_width) -> (n, queries, output_width)."""
+    """The encoder's tokens of each face -> `queries` tokens of the text's width."""
 
     def __init__(self, config: ResamplerConfig | None = None) -> None:
         super().__init__()
@@ -79,6 +80,7 @@ class Resampler(nn.Module):
         self.norm_out = nn.LayerNorm(config.output_width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: (n, tokens, input_width) -> (n, queries, output_width)."""
         x = self.proj_in(tokens)
         latents = self.latents.expand(len(x), -1, -1)
         for attention, feed_forward in self._pairs():

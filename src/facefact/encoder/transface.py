@@ -43,13 +43,14 @@ class TransFaceConfig:
 
 
 class PatchEmbed(nn.Module):
-    """Cut the image into patches and project each: (n, 3, size, size) -> (n, tokens, width)."""
+    """Cut the image into patches and project each."""
 
     def __init__(self, config: TransFaceConfig) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, config.width, kernel_size=config.patch_size, stride=config.patch_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, image_size, image_size) -> (n, tokens, width)"""
         return self.proj(pixels).flatten(2).transpose(1, 2)
 
 
@@ -61,6 +62,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (n, tokens, width) -> the same."""
         n, tokens, width = x.shape
         q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # n h t d
         y = F.scaled_dot_product_attention(q, k, v)
@@ -75,6 +77,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (n, tokens, width) -> the same."""
         return self.fc2(F.relu6(self.fc1(x)))
 
 
@@ -87,6 +90,7 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (n, tokens, width) -> the same."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 

@@ -1,4 +1,4 @@
-"""Alignment to the ArcFace template, as published (METHOD, "Face condition")."""
+"""Alignment to the ArcFace template, as published (docs/method.md, "Face condition")."""
 
 from __future__ import annotations
 

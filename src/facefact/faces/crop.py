@@ -1,4 +1,4 @@
-"""From a picture to what the encoder sees: detect, choose, mask the head, align (METHOD, "Face condition")."""
+"""From a picture to what the encoder sees: detect, choose, mask the head, align (docs/method.md, "Face condition")."""
 
 from __future__ import annotations
 

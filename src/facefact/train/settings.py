@@ -71,7 +71,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Condition:
-    """What stands for the person in a step (METHOD, "Training").
+    """What stands for the person in a step (docs/method.md, "Training").
 
     shuffle: chance that the condition is another picture of the person. policy: which other one: any, the most
     different pose, the most different light. pose_gap: degrees of yaw that picture and condition may differ by at most.

@@ -1,4 +1,4 @@
-"""The adapter's training: diffusion loss + FAIR, and what makes identity be learned first (METHOD.md, "Training").
+"""The adapter's training: diffusion loss + FAIR, and what makes identity be learned first (docs/method.md, "Training").
 
 What stands for the person in a step (shuffle, drops, several pictures) is chosen in `conditions`.
 """

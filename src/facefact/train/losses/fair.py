@@ -1,6 +1,8 @@
 """FAIR, Face Adapting Increment Regularization: what the adapter adds is held to the face.
 
-METHOD, "Training" (published formula): L_FAIR(x) = ||GSA(x) (1 - M_x)|| / ||x (1 - M_x)||, averaged over the layers.
+docs/method.md, "Training" (published formula), averaged over the layers:
+
+    L_FAIR(x) = ||GSA(x) (1 - M_x)|| / ||x (1 - M_x)||
 """
 
 from __future__ import annotations

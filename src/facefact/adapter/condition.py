@@ -1,0 +1,87 @@
+"""What travels through a model to the adapter's layers, and what they say of their work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from facefact.adapter.layer import AdapterLayers, FaceKeys
+from facefact.adapter.local import Local, Tracker
+
+
+class FaceCondition(NamedTuple):
+    """What travels through the model to the layers.
+
+    face: (r, m, token_width). scale: one number or tensor, () or (rows,), for all layers, or a mapping from block name
+    prefixes ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits
+    stay out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads
+    of the face, where it is known already; it stays the same from step to step. local: where the face is, for local
+    mode.
+    """
+
+    face: Tensor
+    scale: float | Tensor | Mapping[str, float | Tensor] = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    keys: Mapping[str, FaceKeys] | None = None
+    local: Tracker | None = None
+
+    def scale_at(self, block: str) -> float | Tensor:
+        """The scale of a block's layer: a number, or a tensor () or (rows,)."""
+        if not isinstance(self.scale, Mapping):
+            return self.scale
+        fitting = [prefix for prefix in self.scale if not prefix or f"{block}.".startswith(f"{prefix}.")]
+        return self.scale[max(fitting, key=len)] if fitting else 0.0
+
+    def scaled_by(self, factor: float | Tensor) -> FaceCondition:
+        """The same condition at a multiple of its scale. factor: a number, or a tensor ()."""
+        if isinstance(self.scale, Mapping):
+            return self._replace(scale={prefix: scale * factor for prefix, scale in self.scale.items()})
+        return self._replace(scale=self.scale * factor)
+
+
+def make_condition(
+    layers: AdapterLayers,
+    face: Tensor,
+    *,
+    scale: float | Tensor | Mapping[str, float] = 1.0,
+    start: float = 0.0,
+    end: float = 1.0,
+    local: Local | None = None,
+    copies: int = 1,
+) -> FaceCondition:
+    """A condition for these layers where they are, with the face keys when they are not in training.
+
+    face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition. Numbers other than 0
+    become tensors: a compiled model then serves every scale. copies: how often the batch will hold the pictures (2:
+    guidance), for local mode.
+    """
+    weight = next(layers.parameters())
+    face = face.to(weight.device, weight.dtype)
+
+    def tensor(number: float | Tensor) -> float | Tensor:
+        if torch.is_tensor(number) or number == 0:
+            return number
+        return torch.tensor(number, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+
+    scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
+    tracker = Tracker.of(local.to(weight.device), copies=copies) if local is not None else None
+    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face), tracker)
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What one layer did in one forward pass, for FAIR. Gradients are kept.
+
+    block: the host block's name. entering: (b, n, c) the latent tokens x. attention: (b, n, c) what the gated
+    attention added. whole: (b, n, c) what the layer added, feed-forward included. Both with gate and scale.
+    """
+
+    block: str
+    entering: Tensor
+    attention: Tensor
+    whole: Tensor

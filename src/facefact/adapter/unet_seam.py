@@ -1,0 +1,150 @@
+"""Where a diffusers U-Net has room for the adapter. The one file that knows its seam.
+
+`BasicTransformerBlock.forward` calls `self.fuser(hidden_states, gligen["objs"])` between self-attention and
+cross-attention when `cross_attention_kwargs` carries `gligen`, and `UNet2DConditionModel.forward` first replaces its
+content by `{"objs": self.position_net(**gligen)}`. A port in each of these two slots is all that attaching adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from facefact.adapter.attachment import Attachment, LayerPort
+from facefact.adapter.condition import FaceCondition
+from facefact.adapter.denoiser import denoiser, schedule_length, transformer_blocks
+from facefact.adapter.layer import AdapterLayers, LayerConfig
+from facefact.adapter.seam import token_width
+from facefact.types import UserError
+
+
+class UNetSeam:
+    """The `Seam` of U-Nets made of `BasicTransformerBlock`s: Stable Diffusion 1.5, 2 and XL."""
+
+    def hosts(self, target: Any) -> dict[str, LayerConfig]:
+        """One layer for each block that reads the text, with tokens of the text's width."""
+        return layer_configs(target)
+
+    def put(self, layers: AdapterLayers, target: Any) -> Attachment:
+        """Put the layers into a pipeline's U-Net or a bare one; each then has as many heads as its block.
+
+        UserError: the model has no place for them (it is a GLIGEN model, or no block of it reads text), has an adapter
+        already, or is not the kind of base that they were made for.
+        """
+        model = denoiser(target)
+        blocks = face_blocks(model)
+        _refuse_taken(model)
+        _check_fit(layers, model, blocks)
+
+        attachment = Attachment(model, schedule_length=schedule_length(target), take_off=self.remove)
+        for name, layer in layers.items():
+            layer.attn.heads = blocks[name].attn1.heads
+        for name, block in transformer_blocks(model).items():
+            block.fuser = LayerPort(name, layers[name] if name in blocks else None, attachment)
+        model.position_net = ConditionPort(attachment, model)
+        return attachment
+
+    def remove(self, target: Any) -> None:
+        """Take whatever adapter is attached off a pipeline or model; nothing happens when there is none."""
+        model = denoiser(target)
+        port = getattr(model, "position_net", None)
+        if not isinstance(port, ConditionPort):
+            return
+        port.hook.remove()
+        del model.position_net
+        for block in transformer_blocks(model).values():
+            if isinstance(getattr(block, "fuser", None), LayerPort):
+                del block.fuser
+        port.attachment.let_go()
+
+    def kwargs(self, condition: FaceCondition) -> dict[str, Any]:
+        """The `cross_attention_kwargs` of a pipeline or U-Net call."""
+        return {"gligen": {"objs": condition}}
+
+
+UNET = UNetSeam()
+attach, detach = UNET.put, UNET.remove
+
+
+class ConditionPort(nn.Module):
+    """In the model's `position_net` slot: hands the condition on, once per forward pass."""
+
+    def __init__(self, attachment: Attachment, model: nn.Module) -> None:
+        super().__init__()
+        self.attachment = attachment
+        self.hook: RemovableHandle = model.register_forward_pre_hook(self.note_call, with_kwargs=True)
+
+    def forward(self, objs: FaceCondition) -> FaceCondition:
+        return self.attachment.begin(objs)
+
+    def note_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before each forward pass of the model: (sample, timestep, ...), by place or by name."""
+        latents = kwargs.get("sample", args[0] if args else None)
+        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        self.attachment.note_call(latents, timestep)
+
+
+def face_blocks(model: nn.Module) -> dict[str, Any]:
+    """The blocks that get a layer: those that read the text. UserError when there is none."""
+    blocks = {
+        name: block
+        for name, block in transformer_blocks(model).items()
+        if block.attn2 is not None and block.attn2.is_cross_attention
+    }
+    if not blocks:
+        raise UserError(
+            f"{type(model).__name__} has no transformer block that reads text: the adapter needs a U-Net such as "
+            "that of Stable Diffusion 1.5, 2 or XL"
+        )
+    return blocks
+
+
+def layer_configs(target: Any, *, token_width: int | None = None) -> dict[str, LayerConfig]:
+    """The layers that fit a model. token_width: None for the width of its text."""
+    return {
+        name: LayerConfig(
+            width=block.attn1.query_dim,
+            token_width=token_width or block.attn2.cross_attention_dim,
+            heads=block.attn1.heads,
+            inner_width=block.attn1.inner_dim,
+        )
+        for name, block in face_blocks(denoiser(target)).items()
+    }
+
+
+def text_width(target: Any) -> int:
+    """Width of the text tokens that a U-Net reads."""
+    return token_width(layer_configs(target))
+
+
+def _refuse_taken(model: nn.Module) -> None:
+    port = getattr(model, "position_net", None)
+    if isinstance(port, ConditionPort):
+        raise UserError(
+            f"this {type(model).__name__} has a face adapter already: take it off first (its detach(), or "
+            "facefact.adapter.detach(model))"
+        )
+    if port is not None or any(hasattr(block, "fuser") for block in transformer_blocks(model).values()):
+        raise UserError(f"this {type(model).__name__} is a GLIGEN model: the place of the face adapter is taken")
+
+
+def _check_fit(layers: AdapterLayers, model: nn.Module, blocks: Mapping[str, Any]) -> None:
+    other = "the adapter was made for another base model"
+    for name in layers.configs:
+        if name not in blocks:
+            raise UserError(f"{other}: it has a layer for {name}, which this {type(model).__name__} lacks")
+    for name, block in blocks.items():
+        config = layers.configs.get(name)
+        if config is None:
+            raise UserError(f"{other}: it has no layer for {name} of this {type(model).__name__}")
+        for what, made, found in (
+            ("width", config.width, block.attn1.query_dim),
+            ("text width", config.token_width, block.attn2.cross_attention_dim),
+            ("attention width", config.inner_width or config.width, block.attn1.inner_dim),
+            ("number of heads", config.heads or block.attn1.heads, block.attn1.heads),
+        ):
+            if made != found:
+                raise UserError(f"{other}: at {name} its {what} is {made}, the model's is {found}")
