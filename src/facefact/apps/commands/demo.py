@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.portraits import EXAMPLE_CAPTION, silence_loading
+from facefact.apps.progress import show, silence_loading
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,7 +29,6 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     from PIL import Image
 
-    from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path, scores
     from facefact.device import choose_device
     from facefact.evaluate.judges import Judges
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(figures: dict[str, Any], sheet: Path) -> str:
     """What a person wants to know, in a few lines."""
+    from facefact.generate.demo_model import EXAMPLE_CAPTION
+
     here, bundle = figures["this_sheet"], figures["bundle"]
     right, base = here["adapter"]["rank1"]["value"], here["base"]["rank1"]["value"]
     lines = [
