@@ -115,7 +115,7 @@ class OneFace:
 
 @pytest.fixture
 def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("facefact.faces.get_detector", lambda **options: OneFace())
+    monkeypatch.setattr("facefact.generate.studio.get_detector", lambda **options: OneFace())
     Image.new("RGB", (150, 150), "white").save(tmp_path / "a.png")
     return tmp_path / "a.png"
 

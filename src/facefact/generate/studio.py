@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facefact import demo
 from facefact.adapter import fast_kernels
 from facefact.device import choose_device, choose_dtype
 from facefact.face_adapter import FaceAdapter
+from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words
 from facefact.generate.inpaint import InpaintSettings, Template, inpaint
 from facefact.generate.models import load_base, locate
 from facefact.generate.recipe import file_hash, model_hash
 from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
-
-if TYPE_CHECKING:
-    from facefact.faces import Detector
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,6 @@ def find_person(photos: Sequence[str | Path], *, detector: Detector, which: int 
     model: the name of the model that is to draw them; of the demo model's limits the log warns. UserErrors as
     `facefact.faces.face_crop`.
     """
-    from facefact.faces import face_crop
-
     crops = [face_crop(photo, detector=detector, which=which) for photo in photos]
     warn_of_faces(photos, crops, model=model)
     return Person(crops, {"faces": [file_hash(photo) for photo in photos], "which": which})
@@ -96,18 +92,18 @@ class Studio:
         device does well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU
         too, where faster ways are used otherwise. UserError: no such model, adapter or device, or they do not fit.
         """
-        place = choose_device(device)
-        number = choose_dtype(place, dtype)
-        base = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
-        face = locate(adapter, offline=offline) if adapter else base / "adapter"
-        if not face.is_dir():
+        chosen_device = choose_device(device)
+        chosen_dtype = choose_dtype(chosen_device, dtype)
+        base_folder = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
+        adapter_folder = locate(adapter, offline=offline) if adapter else base_folder / "adapter"
+        if not adapter_folder.is_dir():
             raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
-        pipe = load_base(base, device=place, dtype=number)
-        if place.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
+        pipe = load_base(base_folder, device=chosen_device, dtype=chosen_dtype)
+        if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
-        opened = FaceAdapter.from_pretrained(face, local_files_only=True)
+        opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
         origin = {
-            "model": {"name": _public_name(model), "sha256": model_hash(base)},
+            "model": {"name": _public_name(model), "sha256": model_hash(base_folder)},
             "adapter": {"name": _public_name(adapter or model), "sha256": opened.content_hash()},
         }
         return cls(pipe, opened.attach(pipe), model=model, origin=origin, yunet=yunet)
@@ -115,8 +111,6 @@ class Studio:
     @cached_property
     def detector(self) -> Detector:
         """What finds faces; opened when first asked for. UserError: there is none."""
-        from facefact.faces import get_detector
-
         return get_detector(model=self._yunet)
 
     def find_person(self, photos: Sequence[str | Path], *, which: int = 0) -> Person:

@@ -81,14 +81,14 @@ def summary(figures: dict[str, Any], sheet: Path) -> str:
         lines += [
             f"measured with this bundle on {bundle['people']} unseen people, {bundle['images']} pictures, seed "
             f"{bundle['seed']} (95 % intervals):",
-            f"  right person first: {said(bundle['adapter']['rank1'])}, among the first five: "
-            f"{said(bundle['adapter']['rank5'])}; base model {said(bundle['base']['rank1'])}",
-            f"  attributes as the prompt asks: {said(bundle['adapter']['attributes'])}; base model "
-            f"{said(bundle['base']['attributes'])}",
+            f"  right person first: {with_interval(bundle['adapter']['rank1'])}, among the first five: "
+            f"{with_interval(bundle['adapter']['rank5'])}; base model {with_interval(bundle['base']['rank1'])}",
+            f"  attributes as the prompt asks: {with_interval(bundle['adapter']['attributes'])}; base model "
+            f"{with_interval(bundle['base']['attributes'])}",
         ]
     lines.append(f"try one: facefact generate --face {sheet.with_name('person-1.png')} --prompt {EXAMPLE_CAPTION!r}")
     return "\n".join([*lines, f"{figures['seconds']:.0f} s"])
 
 
-def said(one: dict[str, float]) -> str:
+def with_interval(one: dict[str, float]) -> str:
     return f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
