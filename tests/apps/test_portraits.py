@@ -147,7 +147,7 @@ def test_interrupted_work_keeps_what_is_finished_and_goes_on(
 
     many, out = ["generate", *call, "-n", "4"], tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("facefact.generate.save_portrait", save_two)
+        patch.setattr("facefact.generate.jobs.save_portrait", save_two)
         assert cli.main(many) == 130
     assert sorted(path.name for path in out.iterdir()) == ["portrait-0.png", "portrait-1.png"]
     times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -256,7 +256,7 @@ def test_a_model_without_an_adapter_asks_for_one(
 def test_the_demo_model_has_its_settings_and_warns_of_photos(
     call: list[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
+    monkeypatch.setattr("facefact.demo.bundle_path", lambda: model)
     assert cli.main(["generate", *call, "--model", "demo"]) == 0
     assert "knows drawn avatars only" in caplog.text
     assert "have no word for: coat" in caplog.text
@@ -267,7 +267,7 @@ def test_the_demo_model_has_its_settings_and_warns_of_photos(
 def test_models_list(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("facefact.apps.portraits.bundle", lambda: model)
+    monkeypatch.setattr("facefact.demo.bundle_path", lambda: model)
     monkeypatch.setenv("FACEFACT_HOME", str(tmp_path))
     tiny_adapter(tiny_pipeline()).save_pretrained(tmp_path / "mine")
     assert cli.main(["models", "list"]) == 0

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefact.apps.bench import _with_earlier
 from facefact.apps.cli import main
+from facefact.apps.commands.bench import _with_earlier
 from facefact.bench import prepare as bench
 from facefact.bench.memory import MIB, family, resident_of, thinned, watch
 from facefact.bench.prepare_page import draw, markdown

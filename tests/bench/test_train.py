@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from facefact.apps.bench import table
 from facefact.apps.cli import main
+from facefact.apps.commands.bench import table
 from facefact.bench import train as bench
 from facefact.bench.timing import interleaved, ratio, timed
 from facefact.config import load_config

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefact.apps import faces as command
+from facefact.apps.commands import faces as command
 from facefact.faces.align import TEMPLATE
 from facefact.faces.crop import face_from_landmarks
 from facefact.types import Face, UserError

@@ -168,3 +168,24 @@ def test_a_face_is_encoded_once(adapter: Any, tmp_path: Path) -> None:
         known(tmp_path / "nowhere.png")
     with pytest.raises(UserError, match="no picture"):
         known()
+
+
+def test_a_face_is_what_this_caches_detector_says(
+    adapter: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cache keeps to its own detector, and never asks for another, whatever is wrong with a photo."""
+
+    class Elsewhere(Counting):
+        def detect(self, picture: np.ndarray) -> list[Face]:
+            return super().detect(picture)[1:]
+
+    def refuse() -> None:
+        raise AssertionError("another detector was opened")
+
+    monkeypatch.setattr("facefact.faces.crop.get_detector", refuse)
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    one, other = (FaceCache(adapter, detector=detector) for detector in (Counting(), Elsewhere()))
+    assert (one(tmp_path / "a.png").face != other(tmp_path / "a.png").face).any()
+    with pytest.raises(UserError, match="no such file"):
+        one(tmp_path / "a.png", tmp_path / "nowhere.png")

@@ -17,15 +17,15 @@ from facefact import __version__
 from facefact.types import UserError
 
 COMMANDS = {
-    "demo": ("facefact.apps.demo", "see it work: portraits of people the bundled model has never seen"),
-    "generate": ("facefact.apps.generate", "photos of one person + a prompt -> portraits of that person"),
-    "inpaint": ("facefact.apps.inpaint", "put a person's face into a template picture"),
-    "faces": ("facefact.apps.faces", "show the faces that are found in pictures, or why none is"),
-    "models": ("facefact.apps.models", "list, import and pull models"),
-    "prepare": ("facefact.apps.prepare", "pictures of people -> a clean training set"),
-    "train": ("facefact.apps.train", "train a face adapter, or the bundled model from nothing"),
-    "eval": ("facefact.apps.evaluate", "measure a model"),
-    "bench": ("facefact.apps.bench", "measure speed and memory"),
+    "demo": ("facefact.apps.commands.demo", "see it work: portraits of people the bundled model has never seen"),
+    "generate": ("facefact.apps.commands.generate", "photos of one person + a prompt -> portraits of that person"),
+    "inpaint": ("facefact.apps.commands.inpaint", "put a person's face into a template picture"),
+    "faces": ("facefact.apps.commands.faces", "show the faces that are found in pictures, or why none is"),
+    "models": ("facefact.apps.commands.models", "list, import and pull models"),
+    "prepare": ("facefact.apps.commands.prepare", "pictures of people -> a clean training set"),
+    "train": ("facefact.apps.commands.train", "train a face adapter, or the bundled model from nothing"),
+    "eval": ("facefact.apps.commands.evaluate", "measure a model"),
+    "bench": ("facefact.apps.commands.bench", "measure speed and memory"),
 }
 
 

@@ -15,3 +15,12 @@ def show(title: str, done: int, total: int) -> None:
     bar.update(done - bar.n)
     if done >= total:
         _bars.pop(title).close()
+
+
+def silence_loading() -> None:
+    """The libraries' own progress bars: one per file, gone before they can be read."""
+    from diffusers.utils.logging import disable_progress_bar as no_diffusers_bars
+    from transformers.utils.logging import disable_progress_bar as no_transformers_bars
+
+    no_diffusers_bars()
+    no_transformers_bars()

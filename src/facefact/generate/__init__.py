@@ -1,4 +1,5 @@
-"""Portraits from stock diffusers pipelines with a face adapter: text-to-image, inpainting, recipes, models."""
+"""Portraits from stock diffusers pipelines with a face adapter: text-to-image, inpainting, recipes, models, and
+the Studio that holds one model for all of them."""
 
 from __future__ import annotations
 
@@ -6,15 +7,19 @@ from facefact.generate.face_cache import FaceCache
 from facefact.generate.inpaint import InpaintSettings, Template, inpaint, open_template
 from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
 from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait
+from facefact.generate.studio import Person, Studio, find_person
 from facefact.generate.text_to_image import Settings, text_to_image, text_to_images
 
 __all__ = [
     "FaceCache",
     "InpaintSettings",
+    "Person",
     "Settings",
+    "Studio",
     "Template",
     "describe",
     "file_hash",
+    "find_person",
     "inpaint",
     "list_models",
     "load_base",

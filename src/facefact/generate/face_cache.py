@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 class FaceCache:
     """People's tokens, remembered by the contents of their photos: `cache("a.jpg", "b.jpg")`.
 
-    Bound to an adapter and a detector: with others, or other weights, make another. size: people that are remembered,
-    those asked for last (16 tokens of 768 numbers for each photo, as much for "no face": 100 KB). Safe between threads.
+    Bound to an adapter and a detector (None: the best there is): with others, or other weights, make another. size:
+    people that are remembered, those asked for last (16 tokens of 768 numbers for each photo, as much for "no face":
+    100 KB). Safe between threads.
     """
 
     def __init__(self, adapter: FaceAdapter, *, detector: Detector | None = None, size: int = 256) -> None:
-        self.adapter = adapter
-        self.detector = detector
-        self.size = size
+        self._adapter = adapter
+        self._detector = detector
+        self._size = size
         self._known: OrderedDict[Any, FaceTokens] = OrderedDict()
         self._lock = Lock()
 
@@ -34,14 +36,17 @@ class FaceCache:
         try:
             key = (which, *(file_hash(photo) for photo in photos))
         except OSError:
-            return self.adapter.encode(list(photos), which=which)  # which says what is wrong with the file
+            return self._encode(photos, which)  # which says what is wrong with the file
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
-        tokens = self.adapter.encode(list(photos), detector=self.detector, which=which)
+        tokens = self._encode(photos, which)
         with self._lock:
             self._known[key] = tokens
-            while len(self._known) > self.size:
+            while len(self._known) > self._size:
                 self._known.popitem(last=False)
         return tokens
+
+    def _encode(self, photos: Sequence[str | Path], which: int) -> FaceTokens:
+        return self._adapter.encode(list(photos), detector=self._detector, which=which)

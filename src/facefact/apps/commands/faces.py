@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     for group in groups:
         of_group = []
         for path in group:
-            report = look(path, detector, args.which, draw_into, number=len(reports))
+            report = inspect_picture(path, detector, args.which, draw_into, number=len(reports))
             of_group.append(report)
             reports.append(report)
             if not args.json:
@@ -122,7 +122,7 @@ def pictures_of(path: Path) -> list[Path]:
     return found
 
 
-def look(path: Path, detector: Detector, which: int, draw_into: Path | None, *, number: int) -> Report:
+def inspect_picture(path: Path, detector: Detector, which: int, draw_into: Path | None, *, number: int) -> Report:
     """One picture; whatever is wrong with it is in the report."""
     report = Report(os.fspath(path))
     try:

@@ -32,44 +32,37 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    portraits.check_prompts(args)
-    portraits.refuse_to_overwrite(args)
+    prompts = args.prompt or []
+    portraits.check_prompts(prompts, model=args.model)
 
     from facefact.faces import get_detector
-    from facefact.generate import InpaintSettings, file_hash, inpaint, open_template
+    from facefact.generate import InpaintSettings, file_hash, find_person, open_template
+    from facefact.generate.demo_model import settings_for
 
-    settings = portraits.settings_from(InpaintSettings, args, width=args.size, height=args.size)
+    more = {"strength": args.strength, "width": args.size, "height": args.size}
+    given = portraits.settings_given(args) | more
+    settings = settings_for(args.model, InpaintSettings, prompt=prompts[0], **given)
+    pictures = portraits.pictures_wanted(args, settings, prompts)
     template = open_template(args.template)
     detector = get_detector(model=args.yunet)
-    face = _template_face(args, detector, template)
-    crops, person = portraits.find_person(args, detector, which=args.face_which)
+    face = _template_face(args.template, template, detector, which=args.which)
+    person = find_person(args.face, detector=detector, which=args.face_which, model=args.model)
     studio = portraits.open_studio(args)
-    tokens = studio.adapter.encode(crops)
-    origin = studio.origin | person | {"template": file_hash(args.template), "template_which": args.which}
+    tokens = studio.adapter.encode(person.crops)
+    origin = person.origin | {"template": file_hash(args.template), "template_which": args.which}
 
     def make(wanted: list[InpaintSettings], on_step: Callable[[], None]) -> Iterator[Portrait]:
-        def one(settings: InpaintSettings) -> Portrait:
-            return inpaint(
-                studio.pipe,
-                studio.adapter,
-                tokens,
-                settings,
-                template=template,
-                face=face,
-                origin=origin,
-                on_step=on_step,
-            )
-
-        return map(one, wanted)
+        for one in wanted:
+            yield studio.inpaint(tokens, one, template=template, face=face, origin=origin, on_step=on_step)
 
     steps = int(settings.steps * settings.strength)
-    return portraits.report(args, portraits.make_portraits(args, settings, make, steps=steps, origin=origin))
+    return portraits.make_and_print(args, pictures, make, steps=steps, origin=studio.origin | origin)
 
 
-def _template_face(args: argparse.Namespace, detector: Detector, template: Template) -> Face:
+def _template_face(path: Path, template: Template, detector: Detector, *, which: int) -> Face:
     from facefact.faces import choose_face
 
     try:
-        return choose_face(detector.detect(template.seen), args.which)
+        return choose_face(detector.detect(template.seen), which)
     except UserError as error:
-        raise UserError(f"{args.template}: {error}") from None
+        raise UserError(f"{path}: {error}") from None

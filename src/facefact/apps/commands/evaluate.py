@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.portraits import silence_loading
+from facefact.apps.progress import show, silence_loading
+from facefact.types import UserError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -149,7 +151,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _world(args: argparse.Namespace) -> dict[str, Any]:
-    from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
     from facefact.evaluate.pictures import Sampling
@@ -169,11 +170,9 @@ def _world(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _encoder(args: argparse.Namespace) -> dict[str, Any]:
-    from facefact.apps.progress import show
     from facefact.device import choose_device
     from facefact.evaluate.encoder import evaluate_encoder, open_encoder, photo_album, world_album
     from facefact.faces import get_detector
-    from facefact.types import UserError
 
     encoder, device = open_encoder(args.path), choose_device(args.device)
     wearing = dict(one.partition("=")[::2] for one in args.look)
@@ -190,13 +189,8 @@ def _encoder(args: argparse.Namespace) -> dict[str, Any]:
 
 def _ablation(args: argparse.Namespace) -> int:
     """Prints its tables as Markdown."""
-    from importlib.util import find_spec
-
-    from facefact.types import UserError
-
     if find_spec("accelerate") is None:
         raise UserError("an ablation trains, which needs Accelerate: pip install 'facefact[train]'")
-    from facefact.apps.progress import show
     from facefact.demo import judges_path
     from facefact.evaluate.ablation import Pictures, markdown, run_ablation
 
@@ -211,48 +205,47 @@ def _ablation(args: argparse.Namespace) -> int:
 
 def _steps(args: argparse.Namespace) -> int:
     """Prints the table as Markdown, and draws it beside the JSON."""
-    from facefact.evaluate import sampling as ways
+    from facefact.evaluate import sampling
 
     wanted = {"steps": args.steps, "schedulers": args.schedulers, "guidance": args.guidance_scale}
     chosen = {
-        "curve": ways.curve(**{name: value for name, value in wanted.items() if value}),
-        "schedule": ways.parts(args.between),
+        "curve": sampling.curve(**{name: value for name, value in wanted.items() if value}),
+        "schedule": sampling.parts(args.between),
     }
     rows = _table(args, chosen[args.only] if args.only else [*chosen["schedule"], *chosen["curve"]])
     try:
-        ways.draw(rows, args.json.with_suffix(".png"))
+        sampling.draw(rows, args.json.with_suffix(".png"))
     except ImportError:
         print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
-    print(ways.markdown(rows), end="")
+    print(sampling.markdown(rows), end="")
     return 0
 
 
 def _local(args: argparse.Namespace) -> int:
     """Prints the table as Markdown."""
-    from facefact.evaluate import sampling as ways
+    from facefact.evaluate import sampling
 
-    print(ways.markdown_local(_table(args, ways.localities(steps=args.steps))), end="")
+    print(sampling.markdown_local(_table(args, sampling.localities(steps=args.steps))), end="")
     return 0
 
 
 def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:
     """The rows that --json's file holds, and the wanted ones."""
-    from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path
     from facefact.device import choose_device
-    from facefact.evaluate import sampling as ways
+    from facefact.evaluate import sampling
 
     silence_loading()
     bundle = args.bundle or bundle_path()
-    return ways.measure(
+    return sampling.measure(
         bundle,
         args.judges or judges_path(),
         wanted,
         seed=args.seed,
         people=args.people,
         per_person=args.per_person,
-        rows=ways.read_table(args.json, bundle),
-        keep=lambda rows: ways.write_table(args.json, bundle, rows),
+        rows=sampling.read_table(args.json, bundle),
+        keep=lambda rows: sampling.write_table(args.json, bundle, rows),
         device=choose_device(args.device),
         progress=show,
     )

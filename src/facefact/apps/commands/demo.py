@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.portraits import EXAMPLE_CAPTION, silence_loading
+from facefact.apps.progress import show, silence_loading
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,7 +29,6 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     from PIL import Image
 
-    from facefact.apps.progress import show
     from facefact.demo import bundle_path, judges_path, scores
     from facefact.device import choose_device
     from facefact.evaluate.judges import Judges
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(figures: dict[str, Any], sheet: Path) -> str:
     """What a person wants to know, in a few lines."""
+    from facefact.generate.demo_model import EXAMPLE_CAPTION
+
     here, bundle = figures["this_sheet"], figures["bundle"]
     right, base = here["adapter"]["rank1"]["value"], here["base"]["rank1"]["value"]
     lines = [
@@ -80,14 +81,14 @@ def summary(figures: dict[str, Any], sheet: Path) -> str:
         lines += [
             f"measured with this bundle on {bundle['people']} unseen people, {bundle['images']} pictures, seed "
             f"{bundle['seed']} (95 % intervals):",
-            f"  right person first: {said(bundle['adapter']['rank1'])}, among the first five: "
-            f"{said(bundle['adapter']['rank5'])}; base model {said(bundle['base']['rank1'])}",
-            f"  attributes as the prompt asks: {said(bundle['adapter']['attributes'])}; base model "
-            f"{said(bundle['base']['attributes'])}",
+            f"  right person first: {with_interval(bundle['adapter']['rank1'])}, among the first five: "
+            f"{with_interval(bundle['adapter']['rank5'])}; base model {with_interval(bundle['base']['rank1'])}",
+            f"  attributes as the prompt asks: {with_interval(bundle['adapter']['attributes'])}; base model "
+            f"{with_interval(bundle['base']['attributes'])}",
         ]
     lines.append(f"try one: facefact generate --face {sheet.with_name('person-1.png')} --prompt {EXAMPLE_CAPTION!r}")
     return "\n".join([*lines, f"{figures['seconds']:.0f} s"])
 
 
-def said(one: dict[str, float]) -> str:
+def with_interval(one: dict[str, float]) -> str:
     return f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.portraits import silence_loading
+from facefact.apps.options import typed_again
+from facefact.apps.progress import show, silence_loading
+from facefact.types import UserError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -64,6 +66,7 @@ def _add_prepare(measured: Any) -> None:
         description=f"Measure {line}. With everything and ten times "
         "the pictures it takes about 13 times as long as preparing FOLDER.",
     )
+    parser.set_defaults(parser=parser)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="real photos: a folder for each person")
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings of the preparation (YAML)")
     parser.add_argument(
@@ -99,6 +102,7 @@ def _add_unet(measured: Any) -> None:
     parser = measured.add_parser(
         "unet", help=line, description=f"Measure {line}. Weights are random: nothing is downloaded."
     )
+    parser.set_defaults(parser=parser)
     call = parser.add_argument_group("the call")
     call.add_argument("--shape", default="sd15", metavar="SHAPE", help="sd15, sdxl or demo (default sd15)")
     call.add_argument("--size", type=int, metavar="PX", help="width and height (default: what the shape is made for)")
@@ -140,7 +144,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_unet(args: argparse.Namespace) -> int:
     from facefact.bench.unet_page import draw, markdown
-    from facefact.types import UserError
 
     silence_loading()
     parts = args.only or ("unet", "encode", "portraits")
@@ -155,7 +158,7 @@ def _run_unet(args: argparse.Namespace) -> int:
             draw(figures, args.json.with_suffix(".png"))
         except ImportError:
             print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
-    page = markdown(figures, _unet_command(args))
+    page = markdown(figures, typed_again(args.parser, args, always=["shape"]))
     if args.out is not None:
         _write_text(page, args.out)
     print(page, end="")
@@ -203,31 +206,11 @@ def _rounds(title: str, total: int) -> Any:
     return tqdm(total=total, desc=title, unit="round")
 
 
-def _unet_command(args: argparse.Namespace) -> str:
-    """As it can be typed again, without where things lie on this machine."""
-    words = ["facefact bench unet", "--shape", args.shape]
-    words += ["--size", str(args.size)] if args.size else []
-    words += ["--batch", str(args.batch)] if args.batch != 1 else []
-    words += ["--no-guidance"] if args.no_guidance else []
-    words += ["--face-share", f"{args.face_share:g}"] if args.face_share != 0.2 else []
-    words += ["--device", args.device] if args.device else []
-    words += ["--dtype", args.dtype] if args.dtype != "bf16" else []
-    words += ["--variants", *args.variants] if args.variants else []
-    words += ["--only", *args.only] if args.only else []
-    words += ["--rounds", str(args.rounds)] if args.rounds != 5 else []
-    words += ["--no-memory"] if args.no_memory else []
-    words += ["--json", _shown(args.json)] if args.json else []
-    words += ["--out", _shown(args.out)] if args.out else []
-    return " ".join(words)
-
-
 def _run_prepare(args: argparse.Namespace) -> int:
-    from facefact.apps.progress import show
     from facefact.bench.prepare import PARTS, bench_prepare
     from facefact.bench.prepare_page import draw, markdown
     from facefact.config import load_config
     from facefact.data.prepare_config import PrepareConfig
-    from facefact.types import UserError
 
     silence_loading()
     parts = args.only or PARTS
@@ -244,26 +227,12 @@ def _run_prepare(args: argparse.Namespace) -> int:
             draw(figures, args.json.with_suffix(".png"))
         except ImportError:
             print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
-    page = markdown(figures, _prepare_command(args))
+    named = {"folder": args.folder.resolve().name}
+    page = markdown(figures, typed_again(args.parser, args, never=["only", "yunet"], shown=named))
     if args.out is not None:
         _write_text(page, args.out)
     print(page, end="")
     return 0
-
-
-def _prepare_command(args: argparse.Namespace) -> str:
-    """As it can be typed again, without where things lie on this machine."""
-    words = ["facefact bench prepare", args.folder.resolve().name]
-    words += ["--config", _shown(args.config)] if args.config else []
-    words += ["--set", *args.overrides] if args.overrides else []
-    words += ["--times", str(args.times)] if args.times != 10 else []
-    words += ["--json", _shown(args.json)] if args.json else []
-    words += ["--out", _shown(args.out)] if args.out else []
-    return " ".join(words)
-
-
-def _shown(path: Path) -> str:
-    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _with_earlier(figures: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -283,7 +252,6 @@ def _run_train(args: argparse.Namespace) -> int:
     from facefact.bench.train import DEFAULT, bench_train, draw
     from facefact.config import load_config
     from facefact.train.settings import AdapterTraining
-    from facefact.types import UserError
 
     silence_loading()
     if args.steps < 1 or any(n < 1 for n in args.batches):

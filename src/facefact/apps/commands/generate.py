@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefact.apps import portraits
+from facefact.apps.options import at_least_one
 from facefact.types import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facefact")
 
-REPLAYED = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "local", "width", "height")
 EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, smiling, snow" -n 4 --seed 7'
 
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--height", type=int, help="as --size, the height alone")
     parser.add_argument(
         "--batch",
-        type=portraits.at_least_one,
+        type=at_least_one,
         default=1,
         metavar="N",
         help="pictures at a time: more pictures a minute while the machine is not full, and more memory (default 1)",
@@ -43,42 +43,42 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    args.width, args.height = args.width or args.size, args.height or args.size
-    recipe = _replay(args) if args.recipe else {}
-    portraits.check_prompts(args)
-    portraits.refuse_to_overwrite(args)
+    recipe = _recipe_to_replay(args.recipe) if args.recipe else {}
+    prompts = args.prompt or ([recipe.get("prompt", "")] if recipe else [])
+    portraits.check_prompts(prompts, model=args.model)
 
     from facefact.faces import get_detector
-    from facefact.generate import Settings, text_to_images
+    from facefact.generate import Settings, find_person
+    from facefact.generate.demo_model import settings_for
 
-    settings = portraits.settings_from(Settings, args)
-    crops, person = portraits.find_person(args, get_detector(model=args.yunet), which=args.which)
+    settings = settings_for(args.model, Settings, prompt=prompts[0], **_settings_given(args, recipe))
+    pictures = portraits.pictures_wanted(args, settings, prompts)
+    person = find_person(args.face, detector=get_detector(model=args.yunet), which=args.which, model=args.model)
     studio = portraits.open_studio(args)
-    tokens = studio.adapter.encode(crops)
-    origin = studio.origin | person
-    _warn_of_differences(recipe, origin)
+    tokens = studio.adapter.encode(person.crops)
+    _warn_of_differences(recipe, studio.origin | person.origin)
 
     def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
-        return text_to_images(
-            studio.pipe, studio.adapter, tokens, wanted, batch=args.batch, origin=origin, on_step=on_step
-        )
+        return studio.text_to_images(tokens, wanted, batch=args.batch, origin=person.origin, on_step=on_step)
 
-    made = portraits.make_portraits(args, settings, make, steps=settings.steps, origin=origin, batch=args.batch)
-    return portraits.report(args, made)
+    origin = studio.origin | person.origin
+    return portraits.make_and_print(args, pictures, make, steps=settings.steps, origin=origin, batch=args.batch)
 
 
-def _replay(args: argparse.Namespace) -> dict[str, Any]:
-    """Fills the options that were not given from a picture's recipe, and returns the recipe."""
+def _recipe_to_replay(picture: Path) -> dict[str, Any]:
     from facefact.generate import read_recipe
 
-    recipe = read_recipe(args.recipe)
+    recipe = read_recipe(picture)
     if recipe.get("kind") != "text-to-image":
-        raise UserError(f"{args.recipe} is of `facefact inpaint`; only pictures of `facefact generate` are replayed")
-    args.prompt = args.prompt or [recipe.get("prompt", "")]
-    for name in REPLAYED:
-        if getattr(args, name) is None:
-            setattr(args, name, recipe.get(name))
+        raise UserError(f"{picture} is of `facefact inpaint`; only pictures of `facefact generate` are replayed")
     return recipe
+
+
+def _settings_given(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
+    """The settings from the options; where one was not given, from the recipe; else None."""
+    size = {"width": args.width or args.size, "height": args.height or args.size}
+    given = portraits.settings_given(args) | size
+    return {name: recipe.get(name) if value is None else value for name, value in given.items()}
 
 
 def _warn_of_differences(recipe: dict[str, Any], origin: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefact.apps import portraits
 from facefact.types import UserError
 
 if TYPE_CHECKING:
@@ -35,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from facefact.demo import bundle_path
     from facefact.generate import describe, list_models
 
-    models = [describe(portraits.bundle(), name="demo"), *list_models()]
+    models = [describe(bundle_path(), name="demo"), *list_models()]
     if args.json:
         print(json.dumps([asdict(model) | {"path": str(model.path)} for model in models], indent=2))
         return 0

@@ -1,0 +1,130 @@
+"""Options that several commands have, and a command line as it can be typed again."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+
+def add_person(parser: argparse.ArgumentParser) -> None:
+    """Whose face, and how much it counts. Options without a default have theirs in the settings record."""
+    person = parser.add_argument_group("the person")
+    person.add_argument(
+        "--face",
+        metavar="PICTURE",
+        action="append",
+        required=True,
+        type=Path,
+        help="a photo of the person; repeat it for several photos of the same person",
+    )
+    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
+    person.add_argument(
+        "--start",
+        type=float,
+        metavar="PART",
+        help="the face counts from this part of the noise schedule on: 0.1 leaves the layout to the prompt (default 0)",
+    )
+    person.add_argument(
+        "--end",
+        type=float,
+        metavar="PART",
+        help="the face counts up to this part; the steps after it cost no more than the base model's (default 1)",
+    )
+    person.add_argument(
+        "--local",
+        action="store_true",
+        default=None,
+        help="work for the face's region only: cheaper, and the rest of the picture is the base model's",
+    )
+    person.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
+
+
+def add_picture(parser: argparse.ArgumentParser) -> None:
+    """What to show. Options without a default have theirs in the settings record, or from the model."""
+    picture = parser.add_argument_group("the picture")
+    picture.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="what to show; repeat it for several prompts, each with every seed",
+    )
+    picture.add_argument("--negative-prompt", help="what not to show")
+    picture.add_argument(
+        "-n", "--count", type=at_least_one, default=1, help="how many pictures of a prompt (default 1)"
+    )
+    picture.add_argument("--seed", type=int, help="seed of the first; the next has seed + 1, and so on (default 0)")
+    picture.add_argument("--steps", type=int, help="denoising steps (default 25)")
+    picture.add_argument(
+        "--guidance-scale",
+        type=float,
+        help="how strictly to follow the prompt; 0 or 1 for turbo models and LCM (default 5; demo: 3)",
+    )
+    picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """What `Studio.open` opens."""
+    model = parser.add_argument_group("the model")
+    model.add_argument("--model", default="demo", metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
+    model.add_argument("--adapter", metavar="DIR|HUB_ID", help="the face adapter (default: the one inside the model)")
+    model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
+    model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
+    model.add_argument(
+        "--stock-kernels",
+        action="store_true",
+        help="compute as diffusers does, even on a CPU, where "
+        "faster ways are used otherwise; but for rounding the picture is the same",
+    )
+    model.add_argument("--offline", action="store_true", help="never use the network")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Where pictures go, and what becomes of those that are there."""
+    output = parser.add_argument_group("the output")
+    output.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
+    again = output.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="replace pictures of the same names")
+    again.add_argument("--resume", action="store_true", help="go on with interrupted work: keep what is finished")
+    output.add_argument("--json", action="store_true", help="print what was made as JSON")
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pictures")
+    return int(text)
+
+
+def typed_again(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    *,
+    always: Collection[str] = (),
+    never: Collection[str] = (),
+    shown: dict[str, str] | None = None,
+) -> str:
+    """The command line that gives these arguments, without where things lie on this machine: of absolute paths the
+    last part alone.
+
+    Options at their defaults are left out, but for those in `always`; those in `never` are left out whatever they are.
+    shown: what stands for an argument in place of its value.
+    """
+    words, given = parser.prog.split(), vars(args) | (shown or {})
+    for action in parser._actions:  # argparse has no public way to ask for them
+        if action.dest not in given or action.dest in never:
+            continue
+        value = given[action.dest]
+        if value == action.default and action.dest not in always:
+            continue
+        words += action.option_strings[-1:]
+        if action.nargs != 0:  # a flag has no value
+            words += [_as_typed(one) for one in (value if isinstance(value, (list, tuple)) else [value])]
+    return shlex.join(words)
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else value.as_posix()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,65 @@
+"""Many pictures as files: which are wanted, which are finished already, and each saved as soon as it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facefact.generate.recipe import read_recipe, save_portrait
+from facefact.generate.text_to_image import Settings
+from facefact.types import Portrait, UserError
+
+S = TypeVar("S", bound=Settings)
+
+
+def wanted(out: Path, settings: S, prompts: Sequence[str], *, count: int = 1) -> dict[Path, S]:
+    """The files to be made in the folder `out`, each with its settings: every prompt with `count` seeds.
+
+    settings: what all have in common, and the first seed; the next pictures have those that follow it.
+    """
+    numbers = [f"{i}-" for i in range(1, len(prompts) + 1)] if len(prompts) > 1 else [""]
+    return {
+        out / f"portrait-{number}{seed}.png": replace(settings, prompt=prompt, seed=seed)
+        for number, prompt in zip(numbers, prompts, strict=True)
+        for seed in range(settings.seed, settings.seed + count)
+    }
+
+
+def refuse_to_overwrite(files: Iterable[Path]) -> None:
+    """UserError if one of them is there."""
+    if there := next((path for path in files if path.exists()), None):
+        more = "--resume to keep it, or --overwrite"
+        raise UserError(f"{there} is already there: choose another --out or --seed, or say {more}")
+
+
+def finished(pictures: Mapping[Path, Settings], origin: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+    """The recipes of those pictures that are there. origin: what their recipes say besides the settings.
+
+    UserError: one of them is not the picture that is wanted, or none that was made here.
+    """
+    return {path: _fitting_recipe(path, one, origin) for path, one in pictures.items() if path.exists()}
+
+
+def _fitting_recipe(path: Path, settings: Settings, origin: Mapping[str, Any]) -> dict[str, Any]:
+    recipe = read_recipe(path)
+    asked = {name: value for name, value in asdict(settings).items() if value is not None} | dict(origin)
+    for name, value in asked.items():
+        if recipe.get(name) != value:
+            raise UserError(
+                f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume"
+            )
+    return recipe
+
+
+def make_portraits(
+    pictures: Mapping[Path, S], make: Callable[[list[S]], Iterator[Portrait]]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Makes the pictures and saves each before the next is asked for: (its file, its recipe) of one after the other.
+
+    make: the settings of each -> the portraits, in the same order.
+    """
+    for path, portrait in zip(pictures, make(list(pictures.values())), strict=True):
+        save_portrait(portrait, path)
+        yield path, portrait.recipe

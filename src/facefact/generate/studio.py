@@ -1,0 +1,191 @@
+"""The one way to open a base model with a face adapter: commands, services, pages and nodes all stand on a Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from facefact import demo
+from facefact.adapter import fast_kernels
+from facefact.device import choose_device, choose_dtype
+from facefact.face_adapter import FaceAdapter
+from facefact.faces import Detector, face_crop, get_detector
+from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words
+from facefact.generate.inpaint import InpaintSettings, Template, inpaint
+from facefact.generate.models import load_base, locate
+from facefact.generate.recipe import file_hash, model_hash
+from facefact.generate.text_to_image import Settings, text_to_images
+from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who was found in photos.
+
+    crops: the face of each photo. origin: the recipe's part that says which files (SHA-256) and which face of each.
+    """
+
+    crops: list[FaceCrop]
+    origin: dict[str, Any]
+
+
+def find_person(photos: Sequence[str | Path], *, detector: Detector, which: int = 0, model: str = "") -> Person:
+    """One person, shown by all the photos. which: which face of each, 0 is the largest.
+
+    model: the name of the model that is to draw them; of the demo model's limits the log warns. UserErrors as
+    `facefact.faces.face_crop`.
+    """
+    crops = [face_crop(photo, detector=detector, which=which) for photo in photos]
+    warn_of_faces(photos, crops, model=model)
+    return Person(crops, {"faces": [file_hash(photo) for photo in photos], "which": which})
+
+
+class Studio:
+    """A base model with a face adapter attached.
+
+    One call at a time may use it: the attachment, local mode's tracker and the scheduler hold the state of the call
+    that runs. The Studio's lock makes it so: of two threads that ask for portraits one waits until the other's batch is
+    made. (So no `on_step` may ask its own Studio for portraits, and who calls `pipe` directly is on their own.)
+
+    pipe: a diffusers pipeline. adapter: attached to it. model: the name that it was opened by; "demo" has settings of
+    its own and warns of what it cannot draw. origin: names and content hashes of both, for the recipe. yunet: a YuNet
+    model that finds faces, None for the best detector there is.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        adapter: FaceAdapter,
+        *,
+        model: str = "",
+        origin: Mapping[str, Any] | None = None,
+        yunet: str | Path | None = None,
+    ) -> None:
+        self.pipe = pipe
+        self.adapter = adapter
+        self.model = model
+        self.origin = dict(origin or {})
+        self._yunet = yunet
+        self._painting = Lock()
+        self._finding = Lock()
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        model: str = DEMO,
+        adapter: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        offline: bool = False,
+        stock_kernels: bool = False,
+        yunet: str | Path | None = None,
+    ) -> Studio:
+        """Opens a base model with the adapter that is named, or with the one inside the model.
+
+        model, adapter: a directory, a name in the models directory or a hub id; "demo" ships with the package. device:
+        "cuda", "cuda:1", "mps", "cpu"; None for the best there is. dtype: "fp32", "fp16", "bf16"; None for what the
+        device does well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU
+        too, where faster ways are used otherwise. UserError: no such model, adapter or device, or they do not fit.
+        """
+        chosen_device = choose_device(device)
+        chosen_dtype = choose_dtype(chosen_device, dtype)
+        base_folder = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
+        adapter_folder = locate(adapter, offline=offline) if adapter else base_folder / "adapter"
+        if not adapter_folder.is_dir():
+            raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
+        pipe = load_base(base_folder, device=chosen_device, dtype=chosen_dtype)
+        if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
+            fast_kernels(pipe)
+        opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
+        origin = {
+            "model": {"name": _public_name(model), "sha256": model_hash(base_folder)},
+            "adapter": {"name": _public_name(adapter or model), "sha256": opened.content_hash()},
+        }
+        return cls(pipe, opened.attach(pipe), model=model, origin=origin, yunet=yunet)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """What finds faces; opened when first asked for. UserError: there is none."""
+        return get_detector(model=self._yunet)
+
+    def find_person(self, photos: Sequence[str | Path], *, which: int = 0) -> Person:
+        """As the function of that name, with this Studio's detector; one call at a time."""
+        with self._finding:
+            return find_person(photos, detector=self.detector, which=which, model=self.model)
+
+    def settings(self, kind: type[S], **given: Any) -> S:
+        """The settings record `kind`; what is not given, or None, has this model's own default, else the record's. Of
+        words that the model does not know the log warns."""
+        settings = settings_for(self.model, kind, **given)
+        warn_of_words([settings.prompt], model=self.model)
+        return settings
+
+    def text_to_images(
+        self,
+        people: FaceTokens | Sequence[FaceTokens],
+        settings: Sequence[Settings],
+        *,
+        batch: int = 1,
+        origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> Iterator[Portrait]:
+        """As `facefact.generate.text_to_images`. origin: what is to be in the recipe besides this Studio's own, for all
+        pictures or for each. Other calls have their turn between two batches."""
+        several = [origin or {}] * len(settings) if origin is None or isinstance(origin, Mapping) else origin
+        origins = [self.origin | dict(one) for one in several]
+        made = text_to_images(self.pipe, self.adapter, people, settings, batch=batch, origin=origins, on_step=on_step)
+        return _locked(self._painting, made)
+
+    def text_to_image(
+        self,
+        tokens: FaceTokens,
+        settings: Settings,
+        *,
+        origin: Mapping[str, Any] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> Portrait:
+        """One portrait."""
+        return next(self.text_to_images(tokens, [settings], origin=origin, on_step=on_step))
+
+    def inpaint(
+        self,
+        tokens: FaceTokens,
+        settings: InpaintSettings,
+        *,
+        template: Template,
+        face: Face,
+        origin: Mapping[str, Any] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> Portrait:
+        """As `facefact.generate.inpaint`: the template with the face in it replaced."""
+        with self._painting:
+            return inpaint(
+                self.pipe,
+                self.adapter,
+                tokens,
+                settings,
+                template=template,
+                face=face,
+                origin=self.origin | dict(origin or {}),
+                on_step=on_step,
+            )
+
+
+def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
+    """The same; the lock is held while the next is made, and free while nobody asks for it."""
+    while True:
+        with lock:
+            portrait = next(made, None)
+        if portrait is None:
+            return
+        yield portrait
+
+
+def _public_name(name: str) -> str:
+    """A hub id or `demo` as it is; of a directory on this machine only its last part."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
