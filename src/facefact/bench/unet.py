@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from torch import Tensor
 from facefact.adapter import Local, fast_kernels
 from facefact.adapter.local import Tracker
 from facefact.adapter.tokens import Some
+from facefact.bench.memory import free_bytes, memory_of
 from facefact.bench.random_models import (
     IMAGE_TOKENS,
     IMAGE_WIDTH,
@@ -228,38 +228,6 @@ def affordable(call: Call, variants: Sequence[str]) -> tuple[list[str], dict[str
 
 def gib(number: float) -> str:
     return f"{number / 2**30:.1f} GiB"
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """None: unknown."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = read_kib(Path("/proc/meminfo"), "MemAvailable")
-    return found * 1024 if found is not None and device.type == "cpu" else None
-
-
-def read_kib(path: Path, name: str) -> int | None:
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
-
-
-def memory_of(work: Callable[[], Any], device: torch.device) -> dict[str, int | None]:
-    """peak_bytes: the most that was held during the work (the process' resident set; on CUDA what torch allocated).
-    added_bytes: how much of that was not there before. None where the system does not tell."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        peak = torch.cuda.max_memory_allocated(device)
-    elif device.type == "cpu" and reset.exists():
-        reset.write_text("5")  # the greatest resident set so far is forgotten
-        before = 1024 * (read_kib(status, "VmRSS") or 0)
-        work()
-        peak = 1024 * (read_kib(status, "VmHWM") or 0)
-    else:
-        return {"peak_bytes": None, "added_bytes": None}
-    return {"peak_bytes": peak, "added_bytes": peak - before}
 
 
 def peak_of(call: Call, variant: str) -> dict[str, int | None]:
