@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facefact.bench.prepare_page import table
+from facefact.markdown import markdown_table
 
 GREY, BLUE, GREEN = "#9ca3af", "#2563eb", "#16a34a"
 COLOURS = {"exact": BLUE, "local": GREEN}
@@ -55,7 +55,7 @@ def call_section(one: dict[str, Any]) -> str:
         )
         for name, row in one["variants"].items()
     ]
-    parts = [words, table(head, rows)]
+    parts = [words, markdown_table(head, rows)]
     if one["local_tokens"]:
         shares = ", ".join(
             f"{100 * part['asking'] / int(n):.0f} % of {int(n):,}" for n, part in one["local_tokens"].items()
@@ -76,7 +76,7 @@ def encode_section(one: dict[str, Any]) -> str:
         f"Once for each portrait. Face encoder and resampler of the published sizes, {one['dtype']}, random weights; "
         f"the embedded detector on a drawn avatar of {one['photo_size']} px. Median of {whole['n']} rounds [quartiles]."
     )
-    return f"{words}\n\n{table(('', 'ms', 'ms of CPU time'), rows)}"
+    return f"{words}\n\n{markdown_table(('', 'ms', 'ms of CPU time'), rows)}"
 
 
 def portraits_section(one: dict[str, Any]) -> str:
@@ -95,7 +95,7 @@ def portraits_section(one: dict[str, Any]) -> str:
         f"{one['dtype']}. Local mode finds the face itself. Median of {one['n']} rounds [quartiles]; ratios of seconds."
     )
     head = ("", "portraits a second", "a CPU second", "ratio to the base", "ratio of CPU time")
-    return f"{words}\n\n{table(head, rows)}"
+    return f"{words}\n\n{markdown_table(head, rows)}"
 
 
 def scaling_section(one: dict[str, Any]) -> str:
@@ -120,7 +120,7 @@ def scaling_section(one: dict[str, Any]) -> str:
         f"and of CPU time: median [quartiles] of {rounds} rounds. Latent tokens: of the finest layer. "
         "Face keys are made once for each portrait."
     )
-    return f"{words}\n\n{table(head, (tuple(scaling_row(point)) for point in one['points']))}"
+    return f"{words}\n\n{markdown_table(head, (tuple(scaling_row(point)) for point in one['points']))}"
 
 
 def scaling_row(point: dict[str, Any]) -> Iterator[str]:
