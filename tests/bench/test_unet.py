@@ -166,7 +166,7 @@ def test_memory_is_that_of_the_call() -> None:
 
 
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    sdxl = Call(shape="sdxl", size=1024)
+    sdxl = Call(shape="sdxl", size=1024, dtype="bf16")
     monkeypatch.setattr("facefact.bench.unet.free_bytes", lambda device: 11 << 30)
     kept, left_out = affordable(sdxl, VARIANTS)
     assert "exact" in kept

@@ -112,7 +112,9 @@ def _add_unet(measured: Any) -> None:
         help="of the picture, known to local mode (default 0.2)",
     )
     call.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
-    call.add_argument("--dtype", default="bf16", help="fp32, fp16 or bf16 (default bf16)")
+    call.add_argument(
+        "--dtype", default="auto", help="fp32, fp16, bf16 or auto: bf16 where it is native, else fp32 (default auto)"
+    )
     parser.add_argument(
         "--variants",
         nargs="+",
@@ -211,7 +213,7 @@ def _unet_command(args: argparse.Namespace) -> str:
     words += ["--no-guidance"] if args.no_guidance else []
     words += ["--face-share", f"{args.face_share:g}"] if args.face_share != 0.2 else []
     words += ["--device", args.device] if args.device else []
-    words += ["--dtype", args.dtype] if args.dtype != "bf16" else []
+    words += ["--dtype", args.dtype] if args.dtype != "auto" else []
     words += ["--variants", *args.variants] if args.variants else []
     words += ["--only", *args.only] if args.only else []
     words += ["--rounds", str(args.rounds)] if args.rounds != 5 else []

@@ -8,7 +8,16 @@ from typing import Any
 from facefact.markdown import markdown_table
 
 GREY, BLUE = "#9ca3af", "#2563eb"
-MACHINE = ("system", "device", "cores of the machine", "cores", "load")
+MACHINE = (
+    "system",
+    "device",
+    "processor instructions",
+    "processor bf16",
+    "oneDNN limit",
+    "cores of the machine",
+    "cores",
+    "load",
+)
 SOFTWARE = (
     "facefact",
     "python",

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from facefact.train.report.page import read_environment
+from facefact.device import multiplies_natively
+from facefact.train.report.page import processor, read_environment
 
 Work = Callable[[], Any]
 Times = dict[str, np.ndarray]  # variant -> (rounds, 2) seconds: wall, CPU
@@ -74,6 +75,16 @@ def ratio(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on: model of the device, cores that the process may use, threads, load, versions."""
+    """What it ran on: model of the device, cores that the process may use, threads, load, versions; and how its
+    processor multiplies: vector instructions that PyTorch uses, whether bf16 is native, what oneDNN is limited to."""
     load = {"load": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
-    return read_environment() | {"threads": torch.get_num_threads(), **load}
+    return (
+        read_environment()
+        | {"threads": torch.get_num_threads(), **load}
+        | {
+            "processor": processor(),
+            "processor instructions": torch.backends.cpu.get_cpu_capability(),
+            "processor bf16": "native" if multiplies_natively(torch.device("cpu"), torch.bfloat16) else "emulated",
+            "oneDNN limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "none"),
+        }
+    )
