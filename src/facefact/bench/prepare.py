@@ -37,11 +37,11 @@ from facefact.data.dataset import INDEX, REJECTED
 from facefact.data.decode import decode
 from facefact.data.inputs import list_entries
 from facefact.data.local import one_thread
-from facefact.data.look import Tools, captions, open_tools, packed, see
 from facefact.data.people import check_people, decide
 from facefact.data.prepare import without_paths_in
 from facefact.data.prepare_config import DuplicateSettings, PrepareConfig, check_limits
 from facefact.data.records import Brief, Entry, Unfit
+from facefact.data.stages import Tools, captions, fit_faces, open_tools, packed
 from facefact.data.tables import read_rows
 from facefact.metrics.scores import Figure, figure
 from facefact.types import UserError
@@ -156,14 +156,16 @@ def looked_at(
         with clock.part("decode"), suppress(Unfit):
             decode(entry, settings.decode)
         with clock.part("seen"):
-            seen = list(see(entry, timed, settings, []))
+            seen = list(fit_faces(entry, timed, settings, []))
         with clock.part("caption"):
-            said = captions(seen, tools.captioner, settings) if seen else []
-        for one, (caption, by) in zip(seen, said, strict=True):
+            described = captions(seen, tools.captioner, settings) if seen else []
+        for one, (caption, by) in zip(seen, described, strict=True):
             with clock.part("encode: JPEG and masks"):
                 sample = packed(one, caption, by, settings)
             row = sample.row
-            briefs.append(Brief(row.sample, None, row.sha256, sample.print, row.quality, sample.embedding, row.name))
+            briefs.append(
+                Brief(row.sample, None, row.sha256, sample.perceptual_hash, row.quality, sample.embedding, row.name)
+            )
         progress("stages", done, len(entries))
     return clock, briefs
 

@@ -205,10 +205,10 @@ def making(found: Summary) -> str:
     rows = []
     for name, stage in stages.items():
         values = [(key, found.setting(key)) for key in stage.settings]
-        said = ", ".join(f"{key} = {shown(value)}" for key, value in values if value is not None)
+        values_used = ", ".join(f"{key} = {setting_text(value)}" for key, value in values if value is not None)
         step = lost.get(name)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in step.reasons.items()) if step else ""
-        rows.append((name, stage.does, said, reasons, "; ".join(models.get(name, []))))
+        rows.append((name, stage.does, values_used, reasons, "; ".join(models.get(name, []))))
     unit = f"Up to `{FACES_FROM}` pictures are counted, from there on faces." if found.further else ""
     words = (
         f"The stages in the order in which a picture meets them; it is left out by the first that rejects it. {unit}"
@@ -285,10 +285,10 @@ pictures = load_dataset("webdataset", data_files="DATASET/shards/*.tar", split="
 
 
 def code(value: Any) -> str:
-    return f"`{shown(value).replace('`', '')}`"
+    return f"`{setting_text(value).replace('`', '')}`"
 
 
-def shown(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting as `--set` takes it, without the folder of a model."""
     if isinstance(value, bool):
         return str(value).lower()

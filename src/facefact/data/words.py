@@ -93,8 +93,8 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
     scale = min(scale, LONGEST / max(pixels.shape[:2]))
     size = max(16, round(pixels.shape[1] * scale)), max(16, round(pixels.shape[0] * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    shown = cv2.resize(head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    behind = cv2.distanceTransform(1 - shown, cv2.DIST_L2, 3) > HAIR * scale * (face.box[3] - face.box[1])
+    small_head = cv2.resize(head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    behind = cv2.distanceTransform(1 - small_head, cv2.DIST_L2, 3) > HAIR * scale * (face.box[3] - face.box[1])
     behind[max(0, round(scale * face.box[3])) :] = False
     black = cv2.dilate((~small.any(axis=2)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     coloured = behind & ~black  # pure black is what rotation and cutting out leave
@@ -104,7 +104,7 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
     kind = ""
     if float(lab[:, 0].std()) < PLAIN:
         kind = "plain"
-    elif _detail(small, coloured) < BLURRED * _detail(small, shown > 0):
+    elif _detail(small, coloured) < BLURRED * _detail(small, small_head > 0):
         kind = "blurred"
     phrase = " ".join(word for word in (kind, _tone(lab)) if word)
     return f"{phrase} background" if phrase else ""

@@ -123,16 +123,16 @@ class AvatarDetector:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Avatars of an (h, w, 3) uint8 RGB picture, largest first."""
-        return [face for face, _ in self._look(picture)]
+        return [face for face, _ in self._faces_and_masks(picture)]
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool: the head with hair of one face that `detect` returned for this picture (else ValueError)."""
-        for found, mask in self._look(picture):
+        for found, mask in self._faces_and_masks(picture):
             if np.array_equal(found.landmarks, face.landmarks):
                 return mask
         raise ValueError("the face is not from this picture")
 
-    def _look(self, picture: np.ndarray) -> list[tuple[Face, np.ndarray]]:
+    def _faces_and_masks(self, picture: np.ndarray) -> list[tuple[Face, np.ndarray]]:
         import torch
 
         parts = windows(*picture.shape[:2])
