@@ -73,6 +73,7 @@ def compared(first: Sequence[Face | None], second: Sequence[Face | None], people
     mean difference, in the face's own frame, is taken off: what differs from face to face, and not by what the two call
     "mouth corner". crop: pixels of the 112 px crop by which the two alignments put the face apart, mean over the
     template's points. n: faces; other counts: pictures in which only one took a face, none did, or each another one.
+    people: (n,) whose each picture is.
     """
     shares, crops, whose = [], [], []
     counts = Counter({"only the first": 0, "only the second": 0, "neither": 0, "different faces": 0})
@@ -113,4 +114,5 @@ def apart(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def percentiles(values: np.ndarray) -> dict[str, float]:
+    """(n,) -> PERCENTILES of it, by their number."""
     return {str(k): round(float(v), 4) for k, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}

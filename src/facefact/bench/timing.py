@@ -59,7 +59,7 @@ def interleaved(
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles."""
+    """(n,) -> median and quartiles."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return {"median": float(median), "low": float(low), "high": float(high)}
 
@@ -70,7 +70,8 @@ def seconds_of(times: np.ndarray) -> dict[str, Any]:
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """The spread of a / b within each round, in wall and CPU time: what slows the machine for a while slows both."""
+    """(rounds, 2) wall and CPU seconds, twice -> the spread of a / b within each round: what slows the machine for a
+    while slows both."""
     return {"wall": spread(a[:, 0] / b[:, 0]), "cpu": spread(a[:, 1] / b[:, 1]), "n": len(a)}
 
 

@@ -161,10 +161,12 @@ class Workbench:
 
     @torch.no_grad()
     def _plain(self, sample: Tensor, given: dict[str, Any]) -> Tensor:
+        """sample: (rows, channels, size / 8, size / 8), and so is the result."""
         return self.unet(sample, TIMESTEP, **given).sample
 
     @torch.no_grad()
     def _controlled(self, sample: Tensor, control: dict[str, Any], given: dict[str, Any]) -> Tensor:
+        """As `_plain`, with the ControlNet before it."""
         down, mid = self.controlnet(sample, TIMESTEP, return_dict=False, **control)
         extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
         return self.unet(sample, TIMESTEP, **given, **extra).sample

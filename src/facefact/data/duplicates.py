@@ -59,7 +59,7 @@ def best(group: Sequence[int], qualities: Sequence[float], names: Sequence[str])
 
 
 def _stars(hashes: np.ndarray, distance: int) -> list[list[int]]:
-    """Different uint64 hashes -> groups around those with most others near them; each is in one of them."""
+    """(n,) different uint64 hashes -> groups around those with most others near them; each is in one of them."""
     one, other = near_pairs(hashes, distance)
     centres, near = np.concatenate([one, other]), np.concatenate([other, one])
     order = np.argsort(centres, kind="stable")

@@ -49,11 +49,12 @@ def words(candidate: Candidate, quality: Quality, masks: Masks) -> str:
 
 
 def _lab(pixels: np.ndarray) -> np.ndarray:
-    """uint8 RGB -> CIELAB float32: lightness in 0..100, a, b."""
+    """(..., 3) uint8 RGB -> (..., 3) CIELAB float32: lightness in 0..100, a, b."""
     return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
 
 
 def _colours(pixels: np.ndarray) -> str:
+    """(h, w, 3) uint8 RGB -> "black and white", or nothing."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
     return "black and white" if np.linalg.norm(_lab(small)[..., 1:], axis=2).mean() < GREY else ""
 
@@ -74,7 +75,8 @@ def _framing(face: Face, height: int) -> str:
 
 
 def _light(pixels: np.ndarray, face: Face) -> str:
-    """Which side of a frontal face is brighter; for others only whether the whole picture is dim."""
+    """Of an (h, w, 3) uint8 RGB picture: which side of a frontal face is brighter; for others only whether the whole
+    picture is dim."""
     if np.percentile(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), 90) < DIM:
         return "dim light"
     if abs(face.pose.yaw) >= TURNED:
@@ -111,7 +113,8 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
 
 
 def _detail(pixels: np.ndarray, where: np.ndarray) -> float:
-    """RMS of the Laplacian of grey levels; the mask's edge is no detail of what it holds."""
+    """RMS of the Laplacian of grey levels of an (h, w, 3) uint8 RGB picture where an (h, w) mask is True; the mask's
+    edge is no detail of what it holds."""
     inner = cv2.erode(where.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
     detail = cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_64F)[inner]
     return float(np.sqrt((detail**2).mean())) if inner.any() else 0.0

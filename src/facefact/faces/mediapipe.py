@@ -133,6 +133,7 @@ class MediaPipeDetector:
         return min(all_points, key=lambda points: float(np.linalg.norm(points.mean(0) - size / 2)), default=None)
 
     def _face(self, points: np.ndarray, score: float, back: np.ndarray) -> Face:
+        """(478, 2) mesh points in pixels of a view; back: (2,) picture pixels per pixel of the view."""
         points = (points + 0.5) * back - 0.5
         landmarks = np.array([points[list(which)].mean(0) for which in FIVE], np.float32)
         oval = points[self._oval].astype(np.float32)
@@ -182,7 +183,7 @@ def _ring(connections: Any) -> list[int]:
 
 
 def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """[[x0, y0], [x1, y1]] in pixels and score of everything that a detector found."""
+    """(2, 2) [[x0, y0], [x1, y1]] in pixels and score of everything that a detector found. size: (2,) width, height."""
     found = []
     for detection in answer.detections or []:
         box = detection.location_data.relative_bounding_box
@@ -192,7 +193,7 @@ def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
 
 
 def _distinct(boxes: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
-    """One box per face: both detectors may see it; the higher score stays."""
+    """(2, 2) boxes with their scores -> one per face: both detectors may see it; the higher score stays."""
     kept: list[tuple[np.ndarray, float]] = []
     for box, score in sorted(boxes, key=lambda item: item[1], reverse=True):
         middle = box.mean(0)

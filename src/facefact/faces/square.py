@@ -7,7 +7,7 @@ import numpy as np
 
 
 def square_about(box: np.ndarray, enlarged: float) -> tuple[np.ndarray, float]:
-    """Middle and side of the square about a box."""
+    """(2, 2) box [[x0, y0], [x1, y1]] -> middle (2,) and side of the square about it, `enlarged` times as large."""
     return box.mean(0), float((box[1] - box[0]).max()) * enlarged
 
 
