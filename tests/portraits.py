@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facefact.data.look import Tools, open_tools
 from facefact.data.prepare_config import CoverSettings, FaceSettings, PeopleSettings, PrepareConfig
+from facefact.data.stages import Tools, open_tools
 from facefact.types import Face
 from facefact.world import look, person, render
 

@@ -11,7 +11,7 @@ import pytest
 import facefact
 
 LAYERS = (
-    ("types", "config", "device", "checkpoint", "hub", "page", "demo"),
+    ("types", "config", "device", "checkpoint", "hub", "page", "markdown", "demo"),
     ("faces", "encoder", "adapter", "metrics"),
     ("face_adapter", "data", "world"),
     ("generate",),

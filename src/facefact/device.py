@@ -15,6 +15,9 @@ log = logging.getLogger("facefact")
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+# Times of float32's product from which one is emulated. Emulated ones take 5 to 20; native ones 0.3 to 0.5, or about 1
+# where many threads share a product so short that they mostly wait for each other.
+EMULATED = 2.0
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -54,7 +57,9 @@ def training_device() -> torch.device:
 
 def choose_precision(device: torch.device, name: str = "auto") -> str:
     """fp32, bf16 or fp16: the named one, or for "auto" bf16 where the device multiplies it natively, else fp32. (fp16
-    needs its gradients scaled: never chosen, only asked for.)"""
+    needs its gradients scaled: never chosen, only asked for.) UserError: none of these names."""
+    if name not in ("auto", *SHORT):
+        raise UserError(f"unknown precision {name!r}: say {', '.join(['auto', *SHORT])}")
     if name != "auto":
         warn_of_emulation(device.type, SHORT[name])
         return name
@@ -62,17 +67,18 @@ def choose_precision(device: torch.device, name: str = "auto") -> str:
 
 
 def multiplies_natively(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether matrix products in this type are the device's own work, at no less than float32's speed.
+    """Whether matrix products in this type are the device's own work, and no emulation.
 
     On a CPU both what it says of itself (AVX512-BF16, AMX, ARM's bf16; not more than PyTorch and oneDNN are allowed to
-    use) and a short timed product have to say so: an emulated one takes 5 to 20 times as long.
+    use) and a short timed product (`EMULATED`) have to say so.
     """
     if dtype == torch.float32:
         return True
     if device.type == "cuda":
-        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # (it asks about the current one)
+            return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return dtype == torch.bfloat16 and _cpu_has_bf16() and cpu_time_of(dtype) < 1
+        return dtype == torch.bfloat16 and _cpu_has_bf16() and cpu_time_of(dtype) < EMULATED
     return dtype == torch.float16
 
 
@@ -88,27 +94,27 @@ def _cpu_has_bf16() -> bool:
 
 @cache
 def cpu_time_of(dtype: torch.dtype) -> float:
-    """How long a product in this type takes on this CPU, in times of float32's. Some milliseconds, once a process."""
+    """How long a product in this type takes on this CPU, in times of float32's. Some milliseconds, once a process.
 
-    def shortest(kind: torch.dtype) -> float:
-        a, b = (torch.ones(192, 192, dtype=kind) for _ in range(2))
-        times = []
-        for _ in range(6):
-            began = time.perf_counter()
-            torch.nn.functional.linear(a, b)
-            times.append(time.perf_counter() - began)
-        return min(times[1:])
-
+    The shortest of five of each, taken in turn: what else the machine does slows both."""
+    times: dict[torch.dtype, list[float]] = {dtype: [], torch.float32: []}
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        return shortest(dtype) / max(shortest(torch.float32), 1e-9)
+        for _ in range(6):
+            for kind, own in times.items():
+                a = torch.ones(192, 192, dtype=kind)
+                began = time.perf_counter()
+                torch.nn.functional.linear(a, a)
+                own.append(time.perf_counter() - began)
+    shortest = {kind: min(own[1:]) for kind, own in times.items()}  # (the first ones make the kernels)
+    return shortest[dtype] / max(shortest[torch.float32], 1e-9)
 
 
 @cache
 def warn_of_emulation(device_type: str, name: str) -> None:
-    """One warning a process when a type was asked for in which this CPU cannot multiply."""
-    if device_type == "cpu" and name != "float32" and not multiplies_natively(torch.device("cpu"), DTYPES[name]):
+    """One warning a process when a type was asked for in which this CPU multiplies slowly."""
+    if device_type == "cpu" and name != "float32" and (times := cpu_time_of(DTYPES[name])) >= EMULATED:
         log.warning(
             "warning: this processor has no %s products and emulates them: expect about %.0f times the time of fp32",
             name,
-            max(1.0, cpu_time_of(DTYPES[name])),
+            times,
         )

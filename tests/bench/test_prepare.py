@@ -16,19 +16,17 @@ from PIL import Image
 
 from facefact.apps.cli import main
 from facefact.apps.commands.bench import _with_earlier
+from facefact.bench import alignment
 from facefact.bench import prepare as bench
 from facefact.bench.memory import MIB, family, resident_of, thinned, watch
 from facefact.bench.prepare_page import draw, markdown
 from facefact.data.inputs import list_entries
 from facefact.data.prepare_config import PeopleSettings
-from facefact.faces import TEMPLATE
-from facefact.faces.align import transform
-from facefact.types import Face, Pose, UserError
+from facefact.types import UserError
 from portraits import SETTINGS, people
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (facefact[data])")
 
-EYES = TEMPLATE[1, 0] - TEMPLATE[0, 0]  # distance of the eyes in the template, but for half a pixel of height
 NAMED = replace(SETTINGS, people=PeopleSettings(recogniser="auto"))  # of avatars: the bundle's encoder
 
 
@@ -44,57 +42,8 @@ def figures(folder: Path) -> dict[str, Any]:
     return bench.bench_prepare(folder, NAMED, parts=("stages", "people"))
 
 
-def face(landmarks: np.ndarray) -> Face:
-    (x0, y0), (x1, y1) = landmarks.min(0) - 20, landmarks.max(0) + 20
-    return Face((x0, y0, x1, y1), landmarks.astype(np.float32), 0.9, Pose(0, 0, 0))
-
-
-def turned(degrees: float, scale: float) -> np.ndarray:
-    """A (2, 3) similarity."""
-    angle = np.radians(degrees)
-    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return np.column_stack([linear, [300.0, 200.0]])
-
-
-# Alignment
-
-
-def test_a_constant_difference_is_distance_but_no_scatter() -> None:
-    moved = TEMPLATE + [0.1 * EYES, 0]
-    pairs = [
-        (transform(TEMPLATE, how), transform(moved, how)) for how in (turned(0, 1), turned(50, 3), turned(-8, 0.7))
-    ]
-    found = bench.compared([face(a) for a, _ in pairs], [face(b) for _, b in pairs], np.array([0, 0, 1]))
-    assert found["n"] == 3
-    assert found["distance"]["value"] == pytest.approx(0.1, abs=1e-3)
-    assert found["distance"]["percentiles"]["95"] == pytest.approx(0.1, abs=1e-3)
-    assert found["by_point"]["nose tip"] == pytest.approx(0.1, abs=1e-3)
-    assert found["scatter"]["value"] == pytest.approx(0, abs=1e-3)
-    assert found["crop"]["value"] == pytest.approx(0.1 * EYES, abs=0.02), "the crop moves with all landmarks"
-
-
-def test_what_differs_from_face_to_face_is_scatter() -> None:
-    steps = [np.array([0.1 * EYES, 0]), np.array([-0.1 * EYES, 0])]
-    found = bench.compared([face(TEMPLATE)] * 2, [face(TEMPLATE + step) for step in steps], np.array([0, 1]))
-    assert found["scatter"]["value"] == found["distance"]["value"] == pytest.approx(0.1, abs=1e-3)
-
-
-def test_only_faces_that_both_take_are_compared() -> None:
-    here, elsewhere = face(TEMPLATE), face(TEMPLATE + 500)
-    found = bench.compared([here, here, None, None, here], [here, None, here, None, elsewhere], np.arange(5))
-    counts = {name: found[name] for name in ("n", "only the first", "only the second", "neither", "different faces")}
-    assert set(counts.values()) == {1}
-    assert bench.compared([None], [None], np.array([0])) == {
-        "n": 0,
-        "only the first": 0,
-        "only the second": 0,
-        "neither": 1,
-        "different faces": 0,
-    }
-
-
 def test_one_detector_alone_is_not_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "BACKENDS", ())
+    monkeypatch.setattr(alignment, "BACKENDS", ())
     found = bench.bench_prepare(folder, SETTINGS, parts=("alignment",))["alignment"]
     assert "two detectors are needed, and here is avatar" in found["skipped"]
 

@@ -155,7 +155,7 @@ def test_memory_is_that_of_the_call() -> None:
     # In a fresh process: this one may have that much lying about, free and resident.
     lines = [
         "import json, torch",
-        "from facefact.bench.unet import memory_of",
+        "from facefact.bench.memory import memory_of",
         "torch.ones(1 << 26)",  # 256 MiB that were there before
         "print(json.dumps(memory_of(lambda: torch.ones(1 << 25).sum(), torch.device('cpu'))))",
     ]
@@ -166,7 +166,7 @@ def test_memory_is_that_of_the_call() -> None:
 
 
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    sdxl = Call(shape="sdxl", size=1024)
+    sdxl = Call(shape="sdxl", size=1024, dtype="bf16")
     monkeypatch.setattr("facefact.bench.unet.free_bytes", lambda device: 11 << 30)
     kept, left_out = affordable(sdxl, VARIANTS)
     assert "exact" in kept

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facefact.data.decode import decode
-from facefact.data.duplicates import fingerprint
+from facefact.data.duplicates import perceptual_hash
 from facefact.data.inputs import list_entries
 from facefact.data.prepare_config import DecodeSettings
 from facefact.data.records import Decoded, Entry, Place, Unfit
@@ -92,7 +92,7 @@ def test_what_is_known_of_a_picture(avatar: np.ndarray, tmp_path: Path) -> None:
     decoded = picture(tmp_path, content)
     assert np.array_equal(decoded.pixels, avatar)
     assert decoded.sha256 == hashlib.sha256(content).hexdigest()
-    assert decoded.print == fingerprint(avatar)
+    assert decoded.perceptual_hash == perceptual_hash(avatar)
     assert decoded.original == (200, 200)
     assert decoded.entry.name == "picture.jpg"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facefact.data.duplicates import BITS, best, fingerprint, groups, near_pairs
+from facefact.data.duplicates import BITS, best, groups, near_pairs, perceptual_hash
 from facefact.data.prepare_config import DuplicateSettings
 from facefact.faces import open_picture
 from facefact.types import UserError
@@ -66,12 +66,12 @@ def originals() -> list[np.ndarray]:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_picture_is_near(change: str, originals: list[np.ndarray]) -> None:
     for pixels in originals[::4]:
-        assert apart(fingerprint(pixels), fingerprint(CHANGES[change](pixels))) <= DISTANCE
+        assert apart(perceptual_hash(pixels), perceptual_hash(CHANGES[change](pixels))) <= DISTANCE
 
 
 def test_other_pictures_are_far(originals: list[np.ndarray]) -> None:
     """Of the same person, too: they lie in the same folder of LFW."""
-    prints = [fingerprint(pixels) for pixels in originals]
+    prints = [perceptual_hash(pixels) for pixels in originals]
     distances = [apart(a, b) for i, a in enumerate(prints) for b in prints[:i]]
     assert min(distances) > DISTANCE
     assert np.mean(distances) == pytest.approx(BITS / 2, abs=4)
@@ -79,19 +79,19 @@ def test_other_pictures_are_far(originals: list[np.ndarray]) -> None:
 
 def test_a_fingerprint_has_64_bits_and_does_not_depend_on_the_light() -> None:
     noise = np.random.default_rng(0).integers(60, 180, (50, 70, 3), np.uint8)
-    assert 0 <= fingerprint(noise) < 1 << BITS
-    assert fingerprint(noise).bit_count() == BITS // 2
-    assert apart(fingerprint(noise), fingerprint(noise + 50)) <= 2
-    assert apart(fingerprint(noise), fingerprint(255 - noise)) >= BITS - 2  # the negative has the other half
-    assert fingerprint(np.full((9, 9, 3), 77, np.uint8)) == 0
-    assert fingerprint(np.zeros((1, 1, 3), np.uint8)) == 0
+    assert 0 <= perceptual_hash(noise) < 1 << BITS
+    assert perceptual_hash(noise).bit_count() == BITS // 2
+    assert apart(perceptual_hash(noise), perceptual_hash(noise + 50)) <= 2
+    assert apart(perceptual_hash(noise), perceptual_hash(255 - noise)) >= BITS - 2  # the negative has the other half
+    assert perceptual_hash(np.full((9, 9, 3), 77, np.uint8)) == 0
+    assert perceptual_hash(np.zeros((1, 1, 3), np.uint8)) == 0
 
 
 def test_the_fingerprint_of_a_picture_is_what_it_was() -> None:
     """A change would make old datasets' fingerprints useless; computed from integers, it holds on every machine."""
     y, x = np.mgrid[:200, :300]
     pixels = np.stack([x * y % 251, (x * x + y) % 241, (x + y * y) // 3 % 256], -1).astype(np.uint8)
-    assert f"{fingerprint(pixels):016x}" == "941c9c13a327e775"
+    assert f"{perceptual_hash(pixels):016x}" == "941c9c13a327e775"
 
 
 # Groups

@@ -47,8 +47,8 @@ def why(verdict: Verdict) -> dict[str, tuple[str, str]]:
 
 def test_the_best_of_duplicates_stays_and_is_named() -> None:
     a, b, c, d = briefs("a", faces(0, 4), "Ann")
-    b = replace(b, sha256=a.sha256, print=a.print, quality=0.9, name="ann/b.jpg")
-    c = replace(c, print=a.print ^ 0b11)
+    b = replace(b, sha256=a.sha256, perceptual_hash=a.perceptual_hash, quality=0.9, name="ann/b.jpg")
+    c = replace(c, perceptual_hash=a.perceptual_hash ^ 0b11)
     verdict = judged([a, b, c, d])
     assert why(verdict) == {"a0": ("duplicates", "same file"), "a2": ("duplicates", "looks alike")}
     assert "ann/b.jpg stays" in verdict.unfit["a2"].detail
@@ -64,7 +64,7 @@ def test_of_duplicates_the_one_with_a_person_stays() -> None:
 
 def test_faces_of_one_picture_are_no_duplicates_and_go_together() -> None:
     one, other = briefs("a", np.concatenate([faces(0, 1), faces(1, 1)]))
-    first = [replace(face, sha256="x", print=7, name="a.jpg", quality=0.9) for face in (one, other)]
+    first = [replace(face, sha256="x", perceptual_hash=7, name="a.jpg", quality=0.9) for face in (one, other)]
     again = [replace(face, sample=f"z{face.sample}", name="copy.jpg", quality=0.5) for face in first]
     assert judged(first).unfit == {}
     verdict = judged([*first, *again])

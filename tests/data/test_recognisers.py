@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from facefact.bench.people import Album, embedded, figures
 from facefact.data import recognisers
 from facefact.data.prepare_config import PeopleSettings
 from facefact.data.recognisers import AVATAR_ENCODER, Recogniser, open_recogniser, unit, which_recogniser
@@ -159,35 +157,3 @@ def test_dlib_sees_the_same_face_in_a_larger_turned_picture() -> None:
     larger = cv2.warpAffine(pixels, matrix, (900, 850), flags=cv2.INTER_CUBIC)
     moved = face_from_landmarks(face.landmarks @ matrix[:, :2].T + matrix[:, 2])
     assert np.linalg.norm(recogniser.embed(pixels, face) - recogniser.embed(larger, moved)) < 0.1
-
-
-# Figures
-
-
-def test_figures_of_a_folder_of_avatars(tmp_path: Path) -> None:
-    for number in range(12):
-        drawn = render(person(HELD_OUT + 900 + number // 4), look(number, glasses="none"), size=160)
-        (tmp_path / f"p{number // 4}").mkdir(exist_ok=True)
-        Image.fromarray(drawn.image).save(tmp_path / f"p{number // 4}" / f"{number}.png")
-    Image.new("RGB", (160, 160), "grey").save(tmp_path / "p0" / "nobody.png")
-    album = embedded(tmp_path, detector=get_detector("avatar"), recogniser=opened(str(AVATAR_ENCODER)))
-    np.testing.assert_array_equal(album.people, np.arange(12) // 4)
-    assert [Path(name).name for name in album.skipped] == ["nobody.png"]
-
-
-def test_figures_are_perfect_for_people_far_apart_and_bad_for_noise() -> None:
-    people, rng = np.arange(60) // 5, np.random.default_rng(0)
-    near = np.eye(16)[people] + 0.02 * rng.normal(size=(60, 16))
-    noise = rng.normal(size=(60, 16))
-    good, bad = (
-        figures(Album(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), people), outlier=0.8, cluster=0.6)
-        for vectors in (near, noise)
-    )
-    for name in ("auc", "precision", "recall", "held_out_precision", "held_out_recall"):
-        assert good[name].value == 1
-    for name in ("auc", "recall", "held_out_precision"):
-        assert bad[name].value < 0.7
-    for name in ("own_rejected", "intruders_missed", "crowd_missed"):
-        assert good[name].value == 0
-    assert bad["own_rejected"].value > 0.5
-    assert (good["recall"].n, good["own_rejected"].n, good["crowd_missed"].n) == (120, 60, 12 * 10 * 4)

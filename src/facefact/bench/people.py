@@ -1,101 +1,75 @@
-"""How right the people of the preparation are, measured on photos of which it is known who they show.
-
-detector, recogniser = get_detector("yunet", model=...), open_recogniser(PeopleSettings())
-album = embedded(Path("lfw_small"), detector=detector, recogniser=recogniser)
-figures(album, outlier=recogniser.outlier, cluster=recogniser.cluster)
-"""
+"""How right the people of the preparation are, measured on faces of which it is known whose they are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from facefact.data.clusters import average_linkage, pairwise
 from facefact.data.people import unlike
-from facefact.data.recognisers import Recogniser
-from facefact.faces import Detector, open_picture
-from facefact.faces.picture import SUFFIXES
+from facefact.data.records import Entry
 from facefact.metrics.scores import RESAMPLES, Figure, figure
 from facefact.metrics.verification import all_pairs, roc_figures
-from facefact.types import Face, UserError
 
 DISTANCES = np.round(np.arange(0.2, 1.41, 0.01), 2)  # of which `held_out` chooses
 SPLITS, DRAWS = 10, 10
+MOST_HELD_OUT = 2000  # pictures: choosing distances again on 20 halves takes minutes there
 
 
 @dataclass(frozen=True)
-class Album:
-    """embeddings: (n, d) unit vectors. people: (n,) whose, from 0 on. skipped: files in which no face was found."""
+class LabelledFaces:
+    """embeddings: (n, d) unit vectors. people: (n,) whose, as an integer from 0 on."""
 
     embeddings: np.ndarray
     people: np.ndarray
-    skipped: tuple[str, ...] = ()
 
 
-def embedded(folder: Path, *, detector: Detector, recogniser: Recogniser) -> Album:
-    """A folder of folders of photos, one for each person (LFW). Of several faces the one nearest to the middle counts,
-    as LFW has it. UserError: there are not two people."""
-    vectors, names, skipped = [], [], []
-    for path in sorted(path for path in folder.glob("*/*") if path.suffix[1:].lower() in SUFFIXES):
-        pixels = open_picture(path)
-        faces = sorted(detector.detect(pixels), key=lambda face: _off_centre(face, pixels))
-        if not faces:
-            skipped.append(str(path))
-            continue
-        vectors.append(recogniser.embed(pixels, faces[0]))
-        names.append(path.parent.name)
-    if len(set(names)) < 2:
-        raise UserError(f"{folder}: faces of two people are needed, as {folder}/NAME/PICTURE.jpg")
-    return Album(np.stack(vectors), np.unique(names, return_inverse=True)[1], tuple(skipped))
+def person_numbers(entries: Sequence[Entry]) -> np.ndarray:
+    """(n,) the person of each, as an integer from 0 on."""
+    return np.unique([str(entry.person) for entry in entries], return_inverse=True)[1]
 
 
-def _off_centre(face: Face, pixels: np.ndarray) -> float:
-    x0, y0, x1, y1 = face.box
-    return float(np.hypot((x0 + x1 - pixels.shape[1]) / 2, (y0 + y1 - pixels.shape[0]) / 2))
+def figures(faces: LabelledFaces, groups: np.ndarray, *, outlier: float, seed: int = 0) -> dict[str, Figure]:
+    """All with 95 % intervals over people. groups: (n,) which faces are put together as one person. outlier: distance.
 
-
-def figures(album: Album, *, outlier: float, cluster: float, seed: int = 0) -> dict[str, Figure]:
-    """All with 95 % intervals over people.
-
-    auc: of telling pairs of one person from others. precision, recall: of the pairs that `average_linkage` puts
-    together at the distance `cluster`, without the folders' names. held_out_precision, held_out_recall,
-    held_out_distance: the same at the distance that is best for half of the people, measured on the other half.
+    precision, recall: of pairs of pictures; n: pairs put together, pairs of one person. auc: of telling pairs of one
+    person from others. held_out_precision, held_out_recall, held_out_distance: with the distance that is best for half
+    of the people, measured on the other half, 20 halves (up to MOST_HELD_OUT pictures).
     own_rejected: share of the pictures in clean folders that `unlike` calls strangers at the distance `outlier`.
     intruders_missed: share of the strangers that it does not see, one in a folder. crowd_missed: the same where all
     strangers are one other person, with one picture less than the folder's own.
     """
-    labels = average_linkage(album.embeddings, cluster)
-    auc = roc_figures(all_pairs(album.embeddings, album.people), {"auc": lambda curve: curve.auc}, seed=seed)
-    return {
-        **auc,
-        **pair_figures(labels, album.people, seed=seed),
-        **held_out(album, seed=seed),
-        **intruders(album, outlier, seed=seed),
-    }
+    people = faces.people
+    found = pair_figures(groups, people, seed=seed) | intruders(faces, outlier, seed=seed)
+    if people.max() + 1 < len(people):  # somebody has two pictures
+        found |= roc_figures(all_pairs(faces.embeddings, people), {"auc": lambda curve: curve.auc}, seed=seed)
+    if len(people) <= MOST_HELD_OUT:
+        found |= held_out(faces, seed=seed)
+    return found
 
 
-def pair_figures(labels: np.ndarray, people: np.ndarray, *, seed: int = 0) -> dict[str, Figure]:
-    """Pairwise precision and recall of groups. n: pairs put together; pairs of one person."""
+def pair_figures(groups: np.ndarray, people: np.ndarray, *, seed: int = 0) -> dict[str, Figure]:
+    """Pairwise precision and recall. groups, people: (n,) integers from 0 on. n: pairs put together, of one person."""
     rng, number = np.random.default_rng(seed), int(people.max()) + 1
     counts = [np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(RESAMPLES)]
-    drawn = np.array([pairwise(labels, people, times) for times in counts])
+    drawn = np.array([pairwise(groups, people, times) for times in counts])
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    pairs = [int((n * (n - 1) // 2).sum()) for n in (np.bincount(labels), np.bincount(people))]
-    names, whole = ("precision", "recall"), pairwise(labels, people)
+    pairs = [int((n * (n - 1) // 2).sum()) for n in (np.bincount(groups), np.bincount(people))]
+    names, whole = ("precision", "recall"), pairwise(groups, people)
     return {name: Figure(whole[i], float(low[i]), float(high[i]), pairs[i]) for i, name in enumerate(names)}
 
 
-def held_out(album: Album, *, seed: int = 0) -> dict[str, Figure]:
+def held_out(faces: LabelledFaces, *, seed: int = 0) -> dict[str, Figure]:
     """See `figures`. n: halves measured; the interval is the range over them."""
-    rng, number, found = np.random.default_rng(seed), int(album.people.max()) + 1, []
+    rng, number, found = np.random.default_rng(seed), int(faces.people.max()) + 1, []
     for _ in range(SPLITS):
-        first = np.isin(album.people, rng.permutation(number)[: number // 2])
+        first = np.isin(faces.people, rng.permutation(number)[: number // 2])
         for chosen_on, measured_on in ((first, ~first), (~first, first)):
-            distance = best_distance(album.embeddings[chosen_on], album.people[chosen_on])
-            labels = average_linkage(album.embeddings[measured_on], distance)
-            found.append((*pairwise(labels, album.people[measured_on]), distance))
+            distance = best_distance(faces.embeddings[chosen_on], faces.people[chosen_on])
+            labels = average_linkage(faces.embeddings[measured_on], distance)
+            found.append((*pairwise(labels, faces.people[measured_on]), distance))
     names = ("held_out_precision", "held_out_recall", "held_out_distance")
     return {
         name: Figure(float(np.mean(values)), float(min(values)), float(max(values)), len(values))
@@ -104,7 +78,7 @@ def held_out(album: Album, *, seed: int = 0) -> dict[str, Figure]:
 
 
 def best_distance(embeddings: np.ndarray, people: np.ndarray) -> float:
-    """Of DISTANCES the one with the highest F1 score of pairs; the middle of equal ones."""
+    """(n, d) unit vectors, (n,) whose -> that of DISTANCES with the highest F1 score of pairs; of equals the middle."""
     scores = []
     for distance in DISTANCES:
         precision, recall = pairwise(average_linkage(embeddings, distance), people)
@@ -112,16 +86,16 @@ def best_distance(embeddings: np.ndarray, people: np.ndarray) -> float:
     return float(DISTANCES[np.isclose(scores, max(scores))].mean())
 
 
-def intruders(album: Album, outlier: float, *, seed: int = 0) -> dict[str, Figure]:
+def intruders(faces: LabelledFaces, outlier: float, *, seed: int = 0) -> dict[str, Figure]:
     """See `figures`; strangers are drawn `DRAWS` times for each person with three pictures or more."""
-    rng, number = np.random.default_rng(seed), int(album.people.max()) + 1
+    rng, number = np.random.default_rng(seed), int(faces.people.max()) + 1
     told: dict[str, list[tuple[int, bool]]] = {"own_rejected": [], "intruders_missed": [], "crowd_missed": []}
-    for person in np.flatnonzero(np.bincount(album.people) > 2).tolist():
-        own = album.embeddings[album.people == person]
+    for person in np.flatnonzero(np.bincount(faces.people) > 2).tolist():
+        own = faces.embeddings[faces.people == person]
         told["own_rejected"] += [(person, far > 0) for far in unlike(own, outlier)]
         for _ in range(DRAWS):
             somebody = (person + rng.integers(1, number)) % number
-            other = rng.permutation(album.embeddings[album.people == somebody])
+            other = rng.permutation(faces.embeddings[faces.people == somebody])
             for name, strangers in (("intruders_missed", other[:1]), ("crowd_missed", other[: len(own) - 1])):
                 apart = unlike(np.concatenate([own, strangers]), outlier)[len(own) :]
                 told[name] += [(person, far == 0) for far in apart]

@@ -23,43 +23,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from facefact.bench.alignment import Progress, alignments
 from facefact.bench.memory import Watched, watch
-from facefact.bench.people import Album, held_out, intruders, pair_figures
+from facefact.bench.people import LabelledFaces, figures, person_numbers
 from facefact.bench.timing import machine
 from facefact.data.dataset import INDEX, REJECTED
 from facefact.data.decode import decode
-from facefact.data.find import find
 from facefact.data.inputs import list_entries
 from facefact.data.local import one_thread
-from facefact.data.look import Tools, captions, open_tools, packed, see
 from facefact.data.people import check_people, decide
 from facefact.data.prepare import without_paths_in
 from facefact.data.prepare_config import DuplicateSettings, PrepareConfig, check_limits
 from facefact.data.records import Brief, Entry, Unfit
+from facefact.data.stages import Tools, captions, fit_faces, open_tools, packed
 from facefact.data.tables import read_rows
-from facefact.faces import TEMPLATE, Detector, alignment, get_detector
-from facefact.faces.align import inverse, transform
-from facefact.faces.detector import overlap
 from facefact.metrics.scores import Figure, figure
-from facefact.metrics.verification import all_pairs, roc_figures
-from facefact.types import Face, UserError
+from facefact.types import UserError
 
 PARTS = ("alignment", "stages", "people", "run")
-BACKENDS = ("mediapipe", "yunet", "insightface")  # for photos
 PACKAGES = ("mediapipe", "opencv-python-headless", "opencv-contrib-python", "dlib-bin", "dlib", "pyarrow", "pillow")
-SAME_FACE = 0.4  # intersection over union of two boxes
-PERCENTILES = (5, 25, 50, 75, 95, 99)
-MOST_HELD_OUT = 2000  # pictures: choosing distances again on 20 halves takes minutes there
-POINTS = ("eye at the left", "eye at the right", "nose tip", "mouth corner at the left", "mouth corner at the right")
-
-Progress = Callable[[str, int, int], object]  # what is measured, how much of it, of how much
 
 
 def bench_prepare(
@@ -79,21 +67,21 @@ def bench_prepare(
     tools = open_tools(settings)
     check_people(settings.people, labelled="people" not in parts, detector_name=tools.detector.name)
     one_thread()
-    figures: dict[str, Any] = {
+    found: dict[str, Any] = {
         "machine": machine() | versions(),
         "input": {"name": folder.resolve().name, "files": len(entries), "people": len({e.person for e in entries})},
         "settings": without_paths_in(asdict(settings)),
         "models": tools.about(),
     }
     if "alignment" in parts:
-        figures["alignment"] = alignments(entries, settings, yunet=yunet, progress=progress)
+        found["alignment"] = alignments(entries, settings, yunet=yunet, progress=progress)
     if "stages" in parts or "people" in parts:
         clock, briefs = looked_at(entries, tools, settings, progress)
-        figures |= {"stages": stages(clock, len(entries))} if "stages" in parts else {}
-        figures |= {"people": people(briefs, entries, tools, settings)} if "people" in parts else {}
+        found |= {"stages": stages(clock, len(entries))} if "stages" in parts else {}
+        found |= {"people": people(briefs, entries, tools, settings)} if "people" in parts else {}
     if "run" in parts:
-        figures["run"] = runs(folder, entries, settings, times=times)
-    return figures
+        found["run"] = runs(folder, entries, settings, times=times)
+    return found
 
 
 def photos_of(folder: Path, settings: PrepareConfig) -> list[Entry]:
@@ -113,102 +101,6 @@ def versions() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return found
-
-
-# Alignment: two detectors on one face
-
-
-def alignments(
-    entries: Sequence[Entry], settings: PrepareConfig, *, yunet: str | None, progress: Progress
-) -> dict[str, Any]:
-    """Figures of each two detectors. Where there are no two: {"skipped": why}."""
-    detectors, missing = detectors_here(settings, yunet)
-    if len(detectors) < 2:
-        here = ", ".join(detectors) or "none"
-        return {"skipped": f"two detectors are needed, and here is {here}: {'; '.join(missing.values())}"}
-    faces: dict[str, list[Face | None]] = {name: [] for name in detectors}
-    for done, entry in enumerate(entries, 1):
-        for name, detector in detectors.items():
-            faces[name].append(face_of(entry, detector, settings))
-        progress("alignment", done, len(entries))
-    numbers = numbers_of(entries)
-    return {f"{a}, {b}": compared(faces[a], faces[b], numbers) for a, b in combinations(detectors, 2)}
-
-
-def detectors_here(settings: PrepareConfig, yunet: str | None) -> tuple[dict[str, Detector], dict[str, str]]:
-    """Those that can be opened, by name, and why the others cannot."""
-    here: dict[str, Detector] = {}
-    missing: dict[str, str] = {}
-    names = BACKENDS if settings.face.detector != "avatar" else ("avatar", *BACKENDS)
-    for name in names:
-        try:
-            here[name] = get_detector(name, model=(yunet or settings.face.model) if name == "yunet" else None)
-        except UserError as error:
-            missing[name] = str(error)
-    return here, missing
-
-
-def face_of(entry: Entry, detector: Detector, settings: PrepareConfig) -> Face | None:
-    """The one that the preparation would take."""
-    try:
-        return find(decode(entry, settings.decode), detector, settings.face)[0].face
-    except Unfit:
-        return None
-
-
-def numbers_of(entries: Sequence[Entry]) -> np.ndarray:
-    """(n,) the person of each, from 0."""
-    return np.unique([str(entry.person) for entry in entries], return_inverse=True)[1]
-
-
-def compared(first: Sequence[Face | None], second: Sequence[Face | None], people: np.ndarray) -> dict[str, Any]:
-    """Landmarks of the same pictures by two detectors. Distances are shares of the first one's eye distance.
-
-    distance: mean over the five points. by_point: mean of each. scatter: the distance that is left when each point's
-    mean difference, in the face's own frame, is taken off: what differs from face to face, and not by what the two call
-    "mouth corner". crop: pixels of the 112 px crop by which the two alignments put the face apart, mean over the
-    template's points. n: faces; other counts: pictures in which only one took a face, none did, or each another one.
-    """
-    shares, crops, whose = [], [], []
-    counts = Counter({"only the first": 0, "only the second": 0, "neither": 0, "different faces": 0})
-    for one, other, person in zip(first, second, people.tolist(), strict=True):
-        if one is None or other is None:
-            names = {(True, False): "only the first", (False, True): "only the second"}
-            counts[names.get((one is not None, other is not None), "neither")] += 1
-        elif overlap(one, other) < SAME_FACE:
-            counts["different faces"] += 1
-        else:
-            share, crop = apart(one.landmarks, other.landmarks)
-            shares.append(share)
-            crops.append(crop)
-            whose.append(person)
-    if not shares:
-        return {"n": 0, **counts}
-    away, numbers = np.array(shares), np.array(whose)
-    lengths = np.linalg.norm(away, axis=2)
-    scatter = np.linalg.norm(away - away.mean(0), axis=2).mean(1)
-    return {
-        "n": len(shares),
-        **counts,
-        "distance": {**figure(lengths.mean(1), numbers).as_json(), "percentiles": percentiles(lengths.mean(1))},
-        "by_point": {name: round(float(value), 4) for name, value in zip(POINTS, lengths.mean(0), strict=True)},
-        "scatter": {**figure(scatter, numbers).as_json(), "percentiles": percentiles(scatter)},
-        "crop": {**figure(np.array(crops), numbers).as_json(), "percentiles": percentiles(np.array(crops))},
-    }
-
-
-def apart(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
-    """(5, 2) landmarks, twice -> (5, 2) from one to the other, turned upright as the first aligns the face and in units
-    of its eye distance; and the mean distance in pixels of a 112 px crop between the two places of its template."""
-    upright = alignment(one)
-    ours, theirs = transform(one, upright), transform(other, upright)
-    eyes = float(np.linalg.norm(ours[1] - ours[0]))
-    moved = transform(transform(TEMPLATE, inverse(alignment(other))), upright) - TEMPLATE
-    return (theirs - ours) / eyes, float(np.linalg.norm(moved, axis=1).mean())
-
-
-def percentiles(values: np.ndarray) -> dict[str, float]:
-    return {str(k): round(float(v), 4) for k, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
 
 
 # Stages: the row of stages in this process, each part with its own clock
@@ -264,14 +156,16 @@ def looked_at(
         with clock.part("decode"), suppress(Unfit):
             decode(entry, settings.decode)
         with clock.part("seen"):
-            seen = list(see(entry, timed, settings, []))
+            seen = list(fit_faces(entry, timed, settings, []))
         with clock.part("caption"):
-            said = captions(seen, tools.captioner, settings) if seen else []
-        for one, (caption, by) in zip(seen, said, strict=True):
+            described = captions(seen, tools.captioner, settings) if seen else []
+        for one, (caption, by) in zip(seen, described, strict=True):
             with clock.part("encode: JPEG and masks"):
                 sample = packed(one, caption, by, settings)
             row = sample.row
-            briefs.append(Brief(row.sample, None, row.sha256, sample.print, row.quality, sample.embedding, row.name))
+            briefs.append(
+                Brief(row.sample, None, row.sha256, sample.perceptual_hash, row.quality, sample.embedding, row.name)
+            )
         progress("stages", done, len(entries))
     return clock, briefs
 
@@ -302,12 +196,8 @@ ORDER = ("decode", "detect", "size, pose, quality, masks, crop", "masks", "cover
 
 
 def people(briefs: Sequence[Brief], entries: Sequence[Entry], tools: Tools, settings: PrepareConfig) -> dict[str, Any]:
-    """How right the people are that the preparation finds in pictures that name nobody, with its own distances.
-
-    precision, recall: of pairs of pictures; n: pairs put together, pairs of one person. held_out_*: with the distance
-    chosen on half of the people and measured on the others, 20 halves. auc: of telling pairs of one person from others.
-    own_rejected, intruders_missed, crowd_missed: outliers in folders with names (`people_figures.figures`).
-    """
+    """How right the people are that the preparation finds in pictures that name nobody, with its own distances: the
+    figures of `bench.people`."""
     known = tools.recogniser
     if known is None:
         return {"skipped": "no face recogniser is here, or the settings want none"}
@@ -317,22 +207,17 @@ def people(briefs: Sequence[Brief], entries: Sequence[Entry], tools: Tools, sett
     if len({person[brief.name] for brief in stay}) < 2:
         return {"skipped": "faces of fewer than two people are left"}
     truth = np.unique([person[brief.name] for brief in stay], return_inverse=True)[1]
-    labels = np.unique([verdict.person[brief.sample] for brief in stay], return_inverse=True)[1]
-    album = Album(np.array([brief.embedding for brief in stay], np.float32), truth)
+    groups = np.unique([verdict.person[brief.sample] for brief in stay], return_inverse=True)[1]
+    faces = LabelledFaces(np.array([brief.embedding for brief in stay], np.float32), truth)
     outlier = known.outlier if settings.people.outlier is None else settings.people.outlier
-    found = pair_figures(labels, truth) | intruders(album, outlier)
-    if truth.max() + 1 < len(truth):
-        found |= roc_figures(all_pairs(album.embeddings, truth), {"auc": lambda curve: curve.auc})
-    if len(stay) <= MOST_HELD_OUT:
-        found |= held_out(album)
     return {
         "recogniser": known.name,
         "cluster": known.cluster if settings.people.cluster is None else settings.people.cluster,
         "outlier": outlier,
         "pictures": len(stay),
         "people": int(truth.max()) + 1,
-        "people_found": int(labels.max()) + 1,
-        **{name: one.as_json() for name, one in found.items()},
+        "people_found": int(groups.max()) + 1,
+        **{name: one.as_json() for name, one in figures(faces, groups, outlier=outlier).items()},
     }
 
 
@@ -366,7 +251,7 @@ def prepared(folder: Path, out: Path, settings: PrepareConfig) -> tuple[Watched,
 
 def kept(out: Path, made: dict[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
     """The share of the input that became samples, with its interval over people, and the reasons of the rest."""
-    person = {entry.name: number for entry, number in zip(entries, numbers_of(entries).tolist(), strict=True)}
+    person = {entry.name: number for entry, number in zip(entries, person_numbers(entries).tolist(), strict=True)}
     names = [row["name"] for row in read_rows(out / INDEX, ["name"])]
     lost = [row["name"] for row in read_rows(out / REJECTED, ["name"])]
     stays = np.array([1.0] * len(names) + [0.0] * len(lost))

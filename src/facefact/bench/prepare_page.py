@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from facefact.markdown import markdown_table
+
 GREY, BLUE = "#9ca3af", "#2563eb"
-MACHINE = ("system", "device", "cores of the machine", "cores", "load")
+MACHINE = (
+    "system",
+    "device",
+    "processor instructions",
+    "processor bf16",
+    "oneDNN limit",
+    "cores of the machine",
+    "cores",
+    "load",
+)
 SOFTWARE = (
     "facefact",
     "python",
@@ -51,7 +61,7 @@ def kept_section(kept: dict[str, Any]) -> str:
     rows = [("kept", f"{kept['kept']:,}", interval(kept["share"]))]
     rows += [(reason, f"{n:,}", f"{n / kept['inputs']:.3f}") for reason, n in kept["rejected"].items()]
     names = ("", f"of {kept['inputs']:,}", "share")
-    return f"## What is kept\n\n{table(names, rows)}"
+    return f"## What is kept\n\n{markdown_table(names, rows)}"
 
 
 def speed_section(figures: dict[str, Any]) -> str:
@@ -75,7 +85,7 @@ def speed_section(figures: dict[str, Any]) -> str:
                 f" Each further picture took {1000 * run['cpu_seconds_per_further_picture']:.0f} ms of CPU time, and "
                 f"starting (imports, models, report) {run['cpu_seconds_to_start']:.0f} s."
             )
-        parts.append(f"{words}\n\n{table(names, rows)}")
+        parts.append(f"{words}\n\n{markdown_table(names, rows)}")
     if stages := figures.get("stages"):
         calls = {name: f"{count:,}" for name, count in stages["calls"].items()}
         used = [(name, f"{ms:.1f}", calls.get(name, "")) for name, ms in stages["cpu_ms_per_picture"].items()]
@@ -84,7 +94,7 @@ def speed_section(figures: dict[str, Any]) -> str:
             f"Where it goes: CPU time of each part over {stages['n']:,} pictures in one process, without starting: "
             f"{stages['pictures_per_cpu_second']:.1f} pictures a second of one core."
         )
-        parts.append(f"{words}\n\n{table(('part', 'ms of CPU time a picture', 'calls'), used)}")
+        parts.append(f"{words}\n\n{markdown_table(('part', 'ms of CPU time a picture', 'calls'), used)}")
     return "\n\n".join(["## Speed", *parts]) if parts else ""
 
 
@@ -97,7 +107,7 @@ def memory_section(run: dict[str, Any]) -> str:
     if each := run.get("kib_per_further_picture"):
         words += f" For each further picture: {each['parent']:.1f} KiB and {each['worker']:.1f} KiB."
     names = ("pictures", "parent, MiB", "worker, MiB")
-    return f"## Peak memory\n\n{words}\n\n{table(names, rows)}"
+    return f"## Peak memory\n\n{words}\n\n{markdown_table(names, rows)}"
 
 
 def people_section(found: dict[str, Any]) -> str:
@@ -118,7 +128,7 @@ def people_section(found: dict[str, Any]) -> str:
     return (
         f"## People without names\n\n{found['recogniser']}, distance {found['cluster']:g} (outliers: "
         f"{found['outlier']:g}). {found['pictures']:,} pictures of {found['people']:,} people became "
-        f"{found['people_found']:,} people.\n\n{table(('', 'value [95 % interval]', 'n'), rows)}"
+        f"{found['people_found']:,} people.\n\n{markdown_table(('', 'value [95 % interval]', 'n'), rows)}"
     )
 
 
@@ -146,18 +156,13 @@ def alignment_section(found: dict[str, Any]) -> str:
             f"{pair}, {one['n']:,} faces (only {first}: {one['only the first']}, only {second}: "
             f"{one['only the second']}, neither: {one['neither']}, different faces: {one['different faces']}):"
         )
-        parts.append(table(names, rows))
+        parts.append(markdown_table(names, rows))
         parts.append(f"By point: {points}.")
     return "\n\n".join(parts)
 
 
 def interval(one: dict[str, float]) -> str:
     return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-
-
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:

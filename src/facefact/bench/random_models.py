@@ -153,5 +153,6 @@ def random_model(make: Callable[[], Model], *, device: torch.device, dtype: torc
 
 
 def _fill(tensor: Tensor, noise: Tensor, size: float) -> None:
+    """Any shape; noise: (NOISE,), which is repeated. In place."""
     for part in tensor.view(-1).split(len(noise)):
         torch.mul(noise[: len(part)], size, out=part)

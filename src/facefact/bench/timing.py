@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from facefact.train.report.page import read_environment
+from facefact.device import multiplies_natively
+from facefact.train.report.page import processor, read_environment
 
 Work = Callable[[], Any]
 Times = dict[str, np.ndarray]  # variant -> (rounds, 2) seconds: wall, CPU
@@ -58,7 +59,7 @@ def interleaved(
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
-    """Median and quartiles."""
+    """(n,) -> median and quartiles."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return {"median": float(median), "low": float(low), "high": float(high)}
 
@@ -69,11 +70,22 @@ def seconds_of(times: np.ndarray) -> dict[str, Any]:
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """The spread of a / b within each round, in wall and CPU time: what slows the machine for a while slows both."""
+    """(rounds, 2) wall and CPU seconds, twice -> the spread of a / b within each round: what slows the machine for a
+    while slows both."""
     return {"wall": spread(a[:, 0] / b[:, 0]), "cpu": spread(a[:, 1] / b[:, 1]), "n": len(a)}
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on: model of the device, cores that the process may use, threads, load, versions."""
+    """What it ran on: model of the device, cores that the process may use, threads, load, versions; and how its
+    processor multiplies: vector instructions that PyTorch uses, whether bf16 is native, what oneDNN is limited to."""
     load = {"load": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
-    return read_environment() | {"threads": torch.get_num_threads(), **load}
+    return (
+        read_environment()
+        | {"threads": torch.get_num_threads(), **load}
+        | {
+            "processor": processor(),
+            "processor instructions": torch.backends.cpu.get_cpu_capability(),
+            "processor bf16": "native" if multiplies_natively(torch.device("cpu"), torch.bfloat16) else "emulated",
+            "oneDNN limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "none"),
+        }
+    )

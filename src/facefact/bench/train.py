@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +40,7 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
 from facefact.adapter import Increment
+from facefact.bench.memory import MIB, peak_resident
 from facefact.bench.timing import Times, interleaved, machine, ratio, seconds_of, spread, timed
 from facefact.demo import BUNDLE
 from facefact.metrics.views import to_pixels
@@ -58,7 +57,6 @@ from facefact.train.material.sources import open_source
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
-MIB = 1 << 20
 MEASURED_IN_A_PROCESS = ("ours", "bare_step", "diffusers")
 # The embedded model as configs/world.yaml trains it; data.people and looks only as many as batches need.
 DEFAULT = (
@@ -289,20 +287,12 @@ def peak_of(variant: str, config: AdapterTraining, folder: Path) -> float:
             repeat(ours.step, 3)
     elif variant != "nothing":
         repeat(getattr(Plain(parts), variant), 3)
-    return (torch.cuda.max_memory_allocated() if parts.device.type == "cuda" else resident()) / MIB
+    return (torch.cuda.max_memory_allocated() if parts.device.type == "cuda" else peak_resident()) / MIB
 
 
 def repeat(work: Callable[[], Any], times: int) -> None:
     for _ in range(times):
         work()
-
-
-def resident() -> int:
-    """Bytes of this process's greatest resident set. (Linux's ru_maxrss begins with the parent's, VmHWM does not.)"""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def peaks(config: AdapterTraining, folder: Path) -> dict[str, float]:

@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from torch import Tensor
 from facefact.adapter import Local, fast_kernels
 from facefact.adapter.local import Tracker
 from facefact.adapter.tokens import TokenSubset
+from facefact.bench.memory import free_bytes, memory_of
 from facefact.bench.random_models import (
     IMAGE_TOKENS,
     IMAGE_WIDTH,
@@ -49,7 +49,7 @@ from facefact.bench.random_models import (
 )
 from facefact.bench.timing import Times, interleaved, machine, ratio, spread
 from facefact.bench.unet_operations import Part, counted
-from facefact.device import choose_device, choose_dtype
+from facefact.device import choose_device, choose_dtype, choose_precision
 from facefact.types import FaceTokens, UserError
 
 VARIANTS = ("base", "base_fast", "exact", "local", "ip_adapter", "controlnet_ip_adapter")
@@ -68,7 +68,8 @@ TALL = 1.25  # a face's height by its width
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """What is called. size: pixels. batch: pictures, of which guidance makes two rows each. photos: of each person, 16
-    tokens each. people: how many the pictures show, one each. face_share: of the picture, for local mode."""
+    tokens each. people: how many the pictures show, one each. face_share: of the picture, for local mode. dtype: "auto"
+    becomes bf16 where the device multiplies it natively, else fp32."""
 
     shape: str = "sd15"
     size: int = 512
@@ -78,7 +79,7 @@ class Call:
     people: int = 1
     face_share: float = FACE_SHARE
     device: str = "cpu"
-    dtype: str = "bfloat16"
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("batch", "photos", "people"):
@@ -91,6 +92,8 @@ class Call:
             raise UserError(f"the size is a multiple of {step} px for {self.shape}, not {self.size}")
         if not 0 < self.face_share < 0.6:
             raise UserError(f"the face's share of the picture lies between 0 and 0.6, and is not {self.face_share:g}")
+        if self.dtype == "auto":  # decided once, for every variant's process
+            object.__setattr__(self, "dtype", choose_precision(self.where))
 
     @property
     def rows(self) -> int:
@@ -158,10 +161,12 @@ class Workbench:
 
     @torch.no_grad()
     def _plain(self, sample: Tensor, given: dict[str, Any]) -> Tensor:
+        """sample: (rows, channels, size / 8, size / 8), and so is the result."""
         return self.unet(sample, TIMESTEP, **given).sample
 
     @torch.no_grad()
     def _controlled(self, sample: Tensor, control: dict[str, Any], given: dict[str, Any]) -> Tensor:
+        """As `_plain`, with the ControlNet before it."""
         down, mid = self.controlnet(sample, TIMESTEP, return_dict=False, **control)
         extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
         return self.unet(sample, TIMESTEP, **given, **extra).sample
@@ -230,38 +235,6 @@ def gib(number: float) -> str:
     return f"{number / 2**30:.1f} GiB"
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """None: unknown."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = read_kib(Path("/proc/meminfo"), "MemAvailable")
-    return found * 1024 if found is not None and device.type == "cpu" else None
-
-
-def read_kib(path: Path, name: str) -> int | None:
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
-
-
-def memory_of(work: Callable[[], Any], device: torch.device) -> dict[str, int | None]:
-    """peak_bytes: the most that was held during the work (the process' resident set; on CUDA what torch allocated).
-    added_bytes: how much of that was not there before. None where the system does not tell."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        peak = torch.cuda.max_memory_allocated(device)
-    elif device.type == "cpu" and reset.exists():
-        reset.write_text("5")  # the greatest resident set so far is forgotten
-        before = 1024 * (read_kib(status, "VmRSS") or 0)
-        work()
-        peak = 1024 * (read_kib(status, "VmHWM") or 0)
-    else:
-        return {"peak_bytes": None, "added_bytes": None}
-    return {"peak_bytes": peak, "added_bytes": peak - before}
-
-
 def peak_of(call: Call, variant: str) -> dict[str, int | None]:
     """In this process: only fresh ones tell what one variant needs."""
     bench = Workbench(call, (variant,))
@@ -321,7 +294,8 @@ def bench_call(
 
 
 def figures_of(variant: str, times: Times, memory: dict[str, int | None]) -> dict[str, Any]:
-    """One variant's. ratio: to the stock base in the same round, wall clock."""
+    """One variant's. ratio, seconds: of wall time. cpu_ratio, cpu_seconds: of CPU time, which a busy machine hardly
+    spoils. Ratios are to the stock base in the same round."""
     to_base, own = ratio(times[variant], times["base"]), times[variant]
     wall, seconds = to_base["wall"], spread(own[:, 0])
     found = {
@@ -338,7 +312,8 @@ def figures_of(variant: str, times: Times, memory: dict[str, int | None]) -> dic
         "n": len(own),
     }
     if "base_fast" in times and variant in ("exact", "local"):
-        found["ratio_to_base_fast"] = ratio(own, times["base_fast"])["wall"]
+        to_fast = ratio(own, times["base_fast"])
+        found |= {"ratio_to_base_fast": to_fast["wall"], "cpu_ratio_to_base_fast": to_fast["cpu"]}
     return found
 
 

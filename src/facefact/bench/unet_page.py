@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facefact.bench.prepare_page import table
+from facefact.markdown import markdown_table
 
 GREY, BLUE, GREEN = "#9ca3af", "#2563eb", "#16a34a"
 COLOURS = {"exact": BLUE, "local": GREEN}
@@ -28,10 +28,13 @@ def markdown(figures: dict[str, Any], command: str) -> str:
 
 
 def machine_line(machine: dict[str, Any]) -> str:
+    where = " on ".join(dict.fromkeys((machine["device"], machine["processor"])))  # one name where they are the same
     return (
-        f"{machine['device']}, {machine['cores']} core(s), {machine['threads']} thread(s), load "
-        f"{machine.get('load', 'unknown')} at the end, PyTorch {machine['torch']}, diffusers {machine['diffusers']}, "
-        f"facefact {machine.get('facefact commit', machine['facefact'])}. CUDA has not been run."
+        f"{where}, {machine['cores']} core(s), {machine['threads']} thread(s), load "
+        f"{machine.get('load', 'unknown')} at the end; {machine['processor instructions']}, "
+        f"bf16 {machine['processor bf16']}, oneDNN's limit: {machine['oneDNN limit']}. PyTorch {machine['torch']}, "
+        f"diffusers {machine['diffusers']}, facefact {machine.get('facefact commit', machine['facefact'])}. "
+        "CUDA has not been run."
     )
 
 
@@ -43,7 +46,7 @@ def call_section(one: dict[str, Any]) -> str:
         "interleaved rounds [quartiles]; ratios are to the stock base within a round. Memory: of a process with this "
         "variant alone, and how much of it the call adds."
     )
-    head = ("", "ratio", "ratio of CPU time", "seconds", "peak memory, MiB", "added by the call, MiB")
+    head = ("", "ratio of wall time", "ratio of CPU time", "seconds", "peak memory, MiB", "added by the call, MiB")
     rows = [
         (
             name,
@@ -55,7 +58,7 @@ def call_section(one: dict[str, Any]) -> str:
         )
         for name, row in one["variants"].items()
     ]
-    parts = [words, table(head, rows)]
+    parts = [words, markdown_table(head, rows)]
     if one["local_tokens"]:
         shares = ", ".join(
             f"{100 * part['asking'] / int(n):.0f} % of {int(n):,}" for n, part in one["local_tokens"].items()
@@ -76,7 +79,7 @@ def encode_section(one: dict[str, Any]) -> str:
         f"Once for each portrait. Face encoder and resampler of the published sizes, {one['dtype']}, random weights; "
         f"the embedded detector on a drawn avatar of {one['photo_size']} px. Median of {whole['n']} rounds [quartiles]."
     )
-    return f"{words}\n\n{table(('', 'ms', 'ms of CPU time'), rows)}"
+    return f"{words}\n\n{markdown_table(('', 'ms', 'ms of CPU time'), rows)}"
 
 
 def portraits_section(one: dict[str, Any]) -> str:
@@ -94,8 +97,8 @@ def portraits_section(one: dict[str, Any]) -> str:
         f"Whole portraits: text encoder, {one['steps']} steps at guidance {one['guidance_scale']:g}, decoding; "
         f"{one['dtype']}. Local mode finds the face itself. Median of {one['n']} rounds [quartiles]; ratios of seconds."
     )
-    head = ("", "portraits a second", "a CPU second", "ratio to the base", "ratio of CPU time")
-    return f"{words}\n\n{table(head, rows)}"
+    head = ("", "portraits a second", "a CPU second", "ratio to the base, wall time", "ratio of CPU time")
+    return f"{words}\n\n{markdown_table(head, rows)}"
 
 
 def scaling_section(one: dict[str, Any]) -> str:
@@ -108,32 +111,36 @@ def scaling_section(one: dict[str, Any]) -> str:
         "people",
         "operations of the base, 10^9",
         "exact: operations",
-        "exact: time",
-        "base_fast: time",
+        "exact: wall time",
+        "exact: CPU time",
+        "base_fast: wall time",
+        "base_fast: CPU time",
         "local: operations",
-        "local: time",
+        "local: wall time",
+        "local: CPU time",
         "face keys, ms",
     )
     rounds = one["points"][0]["seconds"]["base"]["n"]
     words = (
-        f"{one['shape']}, {one['dtype']}, {one['device']}, random weights. Ratios to the stock base, of operations "
-        f"and of CPU time: median [quartiles] of {rounds} rounds. Latent tokens: of the finest layer. "
+        f"{one['shape']}, {one['dtype']}, {one['device']}, random weights. Ratios to the stock base, of operations, "
+        f"of wall time and of CPU time: median [quartiles] of {rounds} rounds. Latent tokens: of the finest layer. "
         "Face keys are made once for each portrait."
     )
-    return f"{words}\n\n{table(head, (tuple(scaling_row(point)) for point in one['points']))}"
+    return f"{words}\n\n{markdown_table(head, (tuple(scaling_row(point)) for point in one['points']))}"
 
 
 def scaling_row(point: dict[str, Any]) -> Iterator[str]:
     yield from (point["axis"], str(point["size"]), f"{point['tokens']:,}", str(point["rows"]))
     yield from (str(point["photos"]), str(point["people"]))
     operations, times = point["operations"], point["ratios"]
-    yield from (f"{operations['base'] / 1e9:,.0f}", f"{operations['ratio']:.3f}", time_cell(times, "exact"))
-    yield from (time_cell(times, "base_fast"), f"{local_ratio(point):.3f}", time_cell(times, "local"))
+    yield from (f"{operations['base'] / 1e9:,.0f}", f"{operations['ratio']:.3f}", *time_cells(times, "exact"))
+    yield from (*time_cells(times, "base_fast"), f"{local_ratio(point):.3f}", *time_cells(times, "local"))
     yield milliseconds(point["seconds"]["keys"]["cpu"]) if "keys" in point["seconds"] else ""
 
 
-def time_cell(ratios: dict[str, Any], name: str) -> str:
-    return spread_cell(ratios[name]["cpu"]) if name in ratios else ""
+def time_cells(ratios: dict[str, Any], name: str) -> tuple[str, str]:
+    """Of wall time and of CPU time."""
+    return (spread_cell(ratios[name]["wall"]), spread_cell(ratios[name]["cpu"])) if name in ratios else ("", "")
 
 
 def local_ratio(point: dict[str, Any]) -> float:
@@ -181,14 +188,18 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 def draw_ratios(axes: Any, figures: dict[str, Any]) -> None:
     one, names = figures, list(figures["variants"])
-    rows = list(one["variants"].values())
-    middle = np.array([row["ratio"] for row in rows])
-    ends = [middle - [row["ratio_low"] for row in rows], [row["ratio_high"] for row in rows] - middle]
-    axes.barh(range(len(rows)), middle, xerr=ends, color=[COLOURS.get(name, GREY) for name in names])
+    rows, places = list(one["variants"].values()), np.arange(len(names))
+    wall = [{"median": row["ratio"], "low": row["ratio_low"], "high": row["ratio_high"]} for row in rows]
+    for shift, kind, ratios in ((-0.2, "wall time", wall), (0.2, "CPU time", [row["cpu_ratio"] for row in rows])):
+        middle, low, high = (np.array([ratio[end] for ratio in ratios]) for end in ("median", "low", "high"))
+        colours = [COLOURS.get(name, GREY) for name in names]
+        alpha = 1 if kind == "CPU time" else 0.5
+        axes.barh(places + shift, middle, 0.38, xerr=[middle - low, high - middle], color=colours, alpha=alpha)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel(f"seconds of a call by the stock call's\n{one['shape']}, {one['size']} px, {one['dtype']}")
+    what = "a call's time by the stock call's: wall time pale, CPU time full"
+    axes.set_xlabel(f"{what}\n{one['shape']}, {one['size']} px, {one['dtype']}")
 
 
 def draw_memory(axes: Any, figures: dict[str, Any]) -> None:
@@ -212,7 +223,7 @@ def draw_scaling(axes: Any, figures: dict[str, Any]) -> None:
     axes.plot(tokens, [local_ratio(one) for one in points], "--", color=GREEN, label="local, operations")
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_xscale("log", base=2)
-    axes.set(xlabel="latent tokens of the finest layer", ylabel="ratio to the stock base", ylim=(0, None))
+    axes.set(xlabel="latent tokens of the finest layer", ylabel="CPU time by the stock base's", ylim=(0, None))
     axes.legend(fontsize=8)
 
 

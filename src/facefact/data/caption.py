@@ -58,10 +58,10 @@ class Captioner:
 
     def describe(self, pictures: Sequence[np.ndarray]) -> list[str]:
         """A line for each (h, w, 3) uint8 RGB picture; "" where the model says nothing."""
-        said: list[str] = []
+        lines: list[str] = []
         for first in range(0, len(pictures), self._batch):
-            said += self._describe([Image.fromarray(one) for one in pictures[first : first + self._batch]])
-        return said
+            lines += self._describe([Image.fromarray(one) for one in pictures[first : first + self._batch]])
+        return lines
 
     def _describe(self, images: list[Image.Image]) -> list[str]:
         import torch

@@ -6,7 +6,6 @@ every file of the folder for samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 
 from facefact.checkpoint import replacing
 from facefact.data.summary import FACES_FROM, INDEX, STAGES, UNKNOWN, Stage, Summary, counted
+from facefact.markdown import markdown_table
 from facefact.page import without_paths
 
 HUB_LICENCES = {  # as the hub calls them
@@ -190,10 +190,8 @@ def counts(found: Summary) -> str:
         line += f" {counted(found.outliers, 'sample')} that looked unlike the rest of their person stayed, with a flag."
     by = "; ".join(f"{count:,} by {code(name)}" for name, count in found.texts["caption_by"].items())
     captions = f"\n\nCaptions: {by}." if by else ""
-    return (
-        f"## What it holds\n\n{table(('split', 'pictures', 'people'), rows)}\n\n{line} The split is by person: nobody "
-        f"is in both parts.{captions}"
-    )
+    listed = markdown_table(("split", "pictures", "people"), rows)
+    return f"## What it holds\n\n{listed}\n\n{line} The split is by person: nobody is in both parts.{captions}"
 
 
 def making(found: Summary) -> str:
@@ -207,16 +205,16 @@ def making(found: Summary) -> str:
     rows = []
     for name, stage in stages.items():
         values = [(key, found.setting(key)) for key in stage.settings]
-        said = ", ".join(f"{key} = {shown(value)}" for key, value in values if value is not None)
+        values_used = ", ".join(f"{key} = {setting_text(value)}" for key, value in values if value is not None)
         step = lost.get(name)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in step.reasons.items()) if step else ""
-        rows.append((name, stage.does, said, reasons, "; ".join(models.get(name, []))))
+        rows.append((name, stage.does, values_used, reasons, "; ".join(models.get(name, []))))
     unit = f"Up to `{FACES_FROM}` pictures are counted, from there on faces." if found.further else ""
     words = (
         f"The stages in the order in which a picture meets them; it is left out by the first that rejects it. {unit}"
     )
     names = ("stage", "what it does", "settings", "rejected", "model (licence)")
-    return f"## How it was made\n\n{words.strip()}\n\n{table(names, rows)}"
+    return f"## How it was made\n\n{words.strip()}\n\n{markdown_table(names, rows)}"
 
 
 def fields(found: Summary) -> str:
@@ -229,7 +227,7 @@ A sample in `shards/*.tar` (WebDataset) is a few files of one name: `jpg` (the p
 black outside the head). `{INDEX}` has a row for each. Coordinates are pixels of the picture in the shard, x to the
 right, y down, pixel centres at integers.
 
-{table(("column", "unit", "meaning"), rows)}"""
+{markdown_table(("column", "unit", "meaning"), rows)}"""
 
 
 def licences(found: Summary) -> str:
@@ -241,7 +239,7 @@ def licences(found: Summary) -> str:
         some = "these pictures" if unknown == found.kept else counted(unknown, "picture")
         words += f" **The licence of {some} is unknown**: nobody said what may be done with them. Find out first."
     models = "Models have licences of their own (the table above): some allow research only."
-    return f"## Licence of the pictures\n\n{words} {models}\n\n{table(('licence', 'pictures'), rows)}"
+    return f"## Licence of the pictures\n\n{words} {models}\n\n{markdown_table(('licence', 'pictures'), rows)}"
 
 
 def loading() -> str:
@@ -286,21 +284,11 @@ pictures = load_dataset("webdataset", data_files="DATASET/shards/*.tar", split="
 # Markdown
 
 
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(cell, row))} |" for row in rows)])
-
-
-def cell(text: str) -> str:
-    """Nothing in it ends the cell or the row, or is markup of HTML."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def code(value: Any) -> str:
-    return f"`{shown(value).replace('`', '')}`"
+    return f"`{setting_text(value).replace('`', '')}`"
 
 
-def shown(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting as `--set` takes it, without the folder of a model."""
     if isinstance(value, bool):
         return str(value).lower()

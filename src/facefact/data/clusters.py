@@ -51,7 +51,11 @@ def average_linkage(embeddings: np.ndarray, distance: float) -> np.ndarray:
 def _nearest(
     sums: np.ndarray, sizes: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of the groups `rows` the most similar other one of `columns` (of equals the first), and how similar."""
+    """Of each of the groups `rows` the most similar other one of `columns` (of equals the first), and how similar.
+
+    sums: (n, d) of the groups' embeddings, times SCALE. sizes: (n,). rows, columns: (r,), (c,) numbers of groups. The
+    results are (r,).
+    """
     others = sums if len(columns) == len(sums) else sums[columns]
     nearest, similarity = np.zeros(len(rows), np.int64), np.zeros(len(rows))
     step = max(1, CELLS // max(len(columns), 1))
@@ -67,7 +71,8 @@ def _nearest(
 
 
 def _pairs(nearest: np.ndarray, similarity: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The groups that are each other's nearest, the smaller number first; if there is any group, there is a pair."""
+    """nearest, similarity: (n,); alive: (k,) numbers of groups -> (p,) twice: the groups that are each other's nearest,
+    the smaller number first; if there is any group, there is a pair."""
     first = alive[(nearest[nearest[alive]] == alive) & (alive < nearest[alive])]
     if len(alive) and not len(first):  # rounding between groups of tens of thousands: the most similar two
         best = alive[[similarity[alive].argmax()]]
@@ -76,7 +81,7 @@ def _pairs(nearest: np.ndarray, similarity: np.ndarray, alive: np.ndarray) -> tu
 
 
 def _numbered(into: np.ndarray) -> np.ndarray:
-    """The group that each was joined into (never a later one) -> groups 0, 1, ... by their first members."""
+    """(n,) the group that each was joined into (never a later one) -> (n,) groups 0, 1, ... by their first members."""
     root = into.copy()
     while not np.array_equal(root, into[root]):
         root = into[root]
@@ -100,4 +105,5 @@ def pairwise(labels: np.ndarray, people: np.ndarray, times: np.ndarray | None = 
 
 
 def _pairs_in(counts: np.ndarray) -> np.ndarray:
+    """(n,) sizes of groups -> (n,) how many pairs each has."""
     return counts * (counts - 1) / 2

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
-from facefact.data.described import one_line
-from facefact.data.duplicates import fingerprint
+from facefact.data.description import one_line
+from facefact.data.duplicates import perceptual_hash
 from facefact.data.inputs import read_bytes
 from facefact.data.prepare_config import DecodeSettings
 from facefact.data.records import Decoded, Entry, Unfit
@@ -37,7 +37,7 @@ def decode(entry: Entry, settings: DecodeSettings) -> Decoded:
     if (missing := missing_share(picture)) > MISSING:
         raise Unfit(STAGE, "damaged", f"the last {missing:.0%} of it are the grey that stands for missing data")
     sha256 = hashlib.sha256(content).hexdigest()
-    return Decoded(entry, picture.pixels, sha256, fingerprint(picture.pixels), picture.original)
+    return Decoded(entry, picture.pixels, sha256, perceptual_hash(picture.pixels), picture.original)
 
 
 def missing_share(picture: Picture) -> float:

@@ -1,7 +1,7 @@
 """Who does the work: an engine takes chunks of entries and leaves each, looked at, in the `Work` folder.
 
-Every engine calls the same `look` with the same settings; the results do not depend on which one, on how many workers
-it has, or on the order in which they finish.
+Every engine calls the same `run_stages` with the same settings; the results do not depend on which one, on how many
+workers it has, or on the order in which they finish.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from facefact.data.look import Tools
 from facefact.data.prepare_config import PrepareConfig
 from facefact.data.records import Entry
+from facefact.data.stages import Tools
 from facefact.data.work import Work
 
 Open = Callable[[PrepareConfig], Tools]  # how a worker gets its models; picklable

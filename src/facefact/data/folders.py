@@ -7,11 +7,19 @@ import json
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facefact.data.described import MAX_TEXT, NOTHING, Said, printable, said, said_json, said_text
+from facefact.data.description import (
+    MAX_TEXT,
+    NOTHING,
+    Description,
+    description_in_json,
+    description_in_text,
+    description_of,
+    printable,
+)
 from facefact.data.records import Entry, Place
 from facefact.faces.picture import SUFFIXES
 from facefact.types import UserError
@@ -97,7 +105,9 @@ def is_picture(name: str) -> bool:
     return "." in name and name.rsplit(".", 1)[1].lower() in SUFFIXES
 
 
-def list_files(root: Path, folders: list[Folder], rows: Mapping[str, Said], *, named_by_folders: bool) -> list[Entry]:
+def list_files(
+    root: Path, folders: list[Folder], rows: Mapping[str, Description], *, named_by_folders: bool
+) -> list[Entry]:
     """An entry for everything that is no metadata, picture or not: who prepares must hear of it.
 
     Metadata are `metadata.jsonl` (`rows`, see `read_rows`), `.json`, and `.txt` beside a picture of the same name; this
@@ -114,19 +124,19 @@ def list_files(root: Path, folders: list[Folder], rows: Mapping[str, Said], *, n
             path = posixpath.join(folder.path, name)
             if path not in rows and _is_metadata(name, beside):
                 continue
-            words = rows.get(path, NOTHING)
+            description = rows.get(path, NOTHING)
             if is_picture(name):
                 for other in beside[_stem(name)]:
-                    words = words.over(_words(os.path.join(root, folder.path, other)))
+                    description = description.over(_description_beside(os.path.join(root, folder.path, other)))
             if named_by_folders and "/" in path:
-                words = words.over(Said(person=printable(path.split("/", 1)[0])))
-            entries[path] = _entry(root, path, words)
-    entries |= {path: _entry(root, path, words) for path, words in rows.items() if path not in entries}
+                description = description.over(Description(person=printable(path.split("/", 1)[0])))
+            entries[path] = _entry(root, path, description)
+    entries |= {path: _entry(root, path, description) for path, description in rows.items() if path not in entries}
     return list(entries.values())
 
 
-def _entry(root: Path, path: str, words: Said) -> Entry:
-    return Entry(printable(path), Place(root / path), words.person, words.caption, words.source, words.licence)
+def _entry(root: Path, path: str, description: Description) -> Entry:
+    return Entry(printable(path), Place(root / path), **asdict(description))
 
 
 def _suffix(name: str) -> str:
@@ -150,7 +160,7 @@ def _is_metadata(name: str, beside: Mapping[str, list[str]]) -> bool:
     return name == METADATA or _suffix(name) == "json" or name in beside.get(_stem(name), ())
 
 
-def _words(path: str) -> Said:
+def _description_beside(path: str) -> Description:
     """What a file beside a picture says; nothing where it cannot be read or is too long to be a caption."""
     try:
         with open(path, "rb") as file:
@@ -159,7 +169,7 @@ def _words(path: str) -> Said:
         return NOTHING
     if len(content) > MAX_TEXT:
         return NOTHING
-    return said_json(content) if _suffix(path) == "json" else said_text(content)
+    return description_in_json(content) if _suffix(path) == "json" else description_in_text(content)
 
 
 # metadata.jsonl
@@ -192,7 +202,7 @@ def _row(file: Path, number: int, text: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f'{file} line {number} is no JSON object with a "file_name"') from None
 
 
-def read_rows(root: Path, folders: list[Folder]) -> dict[str, Said]:
+def read_rows(root: Path, folders: list[Folder]) -> dict[str, Description]:
     """Paths below the root -> what the `metadata.jsonl` of their folder, or of one above, say of them. UserError: a row
     that is none, or a path that leads out of its folder."""
     rows = {}
@@ -204,5 +214,5 @@ def read_rows(root: Path, folders: list[Folder]) -> dict[str, Said]:
             if posixpath.isabs(path) or path.split("/")[0] == "..":
                 where = printable(str(root / folder.path / METADATA))
                 raise UserError(f"{where} line {row['line']} names {printable(name)}, which lies outside its folder")
-            rows[posixpath.join(folder.path, path)] = said(row)
+            rows[posixpath.join(folder.path, path)] = description_of(row)
     return rows

@@ -52,18 +52,18 @@ class Hands:
         """(h, w) bool: the hands near a face of an (h, w, 3) uint8 RGB picture."""
         box = np.array(face.box).reshape(2, 2)
         hidden = np.zeros(picture.shape[:2], np.uint8)
-        for enlarged, look in VIEWS:
-            for points in self._points(picture, square_about(box, enlarged), look):
+        for enlarged, size in VIEWS:
+            for points in self._points(picture, square_about(box, enlarged), size):
                 hull = cv2.convexHull(points.astype(np.float32))[:, 0]
                 hidden |= polygon_mask(picture.shape, hull).astype(np.uint8)
         if not hidden.any():
             return hidden.astype(bool)
         return cv2.distanceTransform(1 - hidden, cv2.DIST_L2, 5) <= FINGER * float(box[1, 1] - box[0, 1])
 
-    def _points(self, picture: np.ndarray, square: tuple[np.ndarray, float], look: int) -> Iterator[np.ndarray]:
+    def _points(self, picture: np.ndarray, square: tuple[np.ndarray, float], size: int) -> Iterator[np.ndarray]:
         """(21, 2) points in pixels of the picture of each hand in one square of it."""
-        part, matrix = cut(picture, square, look)
+        part, matrix = cut(picture, square, size)
         found = self._hands.process(part).multi_hand_landmarks or []
         for hand in found:
-            points = np.array([(point.x, point.y) for point in hand.landmark]) * look - 0.5
+            points = np.array([(point.x, point.y) for point in hand.landmark]) * size - 0.5
             yield transform(points, inverse(matrix))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from facefact.data.described import one_line, printable
+from facefact.data.description import one_line, printable
 from facefact.data.folders import METADATA, Folder, is_picture, list_files, read_rows, walk
 from facefact.data.parquet_rows import list_parquet, read_cell
 from facefact.data.records import Entry, Place, Unfit
@@ -39,26 +39,26 @@ def list_entries(path: Path, layout: str = "auto", *, progress: Progress | None 
     """
     if layout not in LAYOUTS:
         raise UserError(f"there is no layout {layout!r}; {', '.join(LAYOUTS)} are known")
-    path, shown = Path(os.path.abspath(path)), printable(os.fspath(path))
+    path, named_path = Path(os.path.abspath(path)), printable(os.fspath(path))
     told = _growing(progress)
     if not os.path.exists(path):
-        raise UserError(f"there is nothing at {shown}")
+        raise UserError(f"there is nothing at {named_path}")
     if not path.is_dir():
         entries = _list_shards([(path, printable(path.name))], _layout_of_file(path, layout), told)
     else:
         folders = walk(path, told)
         rows = read_rows(path, folders)
         if layout == "auto":
-            layout = _look(path, folders, named=any(words.person for words in rows.values()))
+            layout = _guessed_layout(path, folders, named=any(row.person for row in rows.values()))
         if layout in SHARDS:
             entries = _list_shards(_shards(path, folders, SHARDS[layout]), layout, told)
         else:
             if layout == "metadata" and not rows:
-                raise UserError(f"{shown} has no {METADATA} with rows, which the layout metadata needs")
+                raise UserError(f"{named_path} has no {METADATA} with rows, which the layout metadata needs")
             entries = list_files(path, folders, rows, named_by_folders=layout == "people")
             entries.sort(key=lambda entry: entry.name.encode())
     if not entries:
-        raise UserError(f"{shown} holds nothing to prepare (layout {layout}); a folder per person is expected")
+        raise UserError(f"{named_path} holds nothing to prepare (layout {layout}); a folder per person is expected")
     return _unique(entries)
 
 
@@ -78,18 +78,18 @@ def _growing(progress: Progress | None) -> Progress:
 def _layout_of_file(path: Path, layout: str) -> str:
     """Of a lone file."""
     found = next((name for name, suffix in SHARDS.items() if path.name.lower().endswith(suffix)), None)
-    shown = printable(os.fspath(path))
+    named_path = printable(os.fspath(path))
     if not path.is_file():
-        raise UserError(f"{shown} is neither a folder nor a regular file")
+        raise UserError(f"{named_path} is neither a folder nor a regular file")
     if layout in SHARDS:
         return layout
     if found is None or layout != "auto":
         kind = "one picture" if is_picture(path.name) else "a lone file"
-        raise UserError(f"{shown} is {kind}: give a folder of pictures, a Parquet file or an uncompressed tar")
+        raise UserError(f"{named_path} is {kind}: give a folder of pictures, a Parquet file or an uncompressed tar")
     return found
 
 
-def _look(path: Path, folders: list[Folder], *, named: bool) -> str:
+def _guessed_layout(path: Path, folders: list[Folder], *, named: bool) -> str:
     """Which layout a folder has. named: whether its metadata name people."""
     kinds: Counter[str] = Counter()
     top, has_metadata = set(), False
@@ -102,11 +102,13 @@ def _look(path: Path, folders: list[Folder], *, named: bool) -> str:
     found = [kind for kind in ("pictures", *SHARDS.values()) if kinds[kind]]
     most = sorted(kinds.items(), key=lambda one: (-one[1], one[0]))[:5]
     seen = ", ".join(f"{count} {printable(kind)}" for kind, count in most) or "no files"
-    shown = printable(os.fspath(path))
+    named_path = printable(os.fspath(path))
     if not found:
-        raise UserError(f"{shown} holds no pictures ({', '.join(SUFFIXES[:4])}, ...), Parquet files or tars: {seen}")
+        suffixes = ", ".join(SUFFIXES[:4])
+        raise UserError(f"{named_path} holds no pictures ({suffixes}, ...), Parquet files or tars: {seen}")
     if len(found) > 1:
-        raise UserError(f"{shown} may be several things ({seen}): say which by the layout ({', '.join(LAYOUTS[1:])})")
+        layouts = ", ".join(LAYOUTS[1:])
+        raise UserError(f"{named_path} may be several things ({seen}): say which by the layout ({layouts})")
     if found[0] != "pictures":
         return next(layout for layout, suffix in SHARDS.items() if suffix == found[0])
     if has_metadata and (named or len(top) < 2):
@@ -124,8 +126,8 @@ def _shards(path: Path, folders: list[Folder], suffix: str) -> list[tuple[Path, 
 def _list_shards(shards: list[tuple[Path, str]], layout: str, told: Progress) -> list[Entry]:
     listing = list_parquet if layout == "parquet" else list_tar
     entries: list[Entry] = []
-    for path, shown in shards:
-        entries += listing(path, shown)
+    for path, file_name in shards:
+        entries += listing(path, file_name)
         told(len(entries))
     return entries
 

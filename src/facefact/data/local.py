@@ -15,9 +15,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from facefact.data.engine import Finished, Open, Task
-from facefact.data.look import Chunk, Tools, crashed, look, merged, open_tools
 from facefact.data.prepare_config import PrepareConfig
 from facefact.data.records import Entry
+from facefact.data.stages import Chunk, Tools, crashed, merged, open_tools, run_stages
 from facefact.data.work import Work
 
 AHEAD = 2  # chunks that wait for each worker: none of them idles, and little is in flight
@@ -39,7 +39,7 @@ class LocalEngine:
         if self.workers == 0:
             tools = self.open_with(settings)
             for task in tasks:
-                work.save(task.key, look(task.entries, tools, settings))
+                work.save(task.key, run_stages(task.entries, tools, settings))
                 finished(len(task.entries))
             return
         left = list(tasks)
@@ -78,7 +78,7 @@ class LocalEngine:
         """In a process of its own; the half of the entries that kills it is halved again."""
         try:
             with self._pool(settings, 1) as pool:
-                return pool.submit(_look, entries).result()
+                return pool.submit(_run_stages, entries).result()
         except BrokenProcessPool:
             if len(entries) == 1:
                 return crashed(entries[0])
@@ -109,9 +109,9 @@ def _begin(open_with: Open, settings: PrepareConfig) -> None:
     _tools, _settings = open_with(settings), settings
 
 
-def _look(entries: Sequence[Entry]) -> Chunk:
-    return look(entries, _tools, _settings)
+def _run_stages(entries: Sequence[Entry]) -> Chunk:
+    return run_stages(entries, _tools, _settings)
 
 
 def _finish(task: Task, folder: Path) -> None:
-    Work(folder).save(task.key, _look(task.entries))
+    Work(folder).save(task.key, _run_stages(task.entries))

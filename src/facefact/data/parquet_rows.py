@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from facefact.data.described import FIELDS, NOTHING, Said, one_line, said
+from facefact.data.description import FIELDS, NOTHING, Description, description_of, one_line
 from facefact.data.records import Entry, Place, Unfit
 from facefact.types import UserError
 
@@ -22,22 +23,24 @@ WORD_COLUMNS = (*PERSON_COLUMNS, *(name for names in FIELDS.values() for name in
 BATCH = 16  # pictures in memory at once
 
 
-def list_parquet(path: Path, shown: str) -> list[Entry]:
-    """The rows of a file, in its order; of one that cannot be read, a single entry that says so when it is read. shown:
-    the file's name. UserError: pyarrow is not installed, or more than one column may be the pictures."""
+def list_parquet(path: Path, file_name: str) -> list[Entry]:
+    """The rows of a file, in its order; of one that cannot be read, a single entry that says so when it is read.
+
+    file_name: as the entries have it. UserError: pyarrow is not installed, or more than one column may be the pictures.
+    """
     try:
         file = _open(path)
-        column = picture_column(file.schema_arrow, shown)
+        column = picture_column(file.schema_arrow, file_name)
         count = file.metadata.num_rows
     except UserError:
         raise
     except Exception:  # a damaged file makes pyarrow raise anything
         column = None
     if column is None:
-        return [Entry(shown, Place(path, column=""))]
-    entries = [_entry(path, shown, column, row, words) for row, words in enumerate(_words(file))]
+        return [Entry(file_name, Place(path, column=""))]
+    entries = [_entry(path, file_name, column, row, description) for row, description in enumerate(_descriptions(file))]
     rest = range(len(entries), count)  # of a file whose words are damaged: its pictures may be whole
-    return entries + [_entry(path, shown, column, row, NOTHING) for row in rest]
+    return entries + [_entry(path, file_name, column, row, NOTHING) for row in rest]
 
 
 def _open(path: Path) -> Any:
@@ -48,12 +51,12 @@ def _open(path: Path) -> Any:
     return ParquetFile(path, pre_buffer=False, buffer_size=1 << 16)  # else a column of a row group is read at once
 
 
-def _entry(path: Path, shown: str, column: str, row: int, words: Said) -> Entry:
+def _entry(path: Path, file_name: str, column: str, row: int, description: Description) -> Entry:
     place = Place(path, row=row, column=column)
-    return Entry(f"{shown}/{row}", place, words.person, words.caption, words.source, words.licence)
+    return Entry(f"{file_name}/{row}", place, **asdict(description))
 
 
-def picture_column(schema: Any, shown: str) -> str | None:
+def picture_column(schema: Any, file_name: str) -> str | None:
     """The column with the pictures' bytes, as in `Place`; None where there is none. UserError: there are several, and
     none has a usual name."""
     from pyarrow import types
@@ -67,11 +70,11 @@ def picture_column(schema: Any, shown: str) -> str | None:
             found[field.name] = f"{field.name}.bytes"
     usual = [name for name in PICTURE_COLUMNS if name in found]
     if len(found) > 1 and not usual:
-        raise UserError(f"{shown}: several columns may be the pictures ({_line(', '.join(found))}); call one image")
+        raise UserError(f"{file_name}: several columns may be the pictures ({_line(', '.join(found))}); call one image")
     return found[(usual or list(found))[0]] if found else None
 
 
-def _words(file: Any) -> Iterator[Said]:
+def _descriptions(file: Any) -> Iterator[Description]:
     """What each row says, as far as it can be read."""
     from pyarrow import types
 
@@ -89,7 +92,7 @@ def _words(file: Any) -> Iterator[Said]:
                 label = row.pop("label", None)
                 if isinstance(label, int) and names:
                     label = names[label] if 0 <= label < len(names) else None
-                yield said({"person": label} | {name: cell for name, cell in row.items() if cell is not None})
+                yield description_of({"person": label} | {name: cell for name, cell in row.items() if cell is not None})
     except Exception:  # as above
         return
 

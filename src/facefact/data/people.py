@@ -62,7 +62,7 @@ class _Someone:
 def decide(
     briefs: Iterable[Brief],
     settings: PeopleSettings,
-    looks: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
     *,
     outlier: float | None = None,
     cluster: float | None = None,
@@ -75,7 +75,7 @@ def decide(
     """
     ordered = sorted(briefs, key=lambda brief: brief.sample)
     given = {brief.person for brief in ordered if brief.person is not None}
-    unfit, flagged = duplicated(ordered, looks.distance), set[str]()
+    unfit, flagged = duplicated(ordered, duplicate_settings.distance), set[str]()
     ordered = [brief for brief in ordered if brief.sample not in unfit]
     people = labelled(ordered)
     for someone in people:
@@ -115,7 +115,7 @@ def duplicated(briefs: Sequence[Brief], distance: int | None) -> dict[str, Unfit
     names, first = list(faces), [own[0] for own in faces.values()]
     qualities = [max(brief.quality for brief in own) for own in faces.values()]
     unfit = {}
-    for group in duplicates.groups([one.sha256 for one in first], [one.print for one in first], distance):
+    for group in duplicates.groups([one.sha256 for one in first], [one.perceptual_hash for one in first], distance):
         stays = duplicates.best([i for i in group if first[i].person is not None] or group, qualities, names)
         for i in (i for i in group if i != stays):
             reason = "same file" if first[i].sha256 == first[stays].sha256 else "looks alike"
@@ -208,8 +208,8 @@ def _free_names(taken: set[str]) -> Iterator[str]:
 
 def too_few(someone: _Someone, least: int) -> dict[str, Unfit]:
     detail = f"{someone.name} has {len(someone.briefs)}, at least {least} are asked for"
-    few = someone.briefs if len(someone.briefs) < least else ()
-    return {brief.sample: Unfit("person", "too few pictures", detail) for brief in few}
+    lost = someone.briefs if len(someone.briefs) < least else ()
+    return {brief.sample: Unfit("person", "too few pictures", detail) for brief in lost}
 
 
 def split(keys: dict[str, str], *, share: float, seed: int) -> dict[str, str]:

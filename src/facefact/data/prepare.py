@@ -28,11 +28,11 @@ from facefact.data.engine import Engine, Open, Task
 from facefact.data.folders import is_picture
 from facefact.data.inputs import list_entries
 from facefact.data.local import LocalEngine
-from facefact.data.look import Tools, open_tools
 from facefact.data.people import check_people, decide
 from facefact.data.prepare_config import PrepareConfig, check_limits
 from facefact.data.records import Entry, Rejection, Unfit, Verdict
 from facefact.data.report import Example, choose, drawn, write_report
+from facefact.data.stages import Tools, open_tools
 from facefact.data.tables import arrow, read_records
 from facefact.data.work import Work, chunk_key, deciding_text
 from facefact.data.write import write_rejected, write_samples
@@ -94,7 +94,7 @@ def prepare(
                 shutil.rmtree(out / WORK)
             return found
         work = Work(out / WORK)
-        look_at_all(tasks, settings, engine, work, progress)
+        run_engine(tasks, settings, engine, work, progress)
         keys = [task.key for task in tasks]
         verdict = decided(keys, work, settings, tools)
         made = write(out, source, entries, tasks, work, verdict, settings, tools)
@@ -158,7 +158,7 @@ def finished_before(out: Path, tasks: Sequence[Task], settings: PrepareConfig) -
 # The work
 
 
-def look_at_all(tasks: Sequence[Task], settings: PrepareConfig, engine: Engine, work: Work, progress: Progress) -> None:
+def run_engine(tasks: Sequence[Task], settings: PrepareConfig, engine: Engine, work: Work, progress: Progress) -> None:
     """Every entry ends in a finished chunk."""
     left = [task for task in tasks if not work.has(task.key)]
     whole = sum(len(task.entries) for task in tasks)
@@ -252,8 +252,8 @@ def explain(out: Path, entries: dict[str, Entry], settings: PrepareConfig, progr
     examples = []
     for row in rows:
         one = dataset.read(row)
-        shown = drawn(one.image, box=row.box, landmarks=row.landmarks, face=one.face, head=one.head)
-        examples.append(Example(row.name, None, detail=row.caption, picture=shown))
+        thumbnail = drawn(one.image, box=row.box, landmarks=row.landmarks, face=one.face, head=one.head)
+        examples.append(Example(row.name, None, detail=row.caption, picture=thumbnail))
         progress("report", len(examples), whole)
     for left_out in rejected:
         examples.append(

@@ -23,8 +23,8 @@ class DecodeSettings:
 
 @dataclass(frozen=True)
 class DuplicateSettings:
-    """distance: bits (of 64) by which the fingerprints of two pictures that look alike may differ; None keeps all but
-    files of the same bytes. Of duplicates the one of the best quality stays."""
+    """distance: bits (of 64) by which the perceptual hashes of two pictures that look alike may differ; None keeps all
+    but files of the same bytes. Of duplicates the one of the best quality stays."""
 
     distance: int | None = 4
 

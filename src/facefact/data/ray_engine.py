@@ -14,8 +14,8 @@ from typing import Any
 
 from facefact.data.engine import Finished, Open, Task
 from facefact.data.local import cores, one_thread
-from facefact.data.look import look, open_tools
 from facefact.data.prepare_config import PrepareConfig
+from facefact.data.stages import open_tools, run_stages
 from facefact.data.work import Work
 from facefact.types import UserError
 
@@ -63,7 +63,7 @@ class Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         task: Task = pickle.loads(row["task"])
-        return {"key": task.key, "chunk": pickle.dumps(look(task.entries, self.tools, self.settings))}
+        return {"key": task.key, "chunk": pickle.dumps(run_stages(task.entries, self.tools, self.settings))}
 
 
 def import_ray() -> Any:

@@ -1,4 +1,4 @@
-"""The records between the stages of the preparation: Entry -> Decoded -> Candidate -> Looked, or a Rejection.
+"""The records between the stages of the preparation: Entry -> Decoded -> Candidate -> CheckedSample, or a Rejection.
 
 Coordinates are pixels of the decoded picture (upright, shrunk to the settings' longest side), as in `facefact.types`.
 """
@@ -71,13 +71,14 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Decoded:
-    """pixels: (h, w, 3) uint8 RGB, upright. sha256: of the file's bytes, 64 hexadecimal digits. print: 64 bit, near for
-    pictures that look alike (`duplicates.fingerprint`). original: height and width before shrinking, upright."""
+    """pixels: (h, w, 3) uint8 RGB, upright. sha256: of the file's bytes, 64 hexadecimal digits. perceptual_hash: 64
+    bit, near for pictures that look alike (`duplicates.perceptual_hash`). original: height and width before shrinking,
+    upright."""
 
     entry: Entry
     pixels: np.ndarray
     sha256: str
-    print: int
+    perceptual_hash: int
     original: tuple[int, int]
 
 
@@ -141,14 +142,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Looked:
+class CheckedSample:
     """A sample as one worker leaves it. files: suffix -> bytes ("jpg", "face.png", "head.png", "crop.png"). person: as
-    the input says. print: see Decoded. embedding: (d,) float32 of unit length, None without a recogniser."""
+    the input says. perceptual_hash: see Decoded. embedding: (d,) float32 of unit length, None without a recogniser."""
 
     row: Row
     files: dict[str, bytes]
     person: str | None
-    print: int
+    perceptual_hash: int
     embedding: np.ndarray | None = None
 
 
@@ -160,7 +161,7 @@ class Brief:
     sample: str
     person: str | None
     sha256: str
-    print: int
+    perceptual_hash: int
     quality: float
     embedding: np.ndarray | None = field(default=None, compare=False)
     name: str = ""

@@ -68,24 +68,24 @@ def choose(
     """At most `kept` of the samples and `per_reason` of the rejections of each stage and reason, in the order of the
     stages. Which ones does not depend on the order they come in, and names that follow each other (one folder, one
     burst) are no likelier to be chosen together. Memory: a few times what is returned."""
-    chosen = heapq.nsmallest(kept, rows, key=lambda row: lot(row.sample))
+    chosen = heapq.nsmallest(kept, rows, key=lambda row: shuffle_key(row.sample))
     groups: dict[tuple[str, str], list[Rejection]] = {}
     for one in rejected:
         found = groups.setdefault((one.stage, one.reason), [])
         found.append(one)
         if len(found) > 8 * per_reason + 8:
-            found[:] = heapq.nsmallest(per_reason, found, key=lot_of)
+            found[:] = heapq.nsmallest(per_reason, found, key=shuffle_key_of)
     place = {stage: i for i, stage in enumerate(STAGES)}
     order = sorted(groups, key=lambda key: (place.get(key[0], len(place)), *key))
-    return chosen, [one for key in order for one in heapq.nsmallest(per_reason, groups[key], key=lot_of)]
+    return chosen, [one for key in order for one in heapq.nsmallest(per_reason, groups[key], key=shuffle_key_of)]
 
 
-def lot(text: str) -> bytes:
+def shuffle_key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def lot_of(one: Rejection) -> bytes:
-    return lot(f"{one.name}\n{one.detail}\n{one.box}")
+def shuffle_key_of(one: Rejection) -> bytes:
+    return shuffle_key(f"{one.name}\n{one.detail}\n{one.box}")
 
 
 # What is drawn over them
@@ -105,11 +105,11 @@ def drawn(
     box: x0, y0, x1, y1; with one, a small face is shown with what is about it, and not the whole picture. landmarks:
     (5, 2), or the ten numbers in a row. face, head: (h, w) bool."""
     left, top, right, bottom = window(pixels.shape, box)
-    shown = pixels[top:bottom, left:right]
-    scale = size / max(shown.shape[:2])
+    view = pixels[top:bottom, left:right]
+    scale = size / max(view.shape[:2])
     width, height = (max(1, round(side * scale)) for side in (right - left, bottom - top))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    canvas = np.ascontiguousarray(cv2.resize(shown, (width, height), interpolation=how))
+    canvas = np.ascontiguousarray(cv2.resize(view, (width, height), interpolation=how))
 
     def placed(points: Sequence[float] | np.ndarray) -> np.ndarray:
         return scaled(np.asarray(points, np.float64).reshape(-1, 2) - (left, top), scale)
@@ -182,15 +182,15 @@ def adds_up(found: Summary) -> str:
 def origins(found: Summary) -> str:
     """Models and licences."""
     models = found.models()
-    shown = "<h3>Models</h3>" + table(models, head=("stage", "model", "licence")) if models else ""
+    content = "<h3>Models</h3>" + table(models, head=("stage", "model", "licence")) if models else ""
     licences = [(name, f"{count:,}") for name, count in found.texts["licence"].items()]
     if licences:
-        shown += "<h3>Licences of the kept pictures, as the input states them</h3>"
-        shown += table(licences, head=("licence", "pictures"), counts=1)
+        content += "<h3>Licences of the kept pictures, as the input states them</h3>"
+        content += table(licences, head=("licence", "pictures"), counts=1)
         if UNKNOWN in found.texts["licence"]:
-            shown += '<p class="pale">Unknown: nobody said what may be done with these pictures. Find out first.</p>'
+            content += '<p class="pale">Unknown: nobody said what may be done with these pictures. Find out first.</p>'
     captions = ", ".join(f"{count:,} by {name}" for name, count in found.texts["caption_by"].items())
-    return shown + (f'<p class="pale">Captions: {escape(captions)}.</p>' if captions else "")
+    return content + (f'<p class="pale">Captions: {escape(captions)}.</p>' if captions else "")
 
 
 def funnel(found: Summary) -> str:
@@ -234,7 +234,7 @@ def swatch(colour: tuple[int, int, int]) -> str:
 
 
 def rejected_examples(found: Summary, examples: Sequence[Example]) -> str:
-    shown = []
+    groups = []
     for step in found.steps():
         for reason, count in step.reasons.items():
             tiles = [
@@ -243,9 +243,10 @@ def rejected_examples(found: Summary, examples: Sequence[Example]) -> str:
                 if (one.stage, one.reason) == (step.stage, reason)
             ]
             if tiles:
-                few = f"{len(tiles):,} of {count:,}" if len(tiles) < count else f"{count:,}"
-                shown.append(f"<h3>{escape(step.stage)}: {escape(reason)} <small>{few}</small></h3>{gallery(tiles)}")
-    return section("Rejected", "".join(shown)) if shown else ""
+                how_many = f"{len(tiles):,} of {count:,}" if len(tiles) < count else f"{count:,}"
+                title = f"{escape(step.stage)}: {escape(reason)} <small>{how_many}</small>"
+                groups.append(f"<h3>{title}</h3>{gallery(tiles)}")
+    return section("Rejected", "".join(groups)) if groups else ""
 
 
 def measured(found: Summary) -> str:

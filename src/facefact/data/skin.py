@@ -30,22 +30,25 @@ class Skin:
         self.distance = distance
 
     def share(self, candidate: Candidate, masks: Masks) -> float:
-        """Of the skin that is looked at: the face without eyes, mouth and edge."""
-        odd, looked = self.look(candidate.picture.pixels, candidate.face.landmarks, masks.face)
-        return float(odd.sum() / looked.sum()) if looked.sum() >= FEWEST else 0.0
+        """Of the skin that is compared: the face without eyes, mouth and edge."""
+        odd, compared = self.odd_colours(candidate.picture.pixels, candidate.face.landmarks, masks.face)
+        return float(odd.sum() / compared.sum()) if compared.sum() >= FEWEST else 0.0
 
-    def look(self, picture: np.ndarray, landmarks: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(112, 112) bool, aligned: what has another colour; what was looked at. face: (h, w) bool mask."""
+    def odd_colours(
+        self, picture: np.ndarray, landmarks: np.ndarray, face: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(h, w, 3) uint8 RGB, (5, 2) landmarks, (h, w) bool mask of the face -> (112, 112) bool, aligned: what has
+        another colour; what was compared."""
         crop, matrix = align(picture, landmarks)
         inside = warp(face.astype(np.float32), matrix) > 0.5
-        looked = cv2.erode(inside.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8), borderValue=0) * _skin()
-        if not looked.any():
-            return looked.astype(bool), looked.astype(bool)
+        compared = cv2.erode(inside.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8), borderValue=0) * _skin()
+        if not compared.any():
+            return compared.astype(bool), compared.astype(bool)
         smooth = cv2.GaussianBlur(crop.astype(np.float32) / 255, (0, 0), BLUR)
         colour = cv2.cvtColor(smooth, cv2.COLOR_RGB2Lab)[..., 1:]
-        away = np.linalg.norm(colour - np.median(colour[looked > 0], axis=0), axis=2)
-        odd = ((away > self.distance) & (looked > 0)).astype(np.uint8)
-        return cv2.morphologyEx(odd, cv2.MORPH_OPEN, np.ones((SPECK, SPECK), np.uint8)).astype(bool), looked > 0
+        away = np.linalg.norm(colour - np.median(colour[compared > 0], axis=0), axis=2)
+        odd = ((away > self.distance) & (compared > 0)).astype(np.uint8)
+        return cv2.morphologyEx(odd, cv2.MORPH_OPEN, np.ones((SPECK, SPECK), np.uint8)).astype(bool), compared > 0
 
 
 def _skin() -> np.ndarray:

@@ -8,10 +8,17 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from facefact.data.described import MAX_TEXT, NOTHING, Said, printable, said_json, said_text
+from facefact.data.description import (
+    MAX_TEXT,
+    NOTHING,
+    Description,
+    description_in_json,
+    description_in_text,
+    printable,
+)
 from facefact.data.records import Entry, Place, Unfit
 from facefact.faces.picture import SUFFIXES
 
@@ -33,7 +40,7 @@ class Sample:
     """The members of one name. parts: (what follows the first dot, member)."""
 
     parts: list[tuple[str, tarfile.TarInfo]] = field(default_factory=list)
-    words: Said = NOTHING
+    description: Description = NOTHING
 
     def inputs(self) -> list[tarfile.TarInfo]:
         """Its pictures: `jpg` rather than `face.jpg` (a mask or a crop of it), which counts where it is alone. Of a
@@ -44,8 +51,8 @@ class Sample:
         return plain or named or others or [self.parts[0][1]]
 
 
-def list_tar(path: Path, shown: str) -> list[Entry]:
-    """The pictures of a tar, in its order, and one entry more where it is damaged. shown: the tar's name.
+def list_tar(path: Path, file_name: str) -> list[Entry]:
+    """The pictures of a tar, in its order, and one entry more where it is damaged. file_name: the tar's name.
 
     Captions come from `.txt`, and captions, people, sources and licences from `.json`."""
     samples: dict[str, Sample] = {}
@@ -56,16 +63,17 @@ def list_tar(path: Path, shown: str) -> list[Entry]:
                 _sort_in(samples, member, file)
     except Damaged as error:
         name = f"(from byte {error.offset} on)" if error.name is None else printable(_clean(error.name))
-        damage.append(Entry(f"{shown}/{name}", Place(path, error.offset, error.size)))
+        damage.append(Entry(f"{file_name}/{name}", Place(path, error.offset, error.size)))
     except OSError:  # reading says why
-        damage.append(Entry(shown, Place(path, 0)))
-    entries = [_entry(path, shown, member, sample.words) for sample in samples.values() for member in sample.inputs()]
+        damage.append(Entry(file_name, Place(path, 0)))
+    own = [(member, sample.description) for sample in samples.values() for member in sample.inputs()]
+    entries = [_entry(path, file_name, member, description) for member, description in own]
     return entries + damage
 
 
-def _entry(path: Path, shown: str, member: tarfile.TarInfo, words: Said) -> Entry:
-    name, place = f"{shown}/{printable(_clean(member.name))}", Place(path, member.offset_data, member.size)
-    return Entry(name, place, words.person, words.caption, words.source, words.licence)
+def _entry(path: Path, file_name: str, member: tarfile.TarInfo, description: Description) -> Entry:
+    name, place = f"{file_name}/{printable(_clean(member.name))}", Place(path, member.offset_data, member.size)
+    return Entry(name, place, **asdict(description))
 
 
 def _clean(name: str) -> str:
@@ -85,8 +93,9 @@ def _sort_in(samples: dict[str, Sample], member: tarfile.TarInfo, file: io.Buffe
     if part in ("json", "txt") and member.size <= MAX_TEXT:
         file.seek(member.offset_data)
         content = file.read(member.size)
-        words = said_json(content) if part == "json" else said_text(content)
-        sample.words = words.over(sample.words) if part == "json" else sample.words.over(words)
+        description = description_in_json(content) if part == "json" else description_in_text(content)
+        first, second = (description, sample.description) if part == "json" else (sample.description, description)
+        sample.description = first.over(second)
 
 
 def members(file: io.BufferedReader) -> Iterator[tarfile.TarInfo]:

@@ -49,11 +49,12 @@ def words(candidate: Candidate, quality: Quality, masks: Masks) -> str:
 
 
 def _lab(pixels: np.ndarray) -> np.ndarray:
-    """uint8 RGB -> CIELAB float32: lightness in 0..100, a, b."""
+    """(..., 3) uint8 RGB -> (..., 3) CIELAB float32: lightness in 0..100, a, b."""
     return cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
 
 
 def _colours(pixels: np.ndarray) -> str:
+    """(h, w, 3) uint8 RGB -> "black and white", or nothing."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
     return "black and white" if np.linalg.norm(_lab(small)[..., 1:], axis=2).mean() < GREY else ""
 
@@ -74,7 +75,8 @@ def _framing(face: Face, height: int) -> str:
 
 
 def _light(pixels: np.ndarray, face: Face) -> str:
-    """Which side of a frontal face is brighter; for others only whether the whole picture is dim."""
+    """Of an (h, w, 3) uint8 RGB picture: which side of a frontal face is brighter; for others only whether the whole
+    picture is dim."""
     if np.percentile(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), 90) < DIM:
         return "dim light"
     if abs(face.pose.yaw) >= TURNED:
@@ -93,8 +95,8 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
     scale = min(scale, LONGEST / max(pixels.shape[:2]))
     size = max(16, round(pixels.shape[1] * scale)), max(16, round(pixels.shape[0] * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    shown = cv2.resize(head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    behind = cv2.distanceTransform(1 - shown, cv2.DIST_L2, 3) > HAIR * scale * (face.box[3] - face.box[1])
+    small_head = cv2.resize(head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    behind = cv2.distanceTransform(1 - small_head, cv2.DIST_L2, 3) > HAIR * scale * (face.box[3] - face.box[1])
     behind[max(0, round(scale * face.box[3])) :] = False
     black = cv2.dilate((~small.any(axis=2)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     coloured = behind & ~black  # pure black is what rotation and cutting out leave
@@ -104,14 +106,15 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
     kind = ""
     if float(lab[:, 0].std()) < PLAIN:
         kind = "plain"
-    elif _detail(small, coloured) < BLURRED * _detail(small, shown > 0):
+    elif _detail(small, coloured) < BLURRED * _detail(small, small_head > 0):
         kind = "blurred"
     phrase = " ".join(word for word in (kind, _tone(lab)) if word)
     return f"{phrase} background" if phrase else ""
 
 
 def _detail(pixels: np.ndarray, where: np.ndarray) -> float:
-    """RMS of the Laplacian of grey levels; the mask's edge is no detail of what it holds."""
+    """RMS of the Laplacian of grey levels of an (h, w, 3) uint8 RGB picture where an (h, w) mask is True; the mask's
+    edge is no detail of what it holds."""
     inner = cv2.erode(where.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
     detail = cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_64F)[inner]
     return float(np.sqrt((detail**2).mean())) if inner.any() else 0.0

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from facefact.data.look import Chunk
-from facefact.data.records import Brief, Entry, Looked, Rejection, Row
+from facefact.data.records import Brief, CheckedSample, Entry, Rejection, Row
+from facefact.data.stages import Chunk
 from facefact.data.tables import arrow, columns_of, read_records, read_rows, tupled, write_table
 
 VERSION = 1  # of how a picture becomes a sample; a change makes other samples of the same pictures
@@ -46,7 +46,7 @@ class Work:
             return
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         try:
-            write_table(unfinished / SAMPLES, sample_columns(), map(sample_row, chunk.looked))
+            write_table(unfinished / SAMPLES, sample_columns(), map(sample_row, chunk.samples))
             write_table(unfinished / REJECTED, columns_of(Rejection), map(asdict, chunk.rejected))
             os.rename(unfinished, self.folder / key)
         except OSError:
@@ -59,9 +59,9 @@ class Work:
         """Without the files: those columns are not read."""
         names = ["sample", "person_said", "sha256", "print", "quality", "embedding", "name"]
         for row in read_rows(self.folder / key / SAMPLES, names):
-            print_, embedding = int.from_bytes(row["print"], "big"), row["embedding"]
+            hash_bits, embedding = int.from_bytes(row["print"], "big"), row["embedding"]
             face = None if embedding is None else np.array(embedding, np.float32)
-            yield Brief(row["sample"], row["person_said"], row["sha256"], print_, row["quality"], face, row["name"])
+            yield Brief(row["sample"], row["person_said"], row["sha256"], hash_bits, row["quality"], face, row["name"])
 
     def drafts(self, key: str) -> Iterator[dict[str, Any]]:
         """What a rejection says of each sample; without the files too."""
@@ -83,14 +83,14 @@ def sample_columns() -> list[Any]:
     """Those of Row, then what only the work needs."""
     pa = arrow()
     files = [pa.field(f"file_{name}", pa.binary()) for name in SUFFIXES]
-    said = [pa.field("person_said", pa.string()), pa.field("print", pa.binary(8))]
-    return [*columns_of(Row), *said, pa.field("embedding", pa.list_(pa.float32())), *files]
+    known = [pa.field("person_said", pa.string()), pa.field("print", pa.binary(8))]
+    return [*columns_of(Row), *known, pa.field("embedding", pa.list_(pa.float32())), *files]
 
 
-def sample_row(one: Looked) -> dict[str, Any]:
+def sample_row(one: CheckedSample) -> dict[str, Any]:
     return asdict(one.row) | {
         "person_said": one.person,
-        "print": one.print.to_bytes(8, "big"),
+        "print": one.perceptual_hash.to_bytes(8, "big"),
         "embedding": None if one.embedding is None else one.embedding.tolist(),
         **{f"file_{name}": one.files[name] for name in SUFFIXES},
     }
@@ -113,9 +113,9 @@ def entry_line(entry: Entry) -> str:
         state = [about.st_size, about.st_mtime_ns]
     except (OSError, ValueError):
         state = []
-    said = [entry.name, entry.person, entry.caption, entry.source, entry.licence]
-    return json.dumps([*said, place.offset, place.size, place.row, place.column, *state])
+    words = [entry.name, entry.person, entry.caption, entry.source, entry.licence]
+    return json.dumps([*words, place.offset, place.size, place.row, place.column, *state])
 
 
-def deciding_text(look_settings: dict[str, Any], models: list[dict[str, str]]) -> str:
-    return json.dumps([VERSION, look_settings, models], sort_keys=True)
+def deciding_text(settings: dict[str, Any], models: list[dict[str, str]]) -> str:
+    return json.dumps([VERSION, settings, models], sort_keys=True)

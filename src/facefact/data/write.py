@@ -101,5 +101,5 @@ def left_out(work: Work, key: str, verdict: Verdict) -> Iterable[Rejection]:
     """The samples of a chunk that the verdict on all of them leaves out."""
     for one in work.drafts(key):
         if unfit := verdict.unfit.get(one["sample"]):
-            said = (one[name] for name in ("person_said", "sha256", "box", "landmarks"))
-            yield Rejection(one["name"], unfit.stage, unfit.reason, unfit.detail, *said)
+            known = (one[name] for name in ("person_said", "sha256", "box", "landmarks"))
+            yield Rejection(one["name"], unfit.stage, unfit.reason, unfit.detail, *known)

@@ -23,6 +23,7 @@ from facefact.evaluate.condition_gap import HeldOut, Samples, gates, measure
 from facefact.evaluate.gate_pull import gate_pull
 from facefact.evaluate.pictures import Progress
 from facefact.face_adapter import FaceAdapter
+from facefact.markdown import markdown_table
 from facefact.metrics.scores import Figure, figure
 from facefact.train.adapter import run as adapter_run
 from facefact.train.adapter.fact import FactStage
@@ -353,7 +354,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{report['steps']} steps of {report['batch']} pictures; {report['people']} unseen people, timesteps "
         f"{', '.join(map(str, report['timesteps']))}; 95 % intervals over people."
     )
-    parts = [about, _table(["arm", *heads], rows)]
+    parts = [about, markdown_table(["arm", *heads], rows)]
     if "gate_pull" in report:
         parts.append(_pull_text(report["gate_pull"]))
     return "\n\n".join(parts) + "\n"
@@ -365,10 +366,6 @@ def _cell(one: Mapping[str, float] | None, key: str, sign: str = "") -> str:
     _, factor, digits = COLUMNS[key]
     value, low, high = (f"{factor * one[end]:{sign}.{digits}f}" for end in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 def _pull_text(pull: Mapping[str, Any]) -> str:
@@ -385,7 +382,7 @@ def _pull_text(pull: Mapping[str, Any]) -> str:
         f"average (and in a typical batch): {held}. Median lambda* {pull['median']['lambda_mean']:.3g} "
         f"({pull['median']['lambda_batch']:.3g})."
     )
-    return f"{about}\n\n{_table(heads, rows)}"
+    return f"{about}\n\n{markdown_table(heads, rows)}"
 
 
 def write(report: Mapping[str, Any], out: Path) -> None:

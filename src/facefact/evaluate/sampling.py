@@ -25,6 +25,7 @@ from facefact.evaluate.protocol import Protocol, protocol
 from facefact.evaluate.world import as_json, attribute_hits
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import model_hash
+from facefact.markdown import markdown_table
 from facefact.metrics.scores import change_outside, figure, own_and_other, retrieved
 from facefact.types import FaceTokens, UserError
 
@@ -260,36 +261,32 @@ def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def markdown(rows: Iterable[Row]) -> str:
     """The table in Markdown; in brackets the 95 % intervals."""
-    lines = [
-        "| sampler | guidance | steps | face from-to | calls with face | rank-1 | cosine to own | attributes "
-        "| base's attributes | change outside |",
-        "| --- " * 10 + "|",
-    ]
+    head = ["sampler", "guidance", "steps", "face from-to", "calls with face", "rank-1", "cosine to own", "attributes"]
+    head += ["base's attributes", "change outside"]
+    lines = []
     for row in rows:
         made, calls = row["adapter"], row["calls"]
         cells = [row["scheduler"], f"{row['guidance_scale']:g}", row["steps"], f"{row['start']:g}-{row['end']:g}"]
         cells += [f"{calls['with_face']} of {calls['all']}"]
         cells += [_said(made[name]) for name in ("rank1", "cos_own", "attributes")]
         cells += [_said(row["base"]["attributes"]), _said(made["outside_change"], digits=1)]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(head, lines) + "\n"
 
 
 def markdown_local(rows: Iterable[Row]) -> str:
     """The rows of local mode, and what they lose against exact mode; in brackets the 95 % intervals."""
-    lines = [
-        "| mode | steps | adapter's work | rank-1 | cosine to own | attributes | change outside "
-        "| cosine lost | rank-1 lost | less change outside |",
-        "| --- " * 10 + "|",
-    ]
+    head = ["mode", "steps", "adapter's work", "rank-1", "cosine to own", "attributes", "change outside"]
+    head += ["cosine lost", "rank-1 lost", "less change outside"]
+    lines = []
     for row in rows:
         made, local = row["adapter"], row.get("local")
         cells = [_local_title(local) if local else "exact", row["steps"], row.get("work", "")]
         cells += [_said(made[name]) for name in ("rank1", "cos_own", "attributes", "outside_change")]
         lost = row["loss"] if local else {}
         cells += [_said(lost[name], digits=3) if lost else "" for name in ("cos_own", "rank1", "outside_change")]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(head, lines) + "\n"
 
 
 def _said(one: Mapping[str, float], digits: int = 2) -> str:

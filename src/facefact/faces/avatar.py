@@ -49,7 +49,7 @@ class Letterbox:
         return ((np.asarray(points) + 0.5) * np.array(self.scale) + self.offset) / self.size
 
     def to_pixels(self, fractions: np.ndarray) -> np.ndarray:
-        """The inverse of `to_fractions`."""
+        """The inverse of `to_fractions`: (..., 2) -> (..., 2)."""
         return (np.asarray(fractions) * self.size - np.array(self.offset)) / self.scale - 0.5
 
 
@@ -123,16 +123,17 @@ class AvatarDetector:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Avatars of an (h, w, 3) uint8 RGB picture, largest first."""
-        return [face for face, _ in self._look(picture)]
+        return [face for face, _ in self._faces_and_masks(picture)]
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool: the head with hair of one face that `detect` returned for this picture (else ValueError)."""
-        for found, mask in self._look(picture):
+        for found, mask in self._faces_and_masks(picture):
             if np.array_equal(found.landmarks, face.landmarks):
                 return mask
         raise ValueError("the face is not from this picture")
 
-    def _look(self, picture: np.ndarray) -> list[tuple[Face, np.ndarray]]:
+    def _faces_and_masks(self, picture: np.ndarray) -> list[tuple[Face, np.ndarray]]:
+        """Of an (h, w, 3) uint8 RGB picture the faces, largest first, each with its (h, w) bool head mask."""
         import torch
 
         parts = windows(*picture.shape[:2])
@@ -157,6 +158,7 @@ class AvatarDetector:
     def _face(
         answer: dict[str, np.ndarray], score: float, part: tuple[int, int, int, int], placed: Letterbox
     ) -> tuple[Face, tuple[np.ndarray, tuple[int, int, int, int], Letterbox]]:
+        """The network's answer for one window as a face in pixels of the picture, and what `_mask` needs."""
         offset = np.array(part[:2], np.float64)
         box = placed.to_pixels(answer["box"].reshape(2, 2)) + offset
         landmarks = (placed.to_pixels(answer["landmarks"]) + offset).astype(np.float32)
@@ -173,6 +175,7 @@ class AvatarDetector:
 
     @staticmethod
     def _mask(answer: tuple[np.ndarray, tuple[int, int, int, int], Letterbox], shape: tuple[int, ...]) -> np.ndarray:
+        """(cells, cells) logits of the head, their window and how it was placed -> (h, w) bool, of the picture."""
         logits, part, placed = answer
         x0, y0, x1, y1 = part
         mask = np.zeros(shape, bool)

@@ -87,6 +87,7 @@ class AvatarNet(nn.Module):
         self.answer = nn.Linear(self.config.hidden, 5)
 
     def forward(self, pixels: Tensor) -> AvatarOutput:
+        """(n, 3, size, size) RGB in [-1, 1]."""
         quarter = self.to_quarter(self.to_half(pixels))
         eighth = self.to_eighth(quarter)
         sixteenth = self.to_sixteenth(eighth)

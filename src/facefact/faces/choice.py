@@ -34,7 +34,8 @@ class PhotoOrAvatar:
         self.licence = "; ".join(one.licence for one in (avatar, photo) if one is not None)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """UserError if there is no avatar and no detector for photos."""
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first. UserError if there is no avatar and no detector for
+        photos."""
         if faces := self.avatar.detect(picture):
             return faces
         if self.photo is None:
@@ -42,6 +43,7 @@ class PhotoOrAvatar:
         return self.photo.detect(picture)
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """(h, w) bool, by the detector that found the face."""
         owner = self.avatar if face.backend == self.avatar.name or self.photo is None else self.photo
         return owner.head_mask(picture, face)
 

@@ -50,7 +50,7 @@ def face_crop_from(
 
 
 def face_from_landmarks(landmarks: np.ndarray, *, backend: str = "truth") -> Face:
-    """A Face of which only the five landmarks are known: box and pose follow from them."""
+    """A Face of which only the (5, 2) landmarks in pixels are known: box and pose follow from them."""
     landmarks = np.asarray(landmarks, np.float32)
     (left, top), (right, bottom) = TEMPLATE_BOX
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
@@ -62,10 +62,11 @@ def face_from_landmarks(landmarks: np.ndarray, *, backend: str = "truth") -> Fac
 
 
 def _enlargement(landmarks: np.ndarray) -> float:
-    """Picture pixels per template pixel."""
+    """(5, 2) landmarks -> picture pixels per template pixel."""
     return 1 / float(np.sqrt(np.linalg.det(alignment(landmarks)[:, :2])))
 
 
 def _masked_and_aligned(picture: np.ndarray, face: Face, head: np.ndarray) -> FaceCrop:
+    """picture: (h, w, 3) uint8 RGB. head: (h, w) bool."""
     matrix = alignment(face.landmarks)
     return FaceCrop(pixels=warp(picture * head[..., None], matrix), matrix=matrix, head=head, face=face)

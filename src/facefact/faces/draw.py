@@ -35,12 +35,13 @@ def draw_faces(
 
 
 def _tinted(picture: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8 RGB -> the same, darkened where the (h, w) bool head is not."""
     dark = (picture * 0.35 + np.array(TINT) * 0.65).astype(np.uint8)
     return np.where(head[..., None], picture, dark)
 
 
 def _draw_face(canvas: np.ndarray, face: Face, enlarged: float, number: int, *, chosen: bool) -> None:
-    """Box with number and score, landmarks and pose, in place."""
+    """Box with number and score, landmarks and pose, in place on an (h, w, 3) uint8 RGB canvas."""
     line = max(1, round(max(canvas.shape[:2]) / 500))
     box = scaled(np.array(face.box).reshape(2, 2), enlarged)
     colour = CHOSEN if chosen else OTHER
@@ -58,12 +59,13 @@ def _draw_face(canvas: np.ndarray, face: Face, enlarged: float, number: int, *, 
 
 
 def fine(points: np.ndarray) -> np.ndarray:
-    """Pixels -> OpenCV's drawing coordinates with FINE fractional bits."""
+    """(..., 2) pixels -> (..., 2) int32, OpenCV's drawing coordinates with FINE fractional bits."""
     return np.round(points * (1 << FINE)).astype(np.int32)
 
 
 def scaled(points: np.ndarray, enlarged: float) -> np.ndarray:
-    """Points of a picture in the same picture made `enlarged` times as large; pixel centres stay pixel centres."""
+    """(..., 2) points of a picture in the same picture made `enlarged` times as large; pixel centres stay
+    pixel centres."""
     return (np.asarray(points, np.float64) + 0.5) * enlarged - 0.5
 
 
@@ -89,12 +91,14 @@ def pose_axes(pose: Pose) -> np.ndarray:
 
 
 def _pose_axes(canvas: np.ndarray, pose: Pose, start: np.ndarray, length: float, line: int) -> None:
+    """The three axes of the head from `start`, (2,) in pixels, in place. length: pixels."""
     for axis, colour in zip(pose_axes(pose), AXES, strict=True):
         ends = fine(np.stack([start, start + axis * length])).tolist()
         cv2.line(canvas, ends[0], ends[1], colour, line, cv2.LINE_AA, FINE)
 
 
 def _label(canvas: np.ndarray, text: str, corner: np.ndarray, colour: tuple[int, int, int], line: int) -> None:
+    """A word above `corner`, (2,) in pixels, in place."""
     scale = 0.45 * line
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
     x = int(np.clip(corner[0], 2, max(2, canvas.shape[1] - width - 2)))
@@ -104,7 +108,7 @@ def _label(canvas: np.ndarray, text: str, corner: np.ndarray, colour: tuple[int,
 
 
 def _inset(canvas: np.ndarray, crop: np.ndarray) -> None:
-    """The encoder's view in the lower right corner, framed."""
+    """The encoder's view, (112, 112, 3) uint8 RGB, in the lower right corner, framed; in place."""
     side = min(canvas.shape[:2]) // 4
     if side < 16:
         return

@@ -31,7 +31,7 @@ CONFIDENCE = 0.5
 LONGEST = 1280  # pixels; the networks look at 256 or less, and more only costs time
 SMALLEST = 16  # pixels; no face can be found in a picture of less
 ENLARGED = 2.0  # side of the square about a detected face that the mesh looks at, in units of the box's longer side
-LOOK = 256  # pixels: small squares are enlarged to it
+VIEW_SIZE = 256  # pixels: small squares are enlarged to it
 # Mesh points: iris centres, the tip between 1 and 4, mouth corners; picture-left first.
 FIVE = ((468,), (473,), (1, 4), (61,), (291,))
 HOOD = ((56.0, 42.0), (72.0, 88.0))  # middle and half axes, in the 112 px template, of the ellipse in which hair may be
@@ -93,7 +93,8 @@ class MediaPipeDetector:
                 for reach in (0, 1)  # within 2 m, within 5 m
             ]
             self._person = solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
-            blank = np.zeros((LOOK, LOOK, 3), np.uint8)  # the first picture through each graph brings its remarks
+            # The first picture through each graph brings its remarks.
+            blank = np.zeros((VIEW_SIZE, VIEW_SIZE, 3), np.uint8)
             for graph in (self._mesh, *self._finders, self._person):
                 graph.process(blank)
         connections = solutions.face_mesh.FACEMESH_FACE_OVAL
@@ -118,7 +119,7 @@ class MediaPipeDetector:
         found = []
         for box, score in _distinct(boxes):
             square = square_about(box, ENLARGED)
-            part, matrix = cut(picture, square, LOOK)
+            part, matrix = cut(picture, square, VIEW_SIZE)
             points = self._points(part)
             if points is not None:
                 found.append((transform(points, inverse(matrix)), score))
@@ -132,6 +133,7 @@ class MediaPipeDetector:
         return min(all_points, key=lambda points: float(np.linalg.norm(points.mean(0) - size / 2)), default=None)
 
     def _face(self, points: np.ndarray, score: float, back: np.ndarray) -> Face:
+        """(478, 2) mesh points in pixels of a view; back: (2,) picture pixels per pixel of the view."""
         points = (points + 0.5) * back - 0.5
         landmarks = np.array([points[list(which)].mean(0) for which in FIVE], np.float32)
         oval = points[self._oval].astype(np.float32)
@@ -164,7 +166,7 @@ class MediaPipeDetector:
         """(h, w) bool: the person, segmented within three face sizes (the network's square input would lose a small
         face)."""
         square = square_about(np.array(face.box).reshape(2, 2), 3.0)
-        part, matrix = cut(picture, square, LOOK)
+        part, matrix = cut(picture, square, VIEW_SIZE)
         share = self._person.process(part).segmentation_mask
         height, width = picture.shape[:2]
         whole = cv2.warpAffine(share, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -181,7 +183,7 @@ def _ring(connections: Any) -> list[int]:
 
 
 def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """[[x0, y0], [x1, y1]] in pixels and score of everything that a detector found."""
+    """(2, 2) [[x0, y0], [x1, y1]] in pixels and score of everything that a detector found. size: (2,) width, height."""
     found = []
     for detection in answer.detections or []:
         box = detection.location_data.relative_bounding_box
@@ -191,7 +193,7 @@ def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
 
 
 def _distinct(boxes: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
-    """One box per face: both detectors may see it; the higher score stays."""
+    """(2, 2) boxes with their scores -> one per face: both detectors may see it; the higher score stays."""
     kept: list[tuple[np.ndarray, float]] = []
     for box, score in sorted(boxes, key=lambda item: item[1], reverse=True):
         middle = box.mean(0)

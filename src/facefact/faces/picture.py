@@ -252,8 +252,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(values: np.ndarray, *, sixteen: bool) -> np.ndarray:
-    """Grey of more than 8 bit -> uint8. Wide integers count as 16 bit when one of them is above 255; floats as [0, 1]
-    when none is above 1, else as [0, 255]."""
+    """(h, w) grey of more than 8 bit -> (h, w) uint8. Wide integers count as 16 bit when one of them is above
+    255; floats as [0, 1] when none is above 1, else as [0, 255]."""
     floats = np.issubdtype(values.dtype, np.floating)
     values = np.nan_to_num(np.asarray(values, np.float32))
     top = values.max(initial=0)
@@ -265,7 +265,7 @@ def _eight_bit(values: np.ndarray, *, sixteen: bool) -> np.ndarray:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    """Any accepted array as a PIL image."""
+    """Any accepted array, (h, w) or (h, w, 1, 3 or 4), as a PIL image. UserError: any other."""
     shape = array.shape
     if array.ndim == 3 and shape[2] == 1:
         array = array[..., 0]

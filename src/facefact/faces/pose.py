@@ -32,7 +32,7 @@ def pose_from_landmarks(landmarks: np.ndarray) -> Pose:
 
 
 def pose_from_rotation(rotation: np.ndarray) -> Pose:
-    """The angles of Rz(roll) Ry(-yaw) Rx(-pitch), axes as in HEAD."""
+    """(3, 3) rotation -> the angles, in degrees, of Rz(roll) Ry(-yaw) Rx(-pitch), axes as in HEAD."""
     yaw = np.arcsin(np.clip(rotation[2, 0], -1, 1))
     pitch = -np.arctan2(rotation[2, 1], rotation[2, 2])
     roll = np.arctan2(rotation[1, 0], rotation[0, 0])

@@ -7,16 +7,16 @@ import numpy as np
 
 
 def square_about(box: np.ndarray, enlarged: float) -> tuple[np.ndarray, float]:
-    """Middle and side of the square about a box."""
+    """(2, 2) box [[x0, y0], [x1, y1]] -> middle (2,) and side of the square about it, `enlarged` times as large."""
     return box.mean(0), float((box[1] - box[0]).max()) * enlarged
 
 
-def cut(picture: np.ndarray, square: tuple[np.ndarray, float], look: int) -> tuple[np.ndarray, np.ndarray]:
-    """A look x look view of a square (middle, side) of the picture (edge pixels repeated beyond it) and the (2, 3)
+def cut(picture: np.ndarray, square: tuple[np.ndarray, float], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A size x size view of a square (middle, side) of the picture (edge pixels repeated beyond it) and the (2, 3)
     matrix picture -> view."""
     middle, side = square
-    scale = look / max(side, 1.0)
-    matrix = np.array([[scale, 0, look / 2 - scale * middle[0]], [0, scale, look / 2 - scale * middle[1]]])
+    scale = size / max(side, 1.0)
+    matrix = np.array([[scale, 0, size / 2 - scale * middle[0]], [0, scale, size / 2 - scale * middle[1]]])
     how = cv2.INTER_LINEAR
     if scale < 0.5:  # bilinear would skip pixels: shrink first
         shrink = 2.0 * scale
@@ -25,5 +25,5 @@ def cut(picture: np.ndarray, square: tuple[np.ndarray, float], look: int) -> tup
         steps = np.array([new[0] / picture.shape[1], new[1] / picture.shape[0]])
         scaled = matrix.copy()
         scaled[:, :2] /= steps
-        return cv2.warpAffine(small, scaled, (look, look), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
-    return cv2.warpAffine(picture, matrix, (look, look), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
+        return cv2.warpAffine(small, scaled, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
+    return cv2.warpAffine(picture, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix

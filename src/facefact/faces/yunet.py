@@ -84,7 +84,7 @@ class YuNetDetector:
         return []
 
     def _at(self, picture: np.ndarray, side: int) -> list[Face]:
-        """Faces seen with the picture shrunk (never enlarged) to a longest side of `side`."""
+        """Faces of an (h, w, 3) uint8 RGB picture, seen shrunk (never enlarged) to a longest side of `side`."""
         height, width = picture.shape[:2]
         scale = min(1.0, side / max(height, width))
         new = max(1, round(width * scale)), max(1, round(height * scale))
@@ -102,7 +102,8 @@ class YuNetDetector:
 
 
 def _face(row: np.ndarray, back: np.ndarray) -> Face:
-    """One row of OpenCV's answer: x, y, w, h, five points in our order, score."""
+    """One (15,) row of OpenCV's answer: x, y, w, h, five points in our order, score. back: (2,) picture pixels per
+    pixel that the network saw."""
     corner, size = row[:2] * back, row[2:4] * back
     landmarks = (row[4:14].reshape(5, 2) * back).astype(np.float32)
     return Face(

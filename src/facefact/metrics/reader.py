@@ -49,6 +49,7 @@ class AttributeReader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(config.hidden, n) for name, n in config.factors.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """See the class: (n, 3, size, size) -> (n, values) logits by attribute."""
         features = self.hidden(self.body(pixels))
         return {name: head(features) for name, head in self.heads.items()}
 

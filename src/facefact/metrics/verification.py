@@ -30,12 +30,13 @@ class Pairs:
 
 
 def pairs_of(embeddings: np.ndarray, people: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Pairs:
+    """The pairs of the pictures `rows` with `columns`, (p,) each. embeddings: (n, d). people: (n,)."""
     similarity = np.einsum("pd,pd->p", embeddings[rows], embeddings[columns])
     return Pairs(similarity.astype(np.float64), people[rows], people[columns])
 
 
 def same_pairs(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows and columns of all pairs of two pictures of one person, person by person."""
+    """people: (n,) -> (p,) rows and (p,) columns of all pairs of two pictures of one person, person by person."""
     rows, columns = [], []
     for one in np.unique(people):
         own = np.flatnonzero(people == one)
@@ -46,7 +47,8 @@ def same_pairs(people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def all_pairs(embeddings: np.ndarray, people: np.ndarray, *, most: int = MOST_DIFFERENT, seed: int = 0) -> Pairs:
-    """Every pair of one person, and every pair of two people or, where there are more than `most`, so many of them."""
+    """Of (n, d) embeddings and (n,) people every pair of one person, and every pair of two people or, where there are
+    more than `most`, so many of them."""
     n = len(people)
     if n * (n - 1) // 2 <= most:
         rows, columns = np.triu_indices(n, 1)
@@ -155,7 +157,7 @@ def lfw_folds(embeddings: np.ndarray, people: np.ndarray, *, folds: int = 10, se
 
 
 def best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
-    """Where most pairs are told right by `similarity >= threshold`; midway between two of them."""
+    """(p,) float, (p,) bool -> where most pairs are told right by `similarity >= threshold`; midway between two."""
     order = np.argsort(-similarity, kind="stable")
     ranked = np.concatenate([[np.inf], similarity[order], [-np.inf]])
     right = np.append(0, np.cumsum(np.where(same[order], 1, -1)))  # accepting the first k: more right than wrong

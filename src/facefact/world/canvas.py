@@ -31,14 +31,16 @@ class Canvas:
         self.scale = size * SUPERSAMPLING * (1 << SUBPIXEL_BITS)
 
     def _points(self, points: np.ndarray) -> np.ndarray:
+        """(n, 2) in [0, 1] -> (n, 2) int32, OpenCV's drawing coordinates."""
         return np.round(np.asarray(points) * self.scale).astype(np.int32)
 
     def fill(self, points: np.ndarray, colour: Colour) -> None:
+        """points: (n, 2) corners in [0, 1]."""
         shade = tuple(float(min(255, max(0, c))) for c in colour)
         cv2.fillPoly(self.pixels, [self._points(points)], shade, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def stroke(self, points: np.ndarray, colour: Colour, width: float, *, closed: bool = False) -> None:
-        """width: share of the picture's side."""
+        """points: (n, 2) in [0, 1]. width: share of the picture's side."""
         shade = tuple(float(min(255, max(0, c))) for c in colour)
         thickness = max(1, round(width * self.size * SUPERSAMPLING))
         cv2.polylines(self.pixels, [self._points(points)], closed, shade, thickness, cv2.LINE_AA, SUBPIXEL_BITS)

@@ -37,7 +37,7 @@ OPTIONAL = ("hair", "expression", "pose", "clothes", "scene", "light")
 def phrases(look: Look) -> dict[str, str]:
     """The look in phrases by name (subject, hair, expression, pose, glasses, hat, clothes, scene, light), in the
     caption's order; what there is nothing to say of is not there."""
-    said = {
+    parts = {
         "subject": SUBJECT,
         "hair": HAIR[look["hair"]].format(look["hair_colour"]),
         "expression": EXPRESSION[look["expression"]],
@@ -48,7 +48,7 @@ def phrases(look: Look) -> dict[str, str]:
         "scene": SCENE[look["scene"]],
         "light": LIGHT[look["light"]],
     }
-    return {name: text for name, text in said.items() if text}
+    return {name: text for name, text in parts.items() if text}
 
 
 def caption(look: Look, *, without: Iterable[str] = ()) -> str:

@@ -92,7 +92,7 @@ def draw_clothes(canvas: Canvas, head: Head, shown: Look, skin: Colour) -> None:
 
 
 def shade(image: np.ndarray, shown: Look) -> np.ndarray:
-    """The light: a tint by name and a soft gradient from one side, unnamed."""
+    """The light on an (h, w, 3) uint8 RGB picture: a tint by name and a soft gradient from one side, unnamed."""
     rng = np.random.default_rng((shown.variation, 4))
     across, down = np.meshgrid(np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[0]))
     angle = rng.uniform(0, 2 * np.pi)

@@ -116,7 +116,9 @@ def _add_unet(measured: Any) -> None:
         help="of the picture, known to local mode (default 0.2)",
     )
     call.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
-    call.add_argument("--dtype", default="bf16", help="fp32, fp16 or bf16 (default bf16)")
+    call.add_argument(
+        "--dtype", default="auto", help="fp32, fp16, bf16 or auto: bf16 where it is native, else fp32 (default auto)"
+    )
     parser.add_argument(
         "--variants",
         nargs="+",
@@ -270,7 +272,7 @@ def _run_train(args: argparse.Namespace) -> int:
     if args.json is not None:
         _write(figures, args.json)
         draw(figures, args.json.with_suffix(".png"))
-    print("\n".join(table(figures)))
+    print(table(figures))
     return 0
 
 
@@ -286,25 +288,26 @@ def _write_text(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def table(figures: dict[str, Any]) -> list[str]:
+def table(figures: dict[str, Any]) -> str:
     """The figures in Markdown, for the terminal and for pages: median, and quartiles in brackets."""
+    from facefact.markdown import markdown_table
 
     def cell(one: dict[str, float], *, percent: bool = False) -> str:
         if percent:
             return f"{one['median']:.1%} [{one['low']:.1%}, {one['high']:.1%}]"
         return f"{one['median']:.3g} [{one['low']:.3g}, {one['high']:.3g}]"
 
-    lines = ["| | wall time | CPU time |", "| --- | --- | --- |"]
+    rows = []
     for name, one in figures["seconds_per_step"].items():
-        lines.append(f"| {name}: seconds a step | {cell(one['wall'])} | {cell(one['cpu'])} |")
+        rows.append((f"{name}: seconds a step", cell(one["wall"]), cell(one["cpu"])))
     for name, one in figures["ratios"].items():
-        lines.append(f"| {name} | {cell(one['wall'])} | {cell(one['cpu'])} |")
+        rows.append((name, cell(one["wall"]), cell(one["cpu"])))
     share = figures["fair_share"]
-    lines.append(f"| FAIR's share | {cell(share['wall'], percent=True)} | {cell(share['cpu'], percent=True)} |")
-    lines.append(f"| share of time waiting for data | {cell(figures['data_wait_share'], percent=True)} | |")
+    rows.append(("FAIR's share", cell(share["wall"], percent=True), cell(share["cpu"], percent=True)))
+    rows.append(("share of time waiting for data", cell(figures["data_wait_share"], percent=True), ""))
     for size, rate in figures["samples_per_second"].items():
-        lines.append(f"| samples a second, batch {size} | {rate['wall']:.3g} | {rate['cpu']:.3g} |")
+        rows.append((f"samples a second, batch {size}", f"{rate['wall']:.3g}", f"{rate['cpu']:.3g}"))
     for name, mib in figures["peak_mib"].items():
-        lines.append(f"| peak memory of {name} | {mib:.0f} MiB | |")
-    lines.append(f"| one checkpoint | {figures['checkpoint_seconds']:.2f} s | |")
-    return lines
+        rows.append((f"peak memory of {name}", f"{mib:.0f} MiB", ""))
+    rows.append(("one checkpoint", f"{figures['checkpoint_seconds']:.2f} s", ""))
+    return markdown_table(("", "wall time", "CPU time"), rows)

@@ -11,6 +11,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from facefact.checkpoint import WEIGHTS, replacing
+from facefact.markdown import markdown_table
 from facefact.train.report.page import CAVEAT, counts, duration, number, setting_of
 from facefact.train.report.run_folder import RunFolder, without_paths
 
@@ -198,8 +199,8 @@ def settings(run: RunFolder) -> str:
             except AttributeError:
                 continue
         if value is not None:
-            rows.append(f"| {code(name)} | {in_words(value)} |")
-    return "\n".join(["## Settings that matter", "", "| setting | value |", "|---|---|", *rows]) if rows else ""
+            rows.append((code(name), in_words(value)))
+    return f"## Settings that matter\n\n{markdown_table(('setting', 'value'), rows)}" if rows else ""
 
 
 def in_words(value: Any) -> str:
@@ -213,8 +214,6 @@ def validation(run: RunFolder) -> str:
     looked = next((one for one in reversed(run.validations) if one.figures), None)
     if looked is None:
         return ""
-    rows = [
-        f"| {words} | {number(looked.figures[name])} |" for name, words in FIGURES.items() if name in looked.figures
-    ]
-    table = "\n".join(["| figure | value |", "|---|---|", *rows])
+    rows = [(words, number(looked.figures[name])) for name, words in FIGURES.items() if name in looked.figures]
+    table = markdown_table(("figure", "value"), rows)
     return f"## Validation at step {looked.step:,}\n\n{counts(looked)} {CAVEAT}\n\n{table}".replace("\n\n ", "\n\n")

@@ -18,7 +18,7 @@ from facefact.data.cover import Cover, open_covers
 from facefact.data.decode import decode
 from facefact.data.prepare_config import PrepareConfig
 from facefact.data.recognisers import Recogniser, open_recogniser
-from facefact.data.records import Candidate, Entry, Looked, Masks, Rejection, Row, Unfit
+from facefact.data.records import Candidate, CheckedSample, Entry, Masks, Rejection, Row, Unfit
 from facefact.faces import Detector, Quality, get_detector
 
 
@@ -49,7 +49,7 @@ def open_tools(settings: PrepareConfig) -> Tools:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Inspected:
     """A sample that passed every stage but the caption."""
 
     candidate: Candidate
@@ -61,24 +61,24 @@ class Seen:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What became of some entries, in their order: each is in `looked` (once for each face taken) or in `rejected`."""
+    """What became of some entries, in their order: each is in `samples` (once for each face taken) or in `rejected`."""
 
-    looked: list[Looked]
+    samples: list[CheckedSample]
     rejected: list[Rejection]
 
 
-def look(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) -> Chunk:
+def run_stages(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) -> Chunk:
     """All stages on some entries; never raises because of a picture. Captions are made `caption.batch` at a time, and
     no more pictures than that are in memory."""
     chunk = Chunk([], [])
-    seen = (one for entry in entries for one in see(entry, tools, settings, chunk.rejected))
+    seen = (one for entry in entries for one in fit_faces(entry, tools, settings, chunk.rejected))
     while batch := list(islice(seen, settings.caption.batch if tools.captioner else 1)):
         for one, (caption, by) in zip(batch, captions(batch, tools.captioner, settings), strict=True):
-            chunk.looked.append(packed(one, caption, by, settings))
+            chunk.samples.append(packed(one, caption, by, settings))
     return chunk
 
 
-def see(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: list[Rejection]) -> Iterator[Seen]:
+def fit_faces(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: list[Rejection]) -> Iterator[Inspected]:
     """The faces of one entry that are fit; the others are added to `rejected`."""
     try:
         picture = decode(entry, settings.decode)
@@ -98,7 +98,7 @@ def see(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: list[Reje
             rejected.append(rejection(entry, unfit, picture.sha256))
 
 
-def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Seen:
+def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Inspected:
     """Size, pose, quality, masks, what covers the face, and who it may be. Unfit: the first that fails."""
     find.check_size(candidate, settings.face)
     find.check_pose(candidate, settings.face)
@@ -107,7 +107,7 @@ def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Seen
     covered = cover.covered(candidate, masks, tools.covers, settings.cover)
     pixels, face = candidate.picture.pixels, candidate.face
     embedding = tools.recogniser.embed(pixels, face, crop=masks.crop) if tools.recogniser else None
-    return Seen(candidate, quality, masks, covered, embedding)
+    return Inspected(candidate, quality, masks, covered, embedding)
 
 
 def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejection:
@@ -117,7 +117,7 @@ def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejectio
     return Rejection(entry.name, unfit.stage, unfit.reason, unfit.detail, entry.person, sha256, box, points)
 
 
-def captions(batch: Sequence[Seen], captioner: Captioner | None, settings: PrepareConfig) -> list[tuple[str, str]]:
+def captions(batch: Sequence[Inspected], captioner: Captioner | None, settings: PrepareConfig) -> list[tuple[str, str]]:
     """(caption, by whom) of each: the input's own word first, then the model's, else what was measured."""
     made = [
         (own, "input")
@@ -127,13 +127,13 @@ def captions(batch: Sequence[Seen], captioner: Captioner | None, settings: Prepa
     ]
     if captioner is not None:
         asked = [i for i, (_, by) in enumerate(made) if by == "words"]
-        said = captioner.describe([batch[i].candidate.picture.pixels for i in asked]) if asked else []
-        for i, caption in zip(asked, said, strict=True):
+        written = captioner.describe([batch[i].candidate.picture.pixels for i in asked]) if asked else []
+        for i, caption in zip(asked, written, strict=True):
             made[i] = (caption, captioner.name) if caption else made[i]
     return made
 
 
-def packed(one: Seen, caption: str, by: str, settings: PrepareConfig) -> Looked:
+def packed(one: Inspected, caption: str, by: str, settings: PrepareConfig) -> CheckedSample:
     """The sample as it will lie in a shard."""
     candidate, masks, quality = one.candidate, one.masks, one.quality
     picture, face = candidate.picture, candidate.face
@@ -174,7 +174,7 @@ def packed(one: Seen, caption: str, by: str, settings: PrepareConfig) -> Looked:
         "crop.png": encoded(masks.crop, "PNG"),
     }
     alone = candidate.found == 1 or settings.face.several != "each"  # of several, the folder's name is nobody's
-    return Looked(row, files, entry.person if alone else None, picture.print, one.embedding)
+    return CheckedSample(row, files, entry.person if alone else None, picture.perceptual_hash, one.embedding)
 
 
 def sample_name(candidate: Candidate) -> str:
@@ -195,7 +195,7 @@ def encoded(pixels: np.ndarray, kind: str, **how: Any) -> bytes:
 def merged(parts: Iterable[Chunk]) -> Chunk:
     whole = Chunk([], [])
     for part in parts:
-        whole.looked.extend(part.looked)
+        whole.samples.extend(part.samples)
         whole.rejected.extend(part.rejected)
     return whole
 

@@ -18,17 +18,17 @@ MAX_TEXT = 100_000  # bytes of a caption, or of a JSON beside a picture; longer 
 
 
 @dataclass(frozen=True)
-class Said:
-    """One line each, printable; None where nothing is said."""
+class Description:
+    """One line each, printable; None where there is none."""
 
     person: str | None = None
     caption: str | None = None
     source: str | None = None
     licence: str | None = None
 
-    def over(self, other: Said) -> Said:
+    def over(self, other: Description) -> Description:
         """What this one does not say, the other one may."""
-        return Said(
+        return Description(
             self.person or other.person,
             self.caption or other.caption,
             self.source or other.source,
@@ -36,27 +36,27 @@ class Said:
         )
 
 
-NOTHING = Said()
+NOTHING = Description()
 
 
-def said(row: Mapping[str, object]) -> Said:
-    """The words of a row of metadata, whatever its values are."""
+def description_of(row: Mapping[str, object]) -> Description:
+    """The description in a row of metadata, whatever its values are."""
     found = {ours: [one_line(row.get(name)) for name in names] for ours, names in FIELDS.items()}
-    return Said(**{ours: next((value for value in values if value), None) for ours, values in found.items()})
+    return Description(**{ours: next((value for value in values if value), None) for ours, values in found.items()})
 
 
-def said_json(content: bytes) -> Said:
-    """The words of a JSON object; none where it is not one."""
+def description_in_json(content: bytes) -> Description:
+    """The description in a JSON object; none where it is not one."""
     try:
         row = json.loads(content)
     except (ValueError, RecursionError):
         return NOTHING
-    return said(row) if isinstance(row, dict) else NOTHING
+    return description_of(row) if isinstance(row, dict) else NOTHING
 
 
-def said_text(content: bytes) -> Said:
+def description_in_text(content: bytes) -> Description:
     """A caption's file; zero bytes show that it is none, whatever it is called."""
-    return NOTHING if b"\0" in content else Said(caption=one_line(content))
+    return NOTHING if b"\0" in content else Description(caption=one_line(content))
 
 
 def one_line(value: object) -> str | None:
@@ -67,8 +67,8 @@ def one_line(value: object) -> str | None:
         value = value.decode("utf-8-sig", errors="replace")
     if value is None or isinstance(value, dict) or (isinstance(value, float) and math.isnan(value)):
         return None
-    words = " ".join(str(value).split())
-    return "".join(letter for letter in words if letter.isprintable() or letter == ZERO_WIDTH_JOINER) or None
+    line = " ".join(str(value).split())
+    return "".join(letter for letter in line if letter.isprintable() or letter == ZERO_WIDTH_JOINER) or None
 
 
 ZERO_WIDTH_JOINER = "\u200d"  # holds emoji together
