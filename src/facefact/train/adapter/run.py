@@ -26,13 +26,14 @@ from facefact.device import training_device
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter import identity
 from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.validation import Reference, Validator, live_pipeline, of_adapter
+from facefact.train.adapter.validation import Reference, Validator, of_adapter
 from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import WITHOUT_EFFECT, resolved
 from facefact.train.material import cache as caching
 from facefact.train.material import conditions
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen, on_device, open_frozen, token_ids
+from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample, Source
 from facefact.train.material.sources import held_out, open_source
 from facefact.train.report.card import write_card
