@@ -17,7 +17,7 @@ from torch import nn
 
 from facefact.metrics.views import to_pixels
 from facefact.train.engine.loop import Batches
-from facefact.world import look, person, render
+from facefact.world import look, person, render, training_seed
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_step
     """step -> iterator of batches of renders, crops first; a pure function of the seed and the step."""
 
     def sample(rng: np.random.Generator, crop: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        drawn = render(person(int(rng.integers(2**40))), look(int(rng.integers(2**40))))
+        drawn = render(person(training_seed(rng)), look(training_seed(rng)))
         image, face = drawn.image, drawn.face
         if crop:
             y, x = (int(v) for v in rng.integers(0, image.shape[0] - crop + 1, 2))

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from facefact.faces.avatar import letterbox, net_input, net_maps
 from facefact.faces.avatar_net import AvatarNet, AvatarOutput, avatar_loss
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened, training_seed
-from facefact.world import look, person, render
+from facefact.train.material.renders import softened
+from facefact.world import look, person, render, training_seed
 
 SIZE = 128
 

@@ -15,8 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from facefact.metrics.views import to_pixels
-from facefact.train.material.renders import training_seed
-from facefact.world import look, person, render
+from facefact.world import look, person, render, training_seed
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from facefact.metrics.reader import AttributeReader
 from facefact.metrics.views import to_pixels
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened, training_seed
-from facefact.world import CHOICES, look, person, render, visible
+from facefact.train.material.renders import softened
+from facefact.world import CHOICES, look, person, render, training_seed, visible
 
 UNSEEN = -100
 

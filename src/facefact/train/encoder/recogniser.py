@@ -22,9 +22,8 @@ from facefact.metrics.views import to_pixels
 from facefact.train.encoder.patch_augmentation import PatchAugmentation, perturb_dominant, sample_weights, token_entropy
 from facefact.train.engine.loop import Batches
 from facefact.train.losses.margin import Margin, angular_margin_loss, class_margin_loss
-from facefact.train.material.renders import training_seed
 from facefact.types import UserError
-from facefact.world import IDENTITY, Look, Person, Rendering, look, person, render
+from facefact.world import IDENTITY, Look, Person, Rendering, look, person, render, training_seed
 
 Crop = Callable[[Rendering, np.random.Generator], np.ndarray]
 

@@ -1,4 +1,4 @@
-"""Renders as trainings see them: people that no evaluation draws, and the imperfections of detectors and decoders."""
+"""Renders as trainings see them: with the imperfections of detectors and decoders."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import cv2
 import numpy as np
 
 from facefact.faces.align import align
-from facefact.world import HELD_OUT, Rendering
-
-
-def training_seed(rng: np.random.Generator) -> int:
-    """A person or look that training may see; evaluation draws from `HELD_OUT` on."""
-    return int(rng.integers(HELD_OUT // 2))
+from facefact.world import Rendering
 
 
 def aligned_head(drawn: Rendering, rng: np.random.Generator | None = None) -> np.ndarray:

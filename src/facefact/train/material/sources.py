@@ -20,11 +20,11 @@ from facefact.faces import checked_face, face_crop_from, get_detector, open_pict
 from facefact.faces.detector import Detector
 from facefact.faces.mask import face_mask
 from facefact.faces.picture import SUFFIXES
-from facefact.train.material.renders import aligned_head, training_seed
+from facefact.train.material.renders import aligned_head
 from facefact.train.material.samples import Phrase, Sample, Source
 from facefact.train.settings import Data
 from facefact.types import UserError
-from facefact.world import OPTIONAL, look, person, phrases, render
+from facefact.world import OPTIONAL, look, person, phrases, render, training_seed
 from facefact.world.version import world_name
 
 SUBJECT = "portrait of a person"  # the caption of a picture that brings none
