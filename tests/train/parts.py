@@ -14,8 +14,9 @@ from facefact.encoder import ResamplerConfig
 from facefact.train.adapter.fact import FactStage
 from facefact.train.bundle.base_model import new_scheduler
 from facefact.train.material import cache as caching
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache
-from facefact.train.material.frozen import Frozen, open_frozen
+from facefact.train.material.frozen import Frozen
 from facefact.train.material.sources import WorldSource
 from facefact.train.settings import BaseModel, Loss, NewAdapter
 

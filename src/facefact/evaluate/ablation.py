@@ -28,8 +28,9 @@ from facefact.train.adapter import run as adapter_run
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.leak_meter import TIMESTEPS
 from facefact.train.material import cache as caching
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache, fingerprint
-from facefact.train.material.frozen import Frozen, open_frozen
+from facefact.train.material.frozen import Frozen
 from facefact.train.material.sources import WorldSource, open_source
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError

@@ -20,8 +20,10 @@ from facefact.faces import get_detector
 from facefact.faces.align import alignment, inverse
 from facefact.metrics.views import to_pixels
 from facefact.train.material import cache
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache, disk_errors, fill
-from facefact.train.material.frozen import Frozen, encode_faces, encode_pictures, encode_text, open_frozen
+from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
+from facefact.train.material.frozen import Frozen
 from facefact.train.material.sources import FolderSource, WorldSource
 from facefact.train.settings import BaseModel, NewAdapter
 from facefact.types import UserError

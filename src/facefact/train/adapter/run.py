@@ -31,8 +31,10 @@ from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import WITHOUT_EFFECT, resolved
 from facefact.train.material import cache as caching
 from facefact.train.material import conditions
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache
-from facefact.train.material.frozen import Frozen, on_device, open_frozen, token_ids
+from facefact.train.material.encode import token_ids
+from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample, Source
 from facefact.train.material.sources import held_out, open_source

@@ -37,7 +37,8 @@ from facefact.checkpoint import replacing
 from facefact.faces.align import alignment, inverse
 from facefact.faces.mask import filled
 from facefact.metrics.views import to_pixels
-from facefact.train.material.frozen import Frozen, encode_faces, encode_pictures, encode_text
+from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
+from facefact.train.material.frozen import Frozen
 from facefact.train.material.samples import Phrase, Sample, Source
 from facefact.types import UserError
 
