@@ -17,7 +17,7 @@ from facefact.train.material import cache as caching
 from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen
-from facefact.train.material.sources import WorldSource
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import BaseModel, Loss, NewAdapter
 
 SIZE, LOOKS, CELLS = 64, 4, 8

@@ -31,7 +31,8 @@ from facefact.train.material import cache as caching
 from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache, fingerprint
 from facefact.train.material.frozen import Frozen
-from facefact.train.material.sources import WorldSource, open_source
+from facefact.train.material.sources import open_source
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 

@@ -10,7 +10,7 @@ from facefact.encoder import TransFace, TransFaceConfig
 from facefact.train.encoder.patch_augmentation import PatchAugmentation
 from facefact.train.encoder.recogniser import Population, RecogniserLoss, RecogniserStage, pair_batches
 from facefact.train.losses.margin import angular_margin_loss, class_margin_loss, with_margin
-from facefact.train.material.renders import aligned_head, softened
+from facefact.train.material.world import aligned_head, softened
 from facefact.world import HELD_OUT, look, person, render, training_seed
 
 TINY = TransFaceConfig(patch_size=28, width=16, depth=1, heads=2, embedding_size=8)
@@ -46,10 +46,10 @@ def test_no_batch_of_any_stage_sees_the_held_out(monkeypatch) -> None:
     """Whatever is drawn for training is drawn from seeds below the border."""
     from facefact.train.bundle.build import autoencoder, detector, latents, reader
     from facefact.train.encoder import recogniser
-    from facefact.train.material import sources
+    from facefact.train.material import world
 
     seen: list[int] = []
-    for module in (autoencoder, detector, latents, reader, recogniser, sources):
+    for module in (autoencoder, detector, latents, reader, recogniser, world):
         for name, real in (("person", person), ("look", look)):
             monkeypatch.setattr(module, name, lambda seed, real=real: seen.append(seed) or real(seed))
     next(autoencoder.portrait_batches(1, 2, autoencoder.AutoencoderConfig(), 0)(0))
@@ -57,7 +57,7 @@ def test_no_batch_of_any_stage_sees_the_held_out(monkeypatch) -> None:
     next(detector.batches(1, 4)(0))
     next(reader.batches(1, 2)(0))
     next(latents.render_pixels(1, 2))
-    sources.WorldSource(2, 2, 1).sample(3, 128)
+    world.WorldSource(2, 2, 1).sample(3, 128)
     assert len(seen) >= 2 * (1 + 2 + 2 + 2 + 2) + 6
     assert max(seen) < HELD_OUT
 

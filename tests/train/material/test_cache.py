@@ -24,7 +24,8 @@ from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache, disk_errors, fill
 from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
 from facefact.train.material.frozen import Frozen
-from facefact.train.material.sources import FolderSource, WorldSource
+from facefact.train.material.photos import FolderSource
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import BaseModel, NewAdapter
 from facefact.types import UserError
 from facefact.world import look, person, render
@@ -99,11 +100,11 @@ def test_what_is_gathered_is_what_would_be_computed(filled, source, frozen) -> N
     torch.testing.assert_close(made["face"], cells.mean((2, 4)), atol=1 / 255, rtol=0)
     assert made["time_ids"].tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 4
     heads = torch.stack([torch.from_numpy(one.head) for one in samples])
-    assert not heads[~made["shown"]].any()
-    assert 0.3 < float(made["shown"].float().mean()) < 0.9
+    assert not heads[~made["head_mask"]].any()
+    assert 0.3 < float(made["head_mask"].float().mean()) < 0.9
     places = [inverse(alignment(one.landmarks)) for one in samples]
-    torch.testing.assert_close(made["place"], torch.from_numpy(np.stack(places)).float())
-    assert {name for name, value in made.items() if value.dtype != torch.float32} == {"shown"}
+    torch.testing.assert_close(made["head_to_picture"], torch.from_numpy(np.stack(places)).float())
+    assert {name for name, value in made.items() if value.dtype != torch.float32} == {"head_mask"}
 
 
 def test_what_is_known_of_each_sample(filled, source) -> None:

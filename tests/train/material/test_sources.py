@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from facefact.faces import get_detector
-from facefact.train.material.samples import Sample
-from facefact.train.material.sources import FolderSource, WorldSource, brightness, open_source, square_around
+from facefact.train.material.photos import FolderSource
+from facefact.train.material.samples import Sample, brightness
+from facefact.train.material.sources import open_source
+from facefact.train.material.square import square_around
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import Data
 from facefact.types import UserError
 from facefact.world import HELD_OUT, caption, look, person, render

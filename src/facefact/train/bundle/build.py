@@ -40,8 +40,7 @@ from facefact.train.material import cache as caching
 from facefact.train.material import conditions
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen, on_device
-from facefact.train.material.renders import aligned_head
-from facefact.train.material.sources import WorldSource
+from facefact.train.material.world import WorldSource, aligned_head
 from facefact.train.settings import AdapterTraining, Data
 from facefact.types import UserError
 from facefact.world import CHOICES

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from facefact.faces.avatar import letterbox, net_input, net_maps
 from facefact.faces.avatar_net import AvatarNet, AvatarOutput, avatar_loss
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened
+from facefact.train.material.world import softened
 from facefact.world import look, person, render, training_seed
 
 SIZE = 128

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facefact.metrics.reader import AttributeReader
 from facefact.metrics.views import to_pixels
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened
+from facefact.train.material.world import softened
 from facefact.world import CHOICES, look, person, render, training_seed, visible
 
 UNSEEN = -100

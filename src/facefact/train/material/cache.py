@@ -340,15 +340,16 @@ class Cache:
         return self._phrases[index]
 
     def gather(self, index: np.ndarray) -> dict[str, Tensor]:
-        """(b,) -> latents (b, c, h, w), face (b, h, w) in [0, 1], time_ids (b, 6), place (b, 2, 3) from pixels of the
-        aligned head to those of the picture; float32. shown: (b, 112, 112) bool, what of the aligned head is head."""
+        """Of the pictures (b,), float32 unless said otherwise: latents (b, c, h, w) as the U-Net reads them; face
+        (b, h, w), share of each latent cell that is face; head_mask (b, 112, 112) bool, what of the aligned head is
+        head; head_to_picture (b, 2, 3) from pixels of the aligned head to those of the picture; time_ids (b, 6)."""
         bits = self._read("shown", index, self._row).numpy()
         return {
             "latents": self._read("latents", index, self._row).float(),
             "face": self._read("face", index, self._row).float() / 255,
-            "shown": torch.from_numpy(np.unpackbits(bits, axis=-1).astype(bool)),
+            "head_mask": torch.from_numpy(np.unpackbits(bits, axis=-1).astype(bool)),
             "time_ids": torch.from_numpy(self._numbers["time_ids"][index]),
-            "place": torch.from_numpy(self._numbers["place"][index]),
+            "head_to_picture": torch.from_numpy(self._numbers["place"][index]),
         }
 
     def tokens_of(self, index: np.ndarray) -> Tensor:
