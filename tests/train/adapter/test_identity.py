@@ -20,7 +20,7 @@ from facefact.train.adapter.identity import (
     pair_batches,
     person_centres,
 )
-from facefact.train.material.cache import shown
+from facefact.train.material.fill import head_mask
 from facefact.train.material.world import WorldSource
 from facefact.types import UserError
 
@@ -72,7 +72,7 @@ def test_heads_are_aligned_as_the_encoder_knows_them() -> None:
     assert float(apart.mean()) < 0.006, "OpenCV rounds places to 1/32 of a pixel, and levels to 1/255"
     ours.sum().backward()
     assert float(pixels.grad.abs().sum()) > 0
-    outside = sample.head[~shown(sample.head)]
+    outside = sample.head[~head_mask(sample.head)]
     assert not outside.any()
 
 

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from facefact.faces import get_detector
 from facefact.faces.align import alignment, inverse
 from facefact.metrics.views import to_pixels
-from facefact.train.material import cache
+from facefact.train.material import fill as filling
 from facefact.train.material.base import open_frozen
-from facefact.train.material.cache import Cache, disk_errors, fill
+from facefact.train.material.cache import Cache
 from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
+from facefact.train.material.fill import disk_errors, fill
 from facefact.train.material.frozen import Frozen
 from facefact.train.material.photos import FolderSource
 from facefact.train.material.world import WorldSource
@@ -50,14 +51,14 @@ def source() -> WorldSource:
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "SHARD", 4)
+    monkeypatch.setattr(filling, "SHARD", 4)
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, source, frozen) -> Path:
     """The set's file: shards of 4, 4 and 2."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(cache, "SHARD", 4)
+    patch.setattr(filling, "SHARD", 4)
     index = fill(source, frozen, tmp_path_factory.mktemp("cache"), size=SIZE, progress=False)
     patch.undo()
     return index
@@ -219,7 +220,7 @@ def test_an_interrupted_fill_leaves_whole_shards_alone(tmp_path, source, frozen,
     monkeypatch.undo()
     names = {path.name for path in (tmp_path / filled.parent.name).iterdir()}
     assert names == {filled.name, "empty.safetensors", shards(filled)[0].name}
-    monkeypatch.setattr(cache, "SHARD", 4)
+    monkeypatch.setattr(filling, "SHARD", 4)
     assert contents(fill(source, frozen, tmp_path, size=SIZE, progress=False)) == contents(filled)
 
 
@@ -235,8 +236,8 @@ def test_a_filled_one_is_left_as_it_is_and_a_longer_set_shares_it(copied, frozen
 
 
 def test_another_setting_is_another_cache(filled, source, frozen) -> None:
-    name = lambda parts, size=SIZE: cache.fingerprint(  # noqa: E731
-        cache.description(source, parts, size=size, text=True)
+    name = lambda parts, size=SIZE: filling.fingerprint(  # noqa: E731
+        filling.description(source, parts, size=size, text=True)
     )
     assert name(frozen) == filled.parent.name
     other = opened("tiny")

@@ -36,9 +36,9 @@ from facefact.train.bundle.config import AdapterRecipe, RecogniserRecipe, WorldC
 from facefact.train.encoder import recogniser
 from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import WITHOUT_EFFECT, resolved
-from facefact.train.material import cache as caching
 from facefact.train.material import conditions
 from facefact.train.material.cache import Cache
+from facefact.train.material.fill import fill
 from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.world import WorldSource, aligned_head
 from facefact.train.settings import AdapterTraining, Data
@@ -115,7 +115,7 @@ def fill_cache(run: Run) -> Cache:
     them. (The adapter's own run finds it all there.)"""
     frozen = frozen_without_base(run)
     with on_device(frozen, run.accelerator.device):
-        index = caching.fill(
+        index = fill(
             portrait_source(run.config),
             frozen,
             run.folder("portraits"),
