@@ -44,7 +44,7 @@ def test_the_margin_loss_does_not_depend_on_lengths_and_grows_with_the_margin() 
 
 def test_no_batch_of_any_stage_sees_the_held_out(monkeypatch) -> None:
     """Whatever is drawn for training is drawn from seeds below the border."""
-    from facefact.train.bundle.build import autoencoder, detector, latents, reader
+    from facefact.train.bundle import autoencoder, detector, latents, reader
     from facefact.train.encoder import recogniser
     from facefact.train.material import world
 

@@ -45,6 +45,8 @@ SHARD = 256  # samples
 PIXELS_AT_ONCE = 16 * 256 * 256  # through the autoencoder
 CAPTIONS_AT_ONCE = 32
 HALF = torch.float16
+
+
 # What it is for: the fingerprint
 
 
