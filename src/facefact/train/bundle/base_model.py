@@ -186,6 +186,8 @@ class BaseStage(nn.Module):
         self.face_weight, self.feature_weight = face_weight, feature_weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `conditions.batches` makes it for a live text model. -> scalars: loss, and what the squared error
+        is without weights, inside the face, and about eyes and mouth."""
         latents, face = batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, middle=0.5)
         sample, velocity = noised(self.scheduler, latents, timesteps)

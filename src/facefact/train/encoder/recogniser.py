@@ -65,8 +65,8 @@ UNLIMITED = Population()
 
 
 def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0, population: Population = UNLIMITED) -> Batches:
-    """Batches of `people` persons with two looks each: pixels (2 people, 3, 112, 112), factors (people, 22), and of a
-    finite population labels (people,) int64."""
+    """Batches of `people` persons with two looks each: pixels (2 people, 3, 112, 112) in [-1, 1],
+    factors (people, 22), and of a finite population labels (people,) int64."""
 
     def batches(step: int) -> Iterator[dict[str, Tensor]]:
         while True:
@@ -128,6 +128,7 @@ class RecogniserStage(nn.Module):
         self.class_embeddings = nn.Parameter(size**-0.5 * torch.randn(loss.classes, size)) if loss.classes else None
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `pair_batches` makes it. -> scalars: loss, its terms, and with EHSM the mean weight."""
         gated, _ = self.recogniser.gated(self.recogniser(self.augmented(batch["pixels"])))
         embeddings = self.recogniser.embed_gated(gated)
         weights = sample_weights(token_entropy(gated)) if self.loss.hard_samples else None
@@ -142,6 +143,7 @@ class RecogniserStage(nn.Module):
         return {"loss": loss, **terms}
 
     def margin_loss(self, embeddings: Tensor, batch: dict[str, Tensor], weights: Tensor | None) -> Tensor:
+        """Scalar. embeddings: (2 people, d). weights: (2 people,) of the pictures, None for equal ones."""
         how = self.loss
         if self.class_embeddings is None:
             return angular_margin_loss(embeddings, scale=how.scale, margin=how.margin, kind=how.kind, weights=weights)

@@ -90,7 +90,7 @@ class Cache:
         return len(self.keys)
 
     def take(self, index: np.ndarray) -> Cache:
-        """The cache of some samples alone, in that order (the validation's people, or all others); nothing is copied.
+        """The cache of some samples (k,) int alone, in that order (the validation's people, or all others), uncopied.
         Persons keep their numbers."""
         part = copy(self)
         part.keys, part._phrases = [self.keys[i] for i in index], [self._phrases[i] for i in index]
@@ -148,6 +148,7 @@ class Cache:
         }
 
     def _read(self, name: str, index: np.ndarray, row: np.ndarray) -> Tensor:
+        """(k, ...) of the samples index (k,); row: (n,) of every sample, where in its shard's tensor `name` it is."""
         return self._rows.read(name, self._shard[index], row[index])
 
 
@@ -173,7 +174,7 @@ def _read_index(index: Path) -> tuple[dict[str, Any], list[Path]]:
 
 
 def _read_empty(path: Path) -> dict[str, Tensor]:
-    """The text states of the empty prompt, float32."""
+    """Of the empty prompt, float32: text (1, length, width), with SDXL pooled (1, width)."""
     _notes(path)  # (that it is whole)
     return {name: tensor.float() for name, tensor in load_file(path).items()}
 

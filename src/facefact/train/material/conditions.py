@@ -98,7 +98,8 @@ def captions_of(cache: Cache, chosen: Chosen, *, phrase_drop: float, rng: np.ran
 
 
 def gathered(cache: Cache, chosen: Chosen, ids: Tensor | None = None) -> dict[str, Tensor]:
-    """The batch of the chosen pictures, without its step: see `batches`."""
+    """The batch of the chosen pictures, without its step: see `batches`. ids: (b, length) of their captions, in the
+    place of the cached text states."""
     words = cache.text_of(chosen.target, dropped=chosen.text_dropped) if ids is None else {"ids": ids}
     tokens = cache.tokens_of(chosen.condition.reshape(-1)).unflatten(0, chosen.condition.shape)
     return {

@@ -191,7 +191,7 @@ def _in_batches(samples: Iterator[Sample], n: int) -> Iterator[list[Sample]]:
 
 
 def _encoded(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
-    """All tensors of a few samples but those of their text, on the CPU."""
+    """All tensors of a few samples (m, ...) but those of their text, on the CPU: see `make_shard`."""
     latents = encode_pictures(frozen, torch.stack([to_pixels(one.image) for one in samples]))
     tokens = encode_faces(frozen, torch.stack([to_pixels(one.head) for one in samples]))
     face = F.avg_pool2d(torch.from_numpy(np.stack([one.face for one in samples])), frozen.factor)
@@ -225,7 +225,7 @@ def _text_tensors(frozen: Frozen, captions: list[str]) -> dict[str, Tensor]:
 
 
 def _half(values: Tensor, maker: str) -> Tensor:
-    """Fp16 on the CPU. UserError when that has NaN or infinities: better now than in step 0."""
+    """The same (m, ...) in fp16 on the CPU. UserError when that has NaN or infinities: better now than in step 0."""
     half = values.to("cpu", HALF)
     if not half.isfinite().all():
         raise UserError(f"the {maker} of the base model gives values that are no numbers in fp16: try base.dtype=fp32")
@@ -236,7 +236,7 @@ def _half(values: Tensor, maker: str) -> Tensor:
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. tensors: as `make_shard` gives them."""
     with replacing(path) as temporary:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {NOTES: json.dumps(notes)}
