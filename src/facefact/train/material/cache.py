@@ -24,7 +24,7 @@ MEMORY = 4 << 30  # bytes: a cache up to this size is held in memory
 OPEN_SHARDS = 128  # of a larger one
 EMPTY = "empty.safetensors"
 NOTES = "said"  # the key of a shard's notes in its header; JSON
-
+# The small tensors, held in memory whatever the size.
 NUMBERS = ("yaw", "light", "face_size", "time_ids", "place", "text_row")
 
 
