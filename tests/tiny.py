@@ -7,21 +7,13 @@ from pathlib import Path
 from typing import Any
 
 
-def byte_tokenizer() -> Any:
-    """A CLIPTokenizer whose words are single bytes: any text, no file from anywhere."""
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTokenizer
-
-    letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
-
-
 def tiny_pipeline(*, in_channels: int = 4, latent_channels: int = 4, sample_size: int = 8, width: int = 32) -> Any:
     """A StableDiffusionPipeline: 64 px (f8), attention at two resolutions, text width 32; random, always the same."""
     import torch
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
+
+    from facefact.train.material.random_base import byte_tokenizer
 
     torch.manual_seed(0)
     tokenizer = byte_tokenizer()

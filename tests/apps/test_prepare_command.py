@@ -41,7 +41,8 @@ def dataset(pictures, tmp_path_factory) -> Path:
 
 def test_prepare_then_train_then_generate(dataset, tmp_path, capsys) -> None:
     """Each reads what the one before has made; validation is on the people that the dataset keeps for it."""
-    from facefact.train.material.sources import PreparedSource, held_out, open_source
+    from facefact.train.material.prepared import PreparedSource
+    from facefact.train.material.sources import held_out, open_source
     from facefact.train.settings import Data
 
     source = open_source(Data(source=str(dataset)))
@@ -81,7 +82,7 @@ def test_prepare_then_train_then_generate(dataset, tmp_path, capsys) -> None:
 
 
 def test_a_sample_for_training_is_what_was_prepared(dataset) -> None:
-    from facefact.train.material.sources import PreparedSource
+    from facefact.train.material.prepared import PreparedSource
 
     source = PreparedSource(dataset)
     people_of = [row.person for row in source.rows]

@@ -16,7 +16,8 @@ from facefact.apps import cli
 from facefact.encoder import TransFace, TransFaceConfig
 from facefact.faces import face_from_landmarks
 from facefact.generate import read_recipe
-from tiny import as_published, byte_tokenizer
+from facefact.train.material.random_base import SHAPES, byte_tokenizer, empty_parts
+from tiny import as_published
 
 POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
 
@@ -38,22 +39,10 @@ def filled(module: Any) -> Any:
 
 def sd15() -> Any:
     """Stable Diffusion 1.5: 860 M + 123 M + 84 M parameters."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
 
     tokenizer = byte_tokenizer()
-    sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            sample_size=512,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-        )
-        text = CLIPTextModel(CLIPTextConfig(**sizes, **ends))
+    vae, unet, (text,) = empty_parts(SHAPES["sd15"], tokenizer)
     scheduler = PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
     )

@@ -74,7 +74,7 @@ def autoencoder() -> AutoencoderKL:
 
 
 def samples(n: int, *, seed: int = 4) -> dict[str, Tensor]:
-    """The fields of a TrainBatch, random; two pictures of each person in the condition."""
+    """A batch as `conditions.batches` makes it, random; two pictures of each person in the condition."""
     draw = torch.Generator().manual_seed(seed)
     return {
         "latents": torch.randn(n, 4, 16, 16, generator=draw),

@@ -13,10 +13,11 @@ from facefact import FaceAdapter
 from facefact.encoder import ResamplerConfig
 from facefact.train.adapter.fact import FactStage
 from facefact.train.bundle.base_model import new_scheduler
-from facefact.train.material import cache as caching
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache
-from facefact.train.material.frozen import Frozen, open_frozen
-from facefact.train.material.sources import WorldSource
+from facefact.train.material.fill import fill
+from facefact.train.material.frozen import Frozen
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import BaseModel, Loss, NewAdapter
 
 SIZE, LOOKS, CELLS = 64, 4, 8
@@ -29,7 +30,7 @@ def frozen(shape: str = "tiny") -> Frozen:
 
 def filled(folder: Path, parts: Frozen, *, people: int = 5, looks: int = LOOKS) -> Cache:
     """Rendered people, everything frozen computed."""
-    return Cache.open(caching.fill(WorldSource(people, looks, 7), parts, folder, size=SIZE, progress=False))
+    return Cache.open(fill(WorldSource(people, looks, 7), parts, folder, size=SIZE, progress=False))
 
 
 def fact_stage(parts: Frozen, loss: Loss, *, gate: float = 0.0, velocity: bool = False, **more: Any) -> FactStage:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facefact.train.material.sources import WorldSource
+from facefact.train.material.world import WorldSource
 from facefact.world import CHOICES, IDENTITY, Person, Rendering, caption, look, person, render
 from facefact.world.version import VERSION, world_name
 

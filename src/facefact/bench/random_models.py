@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from facefact.demo import bundle_path
 from facefact.face_adapter import FaceAdapter
+from facefact.train.material.random_base import SHAPES
 from facefact.types import UserError
 
 IMAGE_TOKENS, IMAGE_WIDTH = 257, 1280  # what IP-Adapter-plus reads of a picture: CLIP ViT-H/14 before its last layer
@@ -38,39 +39,20 @@ class Shape:
         return 8 * 2 ** (len(self.unet["block_out_channels"]) - 1)
 
 
-SD15: dict[str, Any] = {
-    "sample_size": 64,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-    "block_out_channels": (320, 640, 1280, 1280),
-}
-SDXL: dict[str, Any] = {
-    "sample_size": 128,
-    "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20),
-    "use_linear_projection": True,
-    "block_out_channels": (320, 640, 1280),
-    "transformer_layers_per_block": (1, 2, 10),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 1280 + 6 * 256,
-}
-SHAPES = ("sd15", "sdxl", "demo")
+NAMES = ("sd15", "sdxl", "demo")
 
 
 @cache
 def shape_of(name: str) -> Shape:
     """sd15, sdxl, or demo: the embedded model's."""
     if name == "sd15":
-        return Shape(SD15, 512, 768)
+        return Shape(SHAPES["sd15"].unet, 512, 768)
     if name == "sdxl":
-        return Shape(SDXL, 1024, 1280)
+        return Shape(SHAPES["sdxl"].unet, 1024, 1280)
     if name == "demo":
         config = json.loads((Path(bundle_path()) / "unet" / "config.json").read_text(encoding="utf-8"))
         return Shape({key: value for key, value in config.items() if not key.startswith("_")}, 128, 128)
-    raise UserError(f"unknown shape {name!r}: choose from {', '.join(SHAPES)}")
+    raise UserError(f"unknown shape {name!r}: choose from {', '.join(NAMES)}")
 
 
 def new_unet(shape: Shape) -> Any:

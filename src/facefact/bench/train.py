@@ -51,7 +51,9 @@ from facefact.train.engine.processes import Signals, new_accelerator, own_precis
 from facefact.train.engine.schedule import optimizers
 from facefact.train.losses.fair import fair
 from facefact.train.losses.noise import noised, spread_timesteps
-from facefact.train.material.frozen import Frozen, encode_faces, encode_ids, encode_pictures, open_frozen, token_ids
+from facefact.train.material.base import open_frozen
+from facefact.train.material.encode import encode_faces, encode_ids, encode_pictures, token_ids
+from facefact.train.material.frozen import Frozen
 from facefact.train.material.samples import Source
 from facefact.train.material.sources import open_source
 from facefact.train.settings import AdapterTraining

@@ -18,7 +18,7 @@ from torch import nn
 from facefact.adapter import AdapterLayers, layer_configs, text_width
 from facefact.adapter.denoiser import transformer_blocks
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
-from facefact.train.material.frozen import SHAPES, byte_tokenizer, empty_parts
+from facefact.train.material.random_base import SHAPES, byte_tokenizer, empty_parts
 
 Sharing = Literal["ddp", "fsdp", "zero2"]
 GIB = 1 << 30

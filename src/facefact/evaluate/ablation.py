@@ -28,10 +28,12 @@ from facefact.metrics.scores import Figure, figure
 from facefact.train.adapter import run as adapter_run
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.leak_meter import TIMESTEPS
-from facefact.train.material import cache as caching
-from facefact.train.material.cache import Cache, fingerprint
-from facefact.train.material.frozen import Frozen, open_frozen
-from facefact.train.material.sources import WorldSource, open_source
+from facefact.train.material.base import open_frozen
+from facefact.train.material.cache import Cache
+from facefact.train.material.fill import fill, fingerprint
+from facefact.train.material.frozen import Frozen
+from facefact.train.material.sources import open_source
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -229,7 +231,7 @@ def held_out_people(plan: Plan, frozen: Frozen) -> HeldOut:
     if world and settings.seed in {config.data.seed for config in plan.arms.values()}:
         raise UserError(f"held_out.seed={settings.seed} is that of the training's people: choose another one")
     assert data.cache is not None, "read_plan has set it"
-    cache = Cache.open(caching.fill(source, frozen, data.cache, size=data.sizes()[-1][1]))
+    cache = Cache.open(fill(source, frozen, data.cache, size=data.sizes()[-1][1]))
     return HeldOut.of(cache if world else adapter_run.split_people(cache, data.validation_people)[1], frozen.device)
 
 

@@ -39,7 +39,7 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One target a person. batch: the fields of a TrainBatch without tokens, (people, ...). own, other: (people, 1, t,
+    """One target a person. batch: as `conditions.batches` makes it, without tokens. own, other: (people, 1, t,
     width) encoder tokens of another picture of the person, and of the next person's."""
 
     batch: Mapping[str, Tensor]

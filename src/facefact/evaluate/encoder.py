@@ -28,7 +28,7 @@ from facefact.metrics.scores import figure, retrieved
 from facefact.metrics.verification import Roc, all_pairs, fold_accuracy, lfw_folds, roc, roc_figures
 from facefact.metrics.views import to_pixels
 from facefact.types import UserError
-from facefact.world import CHOICES, HELD_OUT, Look, look, person, render
+from facefact.world import CHOICES, Look, first_held_out, held_out_seed, look, person, render
 
 FOLDS = 10
 FALSE_ACCEPTS = (1e-2, 1e-3)
@@ -61,7 +61,7 @@ def world_album(
     if people < 2 * FOLDS or per_person < 2:
         raise UserError(f"{people} people with {per_person} pictures each: at least {2 * FOLDS} people, 2 pictures")
     wearing = checked(wearing or {})
-    rng, first, crops = np.random.default_rng((seed, 78)), HELD_OUT + 1_000_003 * seed, []
+    rng, first, crops = np.random.default_rng((seed, 78)), first_held_out(seed), []
     for i in range(people):
         for number in range(per_person):
             drawn = render(person(first + i), held_out_look(rng, wearing, worn=number > 0))
@@ -82,10 +82,10 @@ def checked(wearing: Mapping[str, str]) -> Mapping[str, str]:
 def held_out_look(rng: np.random.Generator, wearing: Mapping[str, str], *, worn: bool) -> Look:
     """A random look with all of these choices, or with none of them."""
     if worn:
-        return look(int(rng.integers(HELD_OUT, 2**42)), **wearing)
+        return look(held_out_seed(rng), **wearing)
     bare = {name: "none" for name, value in wearing.items() if "none" in CHOICES[name] and value != "none"}
     while True:
-        drawn = look(int(rng.integers(HELD_OUT, 2**42)), **bare)
+        drawn = look(held_out_seed(rng), **bare)
         if all(drawn[name] != value for name, value in wearing.items()):
             return drawn
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefact.world import HELD_OUT, Look, Person, Rendering, caption, look, person, render
+from facefact.world import Look, Person, Rendering, caption, first_held_out, held_out_seed, look, person, render
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ def protocol(seed: int, *, people: int = 100, per_person: int = 4) -> Protocol:
     are random and independent of it.
     """
     rng = np.random.default_rng((seed, 77))
-    first = HELD_OUT + 1_000_003 * seed
+    first = first_held_out(seed)
     who = tuple(person(first + i) for i in range(people))
     looks = []
     for _ in who:
-        drawn = look(int(rng.integers(HELD_OUT, 2**42)))
+        drawn = look(held_out_seed(rng))
         while drawn["glasses"] == "sun":
-            drawn = look(int(rng.integers(HELD_OUT, 2**42)))
+            drawn = look(held_out_seed(rng))
         looks.append(drawn)
     cases = []
     for own in range(people):
         for _ in range(per_person):
-            wanted = look(int(rng.integers(HELD_OUT, 2**42)))
+            wanted = look(held_out_seed(rng))
             cases.append(Case(own, wanted, caption(wanted), int(rng.integers(2**31))))
     references = tuple(render(one, shown) for one, shown in zip(who, looks, strict=True))
     return Protocol(who, tuple(looks), references, tuple(cases))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facefact.evaluate.protocol import Case, Protocol
-from facefact.world import HELD_OUT, caption, look, person, render
+from facefact.world import caption, first_held_out, look, person, render
 
 # What each column changes: expression, hair, glasses, hat, clothes, scene, pose.
 COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -38,7 +38,7 @@ REFERENCE = {"glasses": "none", "hat": "none", "pose": "front", "light": "day"}
 
 def sheet_protocol(seed: int, *, people: int = 6) -> Protocol:
     """Held-out people with one plain reference each, and one case per column."""
-    first = HELD_OUT + 1_000_003 * seed + 500_000
+    first = first_held_out(seed) + 500_000
     who = tuple(person(first + i) for i in range(people))
     looks = tuple(look(first + i, **REFERENCE) for i in range(people))
     wanted = [look(first + j, **(PLAIN | change)) for j, (_, change) in enumerate(COLUMNS)]

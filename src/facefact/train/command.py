@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        metavar="STAGE",
-        help="of a recipe in stages (configs/world.yaml): run only these",
+        metavar="PART",
+        help="of a recipe in parts (configs/world.yaml): make only these",
     )
 
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("training needs Accelerate: pip install 'facefact[train]'")
     kind = recipe_of(args.config)
     if args.only and kind != "world":
-        raise UserError(f"--only chooses stages of a recipe that has some; {args.config} is one training")
+        raise UserError(f"--only chooses parts of a recipe that has some; {args.config} is one training")
     quiet_libraries()
     made = train(kind, args, args.out or Path("runs") / args.config.stem)
     if int(os.environ.get("RANK", "0")) == 0:
@@ -87,10 +87,10 @@ def train(kind: str, args: argparse.Namespace, out: Path) -> Path:
         from facefact.train.encoder.run import train_encoder
 
         return train_encoder(settings(EncoderTraining), out)
-    from facefact.train.bundle.build import build
+    from facefact.train.bundle.build import build_bundle
     from facefact.train.bundle.config import WorldConfig
 
-    bundle = build(settings(WorldConfig), out, only=args.only)
+    bundle = build_bundle(settings(WorldConfig), out, only=args.only)
     return out if args.only else bundle
 
 

@@ -2,7 +2,8 @@
 
 from facefact.world.caption import OPTIONAL, caption, corpus, phrases
 from facefact.world.draw import Rendering, render
-from facefact.world.factors import CHOICES, HELD_OUT, IDENTITY, Look, Person, look, person, visible
+from facefact.world.factors import CHOICES, IDENTITY, Look, Person, look, person, visible
+from facefact.world.seeds import HELD_OUT, first_held_out, held_out_seed, training_seed
 
 __all__ = [
     "CHOICES",
@@ -14,9 +15,12 @@ __all__ = [
     "Rendering",
     "caption",
     "corpus",
+    "first_held_out",
+    "held_out_seed",
     "look",
     "person",
     "phrases",
     "render",
+    "training_seed",
     "visible",
 ]

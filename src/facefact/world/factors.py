@@ -48,8 +48,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "light": ("day", "warm", "cool"),
 }
 
-HELD_OUT = 2**41  # seeds of people and looks from here on are for evaluation; training draws below 2**40
-
 # How often each choice is drawn; what is not here is uniform.
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "hair": (0.1, 0.2, 0.2, 0.18, 0.16, 0.16),

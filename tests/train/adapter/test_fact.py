@@ -140,7 +140,7 @@ def test_the_identity_loss_is_0_for_the_person_meant_and_ignores_dropped_faces(c
     assert all(p.grad is None for module in (parts.vae, parts.encoder) for p in module.parameters())
 
     latents, kept = given["latents"], torch.tensor([True, False, True, True, False, True])
-    seen = seen_by(latents, given["place"], given["shown"])
+    seen = seen_by(latents, given["head_to_picture"], given["head_mask"])
     wanted = 1 - (seen[kept] * centres[given["person"][kept]]).sum(-1).mean()
     given["face_dropped"] = ~kept
     torch.testing.assert_close(made.identity_loss(latents, given), wanted)

@@ -20,8 +20,8 @@ from facefact.train.adapter.identity import (
     pair_batches,
     person_centres,
 )
-from facefact.train.material.cache import shown
-from facefact.train.material.sources import WorldSource
+from facefact.train.material.fill import head_mask
+from facefact.train.material.world import WorldSource
 from facefact.types import UserError
 
 
@@ -72,14 +72,14 @@ def test_heads_are_aligned_as_the_encoder_knows_them() -> None:
     assert float(apart.mean()) < 0.006, "OpenCV rounds places to 1/32 of a pixel, and levels to 1/255"
     ours.sum().backward()
     assert float(pixels.grad.abs().sum()) > 0
-    outside = sample.head[~shown(sample.head)]
+    outside = sample.head[~head_mask(sample.head)]
     assert not outside.any()
 
 
 def test_whom_latents_show_is_read_off_their_pixels(parts, cache) -> None:
     given = cache.gather(np.arange(4))
     latents = given["latents"].requires_grad_()
-    seen = ShownIdentity(parts.vae, parts.encoder)(latents, given["place"], given["shown"])
+    seen = ShownIdentity(parts.vae, parts.encoder)(latents, given["head_to_picture"], given["head_mask"])
     torch.testing.assert_close(seen.norm(dim=-1), torch.ones(4))
     with torch.no_grad():
         pixels = parts.vae.decode(latents / parts.vae.config.scaling_factor).sample.clamp(-1, 1)
@@ -87,9 +87,9 @@ def test_whom_latents_show_is_read_off_their_pixels(parts, cache) -> None:
             cv2.warpAffine(
                 one.permute(1, 2, 0).numpy(), inverse(place.numpy()), (112, 112), borderMode=cv2.BORDER_REPLICATE
             )
-            for one, place in zip(pixels, given["place"], strict=True)
+            for one, place in zip(pixels, given["head_to_picture"], strict=True)
         ]
-        heads = torch.where(given["shown"][:, None], torch.from_numpy(np.stack(heads)).permute(0, 3, 1, 2), -1.0)
+        heads = torch.where(given["head_mask"][:, None], torch.from_numpy(np.stack(heads)).permute(0, 3, 1, 2), -1.0)
         wanted = F.normalize(parts.encoder.embed(heads), dim=-1)
     assert float((seen.detach() * wanted).sum(-1).min()) > 0.999
     seen[:, 0].sum().backward()

@@ -133,4 +133,4 @@ def test_a_file_that_does_not_say_what_it_trains_is_one_line(tmp_path, capsys) -
     assert main(["train", str(tmp_path / "x.yaml")]) == 2
     assert "does not say what it trains" in capsys.readouterr().err
     assert main(["train", str(CONFIGS / "smoke.yaml"), "--only", "base"]) == 2
-    assert "--only chooses stages" in capsys.readouterr().err
+    assert "--only chooses parts" in capsys.readouterr().err

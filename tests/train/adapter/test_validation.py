@@ -23,12 +23,12 @@ from facefact.train.adapter.validation import (
     head_pixels,
     identity_figures,
     kept_random_state,
-    live_pipeline,
     of_adapter,
     replacing_folder,
 )
 from facefact.train.bundle.base_model import new_scheduler
 from facefact.train.engine.loop import Average, Schedule, fit
+from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.settings import Validation
 from facefact.types import UserError
 from facefact.world import look, person, render

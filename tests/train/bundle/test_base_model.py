@@ -91,7 +91,7 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
         "latents": torch.randn(2, 4, 16, 16),
         "face": torch.zeros(2, 16, 16),
         "ids": tokenize(tokenizer, ["portrait of a person"] * 2),
-        "place": torch.from_numpy(inverse(alignment(marks))).float().expand(2, 2, 3),
+        "head_to_picture": torch.from_numpy(inverse(alignment(marks))).float().expand(2, 2, 3),
     }
     batch["face"][:, 4:12, 5:11] = 1
     stage = BaseStage(new_unet(config), new_text_encoder(config, tokenizer), new_scheduler())
@@ -103,7 +103,7 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
 
     plain = losses(1, 1)
     assert plain["loss"] == pytest.approx(plain["plain_loss"], rel=1e-5)
-    features = float(eyes_and_mouth(batch["place"], (16, 16), 8)[0].sum())
+    features = float(eyes_and_mouth(batch["head_to_picture"], (16, 16), 8)[0].sum())
     for face, feature in ((3, 1), (1, 9), (3, 9)):
         said = losses(face, feature)
         total = (

@@ -12,8 +12,9 @@ import torch
 from facefact.apps.cli import main
 from facefact.config import load_config
 from facefact.encoder.files import load_transface
-from facefact.train.bundle.build import STAGES, build, fingerprint
+from facefact.train.bundle.build import WORK, build_bundle
 from facefact.train.bundle.config import WorldConfig
+from facefact.train.bundle.parts import PARTS, fingerprint
 from facefact.train.engine.schedule import Schedule
 from facefact.types import UserError
 
@@ -92,28 +93,28 @@ def test_the_adapter_without_fair_differs_by_fair_alone(run) -> None:
 
 
 def test_the_same_command_again_changes_nothing(run) -> None:
-    models = {path: path.stat().st_mtime_ns for name in STAGES for path in (run / name).rglob("*") if path.is_file()}
-    build(smoke(), run)
+    models = {path: path.stat().st_mtime_ns for name in PARTS for path in (run / name).rglob("*") if path.is_file()}
+    build_bundle(smoke(), run)
     assert models == {path: path.stat().st_mtime_ns for path in models}
 
 
-def test_a_finished_stage_keeps_its_settings(run) -> None:
+def test_a_finished_part_keeps_its_settings(run) -> None:
     with pytest.raises(UserError, match=r"base.*text_drop"):
-        build(smoke("base.text_drop=0.3"), run, only=["base"])
+        build_bundle(smoke("base.text_drop=0.3"), run, only=["base"])
     with pytest.raises(UserError, match="portraits"):  # the base model stands on it
-        build(smoke("portraits.seed=5"), run, only=["base"])
-    build(smoke("base.schedule.save_every=5"), run, only=["base"])  # changes no weight
+        build_bundle(smoke("portraits.seed=5"), run, only=["base"])
+    build_bundle(smoke("base.schedule.save_every=5"), run, only=["base"])  # changes no weight
 
 
 def test_starting_from_the_bundle_takes_over_what_is_not_trained_again(tmp_path) -> None:
     from facefact import FaceAdapter
     from facefact.demo import bundle_path
-    from facefact.train.bundle.build import load_base
+    from facefact.train.bundle.assemble import load_base
 
     portraits = ["portraits.people=2", "portraits.looks=1"]
     short = ["base.schedule.steps=1", "base.schedule.batch=1", "base.schedule.lr=0", "base.schedule.ema=1.0e-9"]
     config = load_config(WorldConfig, CONFIGS / "world.yaml", overrides=["start=bundle", *portraits, *short])
-    build(config, tmp_path, only=["portraits", "base"])
+    build_bundle(config, tmp_path, only=["portraits", "base"])
     ours = load_transface(tmp_path / "encoder/model").state_dict()
     theirs = FaceAdapter.from_pretrained(bundle_path() / "adapter").encoder.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -122,16 +123,20 @@ def test_starting_from_the_bundle_takes_over_what_is_not_trained_again(tmp_path)
         assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-def test_a_stage_needs_its_inputs(tmp_path) -> None:
-    with pytest.raises(UserError, match="adapter needs the stage encoder"):
-        build(smoke(), tmp_path, only=["adapter"])
-    with pytest.raises(UserError, match="no stage is called adaptor"):
-        build(smoke(), tmp_path, only=["adaptor"])
+def test_every_part_has_its_maker() -> None:
+    assert list(WORK) == list(PARTS)
 
 
-def test_the_fingerprint_is_of_a_stage_and_of_all_that_it_stands_on() -> None:
+def test_a_part_needs_its_inputs(tmp_path) -> None:
+    with pytest.raises(UserError, match="adapter needs the part encoder"):
+        build_bundle(smoke(), tmp_path, only=["adapter"])
+    with pytest.raises(UserError, match="no part is called adaptor"):
+        build_bundle(smoke(), tmp_path, only=["adaptor"])
+
+
+def test_the_fingerprint_is_of_a_part_and_of_all_that_it_stands_on() -> None:
     a, b = smoke(), smoke("encoder.schedule.steps=7")
-    changed = {name for name in STAGES if fingerprint(a, name) != fingerprint(b, name)}
+    changed = {name for name in PARTS if fingerprint(a, name) != fingerprint(b, name)}
     assert changed == {"encoder", "portraits", "base", "adapter", "adapter_without_fair"}
 
 

@@ -8,9 +8,9 @@ import torch
 
 from facefact.faces.avatar_net import AvatarNet, AvatarNetConfig
 from facefact.metrics.reader import AttributeReader, ReaderConfig
-from facefact.train.bundle.build import detector, reader
-from facefact.train.material.renders import softened, training_seed
-from facefact.world import CHOICES, look, person, render, visible
+from facefact.train.bundle import detector, reader
+from facefact.train.material.world import softened
+from facefact.world import CHOICES, look, person, render, training_seed, visible
 
 FACTORS = {name: len(values) for name, values in CHOICES.items()}
 

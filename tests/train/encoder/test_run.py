@@ -18,7 +18,7 @@ from facefact.train.encoder.patch_augmentation import PatchAugmentation
 from facefact.train.encoder.recogniser import Population, RecogniserLoss
 from facefact.train.encoder.run import train_encoder
 from facefact.train.engine.loop import Schedule
-from facefact.train.material.renders import aligned_head
+from facefact.train.material.world import aligned_head
 from facefact.types import UserError
 from facefact.world import Rendering
 

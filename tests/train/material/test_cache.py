@@ -19,10 +19,14 @@ from safetensors.torch import load_file
 from facefact.faces import get_detector
 from facefact.faces.align import alignment, inverse
 from facefact.metrics.views import to_pixels
-from facefact.train.material import cache
-from facefact.train.material.cache import Cache, disk_errors, fill
-from facefact.train.material.frozen import Frozen, encode_faces, encode_pictures, encode_text, open_frozen
-from facefact.train.material.sources import FolderSource, WorldSource
+from facefact.train.material import fill as filling
+from facefact.train.material.base import open_frozen
+from facefact.train.material.cache import Cache
+from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
+from facefact.train.material.fill import disk_errors, fill
+from facefact.train.material.frozen import Frozen
+from facefact.train.material.photos import FolderSource
+from facefact.train.material.world import WorldSource
 from facefact.train.settings import BaseModel, NewAdapter
 from facefact.types import UserError
 from facefact.world import look, person, render
@@ -47,14 +51,14 @@ def source() -> WorldSource:
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "SHARD", 4)
+    monkeypatch.setattr(filling, "SHARD", 4)
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, source, frozen) -> Path:
     """The set's file: shards of 4, 4 and 2."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(cache, "SHARD", 4)
+    patch.setattr(filling, "SHARD", 4)
     index = fill(source, frozen, tmp_path_factory.mktemp("cache"), size=SIZE, progress=False)
     patch.undo()
     return index
@@ -97,11 +101,11 @@ def test_what_is_gathered_is_what_would_be_computed(filled, source, frozen) -> N
     torch.testing.assert_close(made["face"], cells.mean((2, 4)), atol=1 / 255, rtol=0)
     assert made["time_ids"].tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 4
     heads = torch.stack([torch.from_numpy(one.head) for one in samples])
-    assert not heads[~made["shown"]].any()
-    assert 0.3 < float(made["shown"].float().mean()) < 0.9
+    assert not heads[~made["head_mask"]].any()
+    assert 0.3 < float(made["head_mask"].float().mean()) < 0.9
     places = [inverse(alignment(one.landmarks)) for one in samples]
-    torch.testing.assert_close(made["place"], torch.from_numpy(np.stack(places)).float())
-    assert {name for name, value in made.items() if value.dtype != torch.float32} == {"shown"}
+    torch.testing.assert_close(made["head_to_picture"], torch.from_numpy(np.stack(places)).float())
+    assert {name for name, value in made.items() if value.dtype != torch.float32} == {"head_mask"}
 
 
 def test_what_is_known_of_each_sample(filled, source) -> None:
@@ -216,7 +220,7 @@ def test_an_interrupted_fill_leaves_whole_shards_alone(tmp_path, source, frozen,
     monkeypatch.undo()
     names = {path.name for path in (tmp_path / filled.parent.name).iterdir()}
     assert names == {filled.name, "empty.safetensors", shards(filled)[0].name}
-    monkeypatch.setattr(cache, "SHARD", 4)
+    monkeypatch.setattr(filling, "SHARD", 4)
     assert contents(fill(source, frozen, tmp_path, size=SIZE, progress=False)) == contents(filled)
 
 
@@ -232,8 +236,8 @@ def test_a_filled_one_is_left_as_it_is_and_a_longer_set_shares_it(copied, frozen
 
 
 def test_another_setting_is_another_cache(filled, source, frozen) -> None:
-    name = lambda parts, size=SIZE: cache.fingerprint(  # noqa: E731
-        cache.description(source, parts, size=size, text=True)
+    name = lambda parts, size=SIZE: filling.fingerprint(  # noqa: E731
+        filling.description(source, parts, size=size, text=True)
     )
     assert name(frozen) == filled.parent.name
     other = opened("tiny")

@@ -1,4 +1,4 @@
-"""`facefact train CONFIG`: the bundled model from nothing, stage by stage; interrupted, it goes on with the same
+"""`facefact train CONFIG`: the bundled model from nothing, part by part; interrupted, it goes on with the same
 command."""
 
 from __future__ import annotations

@@ -90,8 +90,7 @@ class FactStage(nn.Module):
         return self
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """batch: the fields of `TrainBatch` (with `ids` in the place of `text` for a live text model), and `step`,
-        `person` as `conditions.batches` makes them."""
+        """batch: as `conditions.batches` makes it."""
         step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
         sample, target = noised(self.scheduler, latents, timesteps)
@@ -140,7 +139,7 @@ class FactStage(nn.Module):
         believes there decides who appears."""
         assert self.shown is not None
         some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
-        seen = self.shown(believed[some], batch["place"][some], batch["shown"][some])
+        seen = self.shown(believed[some], batch["head_to_picture"][some], batch["head_mask"][some])
         apart = 1 - (seen * self.centres[batch["person"][some]]).sum(-1)
         kept = (~batch["face_dropped"][some]).float()
         return (apart * kept).sum() / kept.sum().clamp(min=1)

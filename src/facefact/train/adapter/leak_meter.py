@@ -91,8 +91,8 @@ def measure_leak(
 ) -> LeakTable:
     """The table of one adapter, which is attached to the U-Net, on fixed samples with fixed noise.
 
-    batch: the fields of a TrainBatch. scheduler: that of the training (its `add_noise`; what the U-Net predicts does
-    not matter). The noise depends on `seed` and on nothing else. UserError: the adapter is not attached.
+    batch: as `conditions.batches` makes it. scheduler: that of the training (its `add_noise`; what the U-Net predicts
+    does not matter). The noise depends on `seed` and on nothing else. UserError: the adapter is not attached.
     """
     latents, face = batch["latents"], batch["face"]
     weight = next(unet.parameters())

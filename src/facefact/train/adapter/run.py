@@ -26,13 +26,16 @@ from facefact.device import training_device
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter import identity
 from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.validation import Reference, Validator, live_pipeline, of_adapter
+from facefact.train.adapter.validation import Reference, Validator, of_adapter
 from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import WITHOUT_EFFECT, resolved
-from facefact.train.material import cache as caching
 from facefact.train.material import conditions
+from facefact.train.material.base import open_frozen
 from facefact.train.material.cache import Cache
-from facefact.train.material.frozen import Frozen, on_device, open_frozen, token_ids
+from facefact.train.material.encode import token_ids
+from facefact.train.material.fill import fill
+from facefact.train.material.frozen import Frozen, on_device
+from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample, Source
 from facefact.train.material.sources import held_out, open_source
 from facefact.train.report.card import write_card
@@ -184,7 +187,7 @@ def fill_caches(config: AdapterTraining, source: Source, frozen: Frozen, out: Pa
     sets: dict[int, Cache] = {}
     for size in sorted({size for _, size in config.data.sizes()}):
         with on_device(frozen, process.device):
-            index = caching.fill(
+            index = fill(
                 source,
                 frozen,
                 folder,

@@ -1,1 +1,1 @@
-"""The embedded model's own training (`recipe: world`): its parts, and the stages that build it."""
+"""The embedded model's own training (`recipe: world`): its parts, and what makes them."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from facefact.metrics.views import to_pixels
 from facefact.train.engine.loop import Batches
-from facefact.world import look, person, render
+from facefact.world import look, person, render, training_seed
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
 
 
 class AutoencoderStage(nn.Module):
+    """The autoencoder and its loss."""
+
     def __init__(self, autoencoder: AutoencoderKL, config: AutoencoderConfig):
         super().__init__()
         self.autoencoder, self.config = autoencoder.to(memory_format=torch.channels_last), config
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """batch: pixels (b, 3, h, w) in [-1, 1], face (b, 1, h, w) in {0, 1}."""
+        """batch: as `portrait_batches` makes it. -> scalars: loss, and the three terms that it is made of."""
         pixels, face = batch["pixels"], batch["face"]
         latents = self.autoencoder.encode(pixels).latent_dist
         error = self.autoencoder.decode(latents.sample()).sample.float() - pixels
@@ -66,10 +68,12 @@ class AutoencoderStage(nn.Module):
 
 
 def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_steps: int, rank: int = 0) -> Batches:
-    """step -> iterator of batches of renders, crops first; a pure function of the seed and the step."""
+    """step -> iterator of batches of renders, a pure function of the seed and the step: pixels (b, 3, h, w) in [-1, 1],
+    face (b, 1, h, w) in {0, 1}. `batch` crops each for `crop_steps` steps, then a quarter as many whole pictures."""
 
     def sample(rng: np.random.Generator, crop: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        drawn = render(person(int(rng.integers(2**40))), look(int(rng.integers(2**40))))
+        """(3, h, w) pixels and (1, h, w) face. crop: pixels of its side, None for the whole picture."""
+        drawn = render(person(training_seed(rng)), look(training_seed(rng)))
         image, face = drawn.image, drawn.face
         if crop:
             y, x = (int(v) for v in rng.integers(0, image.shape[0] - crop + 1, 2))

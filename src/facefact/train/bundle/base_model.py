@@ -149,15 +149,16 @@ FEATURES = (
 )
 
 
-def eyes_and_mouth(place: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
+def eyes_and_mouth(head_to_picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
     """(b, h, w) in [0, 1]: how near each latent cell is to an eye or to the mouth.
 
-    place: (b, 2, 3), pixels of the aligned head to those of the picture. grid: (h, w). factor: pixels of a cell's side.
+    head_to_picture: (b, 2, 3), pixels of the aligned head to those of the picture. grid: (h, w). factor: pixels of a
+    cell's side.
     """
-    middle = [(torch.arange(n, device=place.device) + 0.5) * factor - 0.5 for n in grid]
+    middle = [(torch.arange(n, device=head_to_picture.device) + 0.5) * factor - 0.5 for n in grid]
     y, x = torch.meshgrid(*middle, indexing="ij")
-    away = torch.stack([x, y], -1)[None] - place[:, None, None, :, 2]  # (b, h, w, 2)
-    at = away @ torch.linalg.inv(place[:, :, :2]).transpose(1, 2)[:, None]
+    away = torch.stack([x, y], -1)[None] - head_to_picture[:, None, None, :, 2]  # (b, h, w, 2)
+    at = away @ torch.linalg.inv(head_to_picture[:, :, :2]).transpose(1, 2)[:, None]
     near = [
         (((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
         for cx, cy, sx, sy in FEATURES
@@ -185,12 +186,14 @@ class BaseStage(nn.Module):
         self.face_weight, self.feature_weight = face_weight, feature_weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `conditions.batches` makes it for a live text model. -> scalars: loss, and what the squared error
+        is without weights, inside the face, and about eyes and mouth."""
         latents, face = batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, middle=0.5)
         sample, velocity = noised(self.scheduler, latents, timesteps)
         words = self.text_encoder(batch["ids"])[0]
         error = (self.unet(sample, timesteps, words).sample.float() - velocity).square().mean(1)  # (b, h, w)
-        features = eyes_and_mouth(batch["place"], (face.shape[1], face.shape[2]), self.factor)
+        features = eyes_and_mouth(batch["head_to_picture"], (face.shape[1], face.shape[2]), self.factor)
         weight = 1 + (self.face_weight - 1) * face + (self.feature_weight - 1) * features
         return {
             "loss": (error * weight).sum() / weight.sum(),

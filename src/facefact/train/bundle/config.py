@@ -1,4 +1,4 @@
-"""The settings of the recipe that builds the embedded bundle (`configs/world.yaml`): one group for each stage.
+"""The settings of the recipe that builds the embedded bundle (`configs/world.yaml`): one group for each part.
 
 Every number that decides what the weights become is here, the seeds too; `configs/world.yaml` says why.
 """
@@ -64,7 +64,7 @@ class BaseRecipe:
 
 @dataclass(frozen=True)
 class AdapterRecipe:
-    """As `AdapterTraining`, without what the other stages give: base model, encoder and portraits."""
+    """As `AdapterTraining`, without what the other parts give: base model, encoder and portraits."""
 
     base: BaseModel = BaseModel()
     adapter: NewAdapter = NewAdapter(
@@ -112,7 +112,7 @@ def _judge() -> RecogniserRecipe:
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """The whole recipe; the names are those of the stages.
+    """The whole recipe; the names are those of the parts.
 
     start: "nothing", or "bundle": autoencoder, encoder, judges and detector are taken over from the embedded model as
     they are, and base model and adapter go on from its weights.

@@ -16,25 +16,28 @@ from torch import Tensor, nn
 from facefact.faces.avatar import letterbox, net_input, net_maps
 from facefact.faces.avatar_net import AvatarNet, AvatarOutput, avatar_loss
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened, training_seed
-from facefact.world import look, person, render
+from facefact.train.material.world import softened
+from facefact.world import look, person, render, training_seed
 
 SIZE = 128
 
 
 class DetectorStage(nn.Module):
+    """The network that finds avatars and its losses."""
+
     def __init__(self, net: AvatarNet):
         super().__init__()
         self.net = net
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `batches` makes it. -> scalars: loss, the sum of the terms of `avatar_loss`, and these."""
         target = AvatarOutput(**{name: value for name, value in batch.items() if name != "pixels"})
         terms = avatar_loss(self.net(batch["pixels"]), target)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
 def avatar(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A render somewhere in a square, and what the network should say of it."""
+    """(SIZE, SIZE, 3) uint8: a render somewhere in a square; and what the network should say of it, as in `batches`."""
     drawn = render(person(training_seed(rng)), look(training_seed(rng)))
     zoom = rng.uniform(0.65, 1.35)
     shift = SIZE / 2 * (1 - zoom) + rng.uniform(-0.2, 0.2, 2) * SIZE
@@ -112,7 +115,9 @@ def no_avatar(rng: np.random.Generator) -> np.ndarray:
 
 
 def batches(seed: int, batch: int, rank: int = 0) -> Batches:
-    """step -> iterator of batches; every third picture holds no avatar."""
+    """step -> iterator of batches, float32: pixels as `net_input` makes them, and what the network should say, by the
+    fields of `AvatarOutput`: presence (b,), box (b, 4) and landmarks (b, 5, 2) in fractions of the square, head and
+    oval (b, 32, 32). Every third picture holds no avatar."""
     empty: dict[str, np.ndarray] = {
         "presence": np.zeros((), np.float32),
         "box": np.zeros(4),

@@ -15,8 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from facefact.metrics.views import to_pixels
-from facefact.train.material.renders import training_seed
-from facefact.world import look, person, render
+from facefact.world import look, person, render, training_seed
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ def render_pixels(seed: int, count: int, *, batch: int = 25) -> Iterator[Tensor]
 
 @torch.no_grad()
 def measure_latents(autoencoder: AutoencoderKL, pixels_batches: Iterable[Tensor]) -> LatentStatistics:
-    """Mean and standard deviation of the posterior mode's channels."""
+    """Mean and standard deviation of the posterior mode's channels. pixels_batches: (b, 3, h, w) in [-1, 1] each.
+
+    ValueError: none at all."""
     count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for pixels in pixels_batches:
         mode = autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.mode()
@@ -54,7 +55,7 @@ def measure_latents(autoencoder: AutoencoderKL, pixels_batches: Iterable[Tensor]
 
 @torch.no_grad()
 def normalise_latents(autoencoder: AutoencoderKL, pixels_batches: Iterable[Tensor]) -> LatentStatistics:
-    """Fold (z - mean) / std into the autoencoder, in place; returns what was measured before.
+    """Fold (z - mean) / std into the autoencoder, in place; returns what `measure_latents` found before.
 
     With m and s of a channel: its posterior mean becomes (mean - m) / s and its log variance falls by 2 log s; the
     decoder reads W (s z + m) + b = (W s) z + (b + W m).

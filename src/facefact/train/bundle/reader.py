@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from facefact.metrics.reader import AttributeReader
 from facefact.metrics.views import to_pixels
 from facefact.train.engine.loop import Batches
-from facefact.train.material.renders import softened, training_seed
-from facefact.world import CHOICES, look, person, render, visible
+from facefact.train.material.world import softened
+from facefact.world import CHOICES, look, person, render, training_seed, visible
 
 UNSEEN = -100
 
 
 class ReaderStage(nn.Module):
+    """The attribute reader and its loss."""
+
     def __init__(self, reader: AttributeReader):
         super().__init__()
         self.reader = reader
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `batches` makes it. -> scalars: loss, and the share of right answers on what can be seen."""
         answers = self.reader(batch["pixels"])
         losses = [
             F.cross_entropy(answers[name].float(), batch[name], ignore_index=UNSEEN, label_smoothing=0.02)
@@ -34,7 +37,8 @@ class ReaderStage(nn.Module):
 
 
 def batches(seed: int, batch: int, rank: int = 0) -> Batches:
-    """step -> iterator of batches: pixels and, for each factor, (b,) the value's index or UNSEEN."""
+    """step -> iterator of batches: pixels (b, 3, h, w) in [-1, 1] and, for each factor, (b,) int64: the
+    value's index, or UNSEEN."""
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
         while True:

@@ -70,19 +70,20 @@ def dominant_patches(gates: Tensor, top_share: float) -> Tensor:
 
 
 def amplitude_and_phase(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """The Fourier spectrum of the last two dimensions as amplitude (>= 0) and phase in radians."""
+    """(..., side, side) -> the Fourier spectrum of the last two dimensions, of the same shape: amplitude (>= 0), and
+    phase in radians."""
     spectrum = torch.fft.fft2(patches)
     return spectrum.abs(), spectrum.angle()
 
 
 def mix_amplitudes(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """A^ = (1 - lambda) A(own) + lambda A(other), lambda = share."""
+    """A^ = (1 - lambda) A(own) + lambda A(other), lambda = share; amplitudes (..., side, side)."""
     return torch.lerp(own, other, share)
 
 
 def from_amplitude_and_phase(amplitude: Tensor, phase: Tensor) -> Tensor:
-    """The patch with that spectrum. Amplitudes of real patches are even and phases odd, and stay so when amplitudes
-    are mixed: the result is real."""
+    """(..., side, side): the patch with that spectrum. Amplitudes of real patches are even and phases odd, and stay so
+    when amplitudes are mixed: the result is real."""
     return torch.fft.ifft2(torch.polar(amplitude, phase)).real
 
 

@@ -22,9 +22,8 @@ from facefact.metrics.views import to_pixels
 from facefact.train.encoder.patch_augmentation import PatchAugmentation, perturb_dominant, sample_weights, token_entropy
 from facefact.train.engine.loop import Batches
 from facefact.train.losses.margin import Margin, angular_margin_loss, class_margin_loss
-from facefact.train.material.renders import training_seed
 from facefact.types import UserError
-from facefact.world import IDENTITY, Look, Person, Rendering, look, person, render
+from facefact.world import IDENTITY, Look, Person, Rendering, look, person, render, training_seed
 
 Crop = Callable[[Rendering, np.random.Generator], np.ndarray]
 
@@ -66,8 +65,8 @@ UNLIMITED = Population()
 
 
 def pair_batches(seed: int, people: int, crop: Crop, rank: int = 0, population: Population = UNLIMITED) -> Batches:
-    """Batches of `people` persons with two looks each: pixels (2 people, 3, 112, 112), factors (people, 22), and of a
-    finite population labels (people,) int64."""
+    """Batches of `people` persons with two looks each: pixels (2 people, 3, 112, 112) in [-1, 1],
+    factors (people, 22), and of a finite population labels (people,) int64."""
 
     def batches(step: int) -> Iterator[dict[str, Tensor]]:
         while True:
@@ -129,6 +128,7 @@ class RecogniserStage(nn.Module):
         self.class_embeddings = nn.Parameter(size**-0.5 * torch.randn(loss.classes, size)) if loss.classes else None
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: as `pair_batches` makes it. -> scalars: loss, its terms, and with EHSM the mean weight."""
         gated, _ = self.recogniser.gated(self.recogniser(self.augmented(batch["pixels"])))
         embeddings = self.recogniser.embed_gated(gated)
         weights = sample_weights(token_entropy(gated)) if self.loss.hard_samples else None
@@ -143,6 +143,7 @@ class RecogniserStage(nn.Module):
         return {"loss": loss, **terms}
 
     def margin_loss(self, embeddings: Tensor, batch: dict[str, Tensor], weights: Tensor | None) -> Tensor:
+        """Scalar. embeddings: (2 people, d). weights: (2 people,) of the pictures, None for equal ones."""
         how = self.loss
         if self.class_embeddings is None:
             return angular_margin_loss(embeddings, scale=how.scale, margin=how.margin, kind=how.kind, weights=weights)

@@ -12,7 +12,7 @@ from facefact.encoder.files import save_transface
 from facefact.train.encoder.config import EncoderTraining
 from facefact.train.encoder.recogniser import RecogniserStage, pair_batches
 from facefact.train.engine.loop import fit
-from facefact.train.material.renders import aligned_head
+from facefact.train.material.world import aligned_head
 
 
 def train_encoder(config: EncoderTraining, out: Path) -> Path:

@@ -34,9 +34,13 @@ class Chosen:
     face_dropped: np.ndarray
     text_dropped: np.ndarray
 
+    def rows(self, part: slice) -> Chosen:
+        """Some of them: those of one process."""
+        return Chosen(**{name: value[part] for name, value in vars(self).items()})
+
 
 def others(cache: Cache, picture: int, settings: Condition, *, gap: float) -> np.ndarray:
-    """The other pictures of the same person whose yaw differs by at most `gap` degrees, in the policy's order: the
+    """(k,) the other pictures of the same person whose yaw differs by at most `gap` degrees, in the policy's order: the
     first is the one to take (for "any" the order says nothing)."""
     same = np.flatnonzero(cache.persons == cache.persons[picture])
     same = same[(same != picture) & (np.abs(cache.yaw[same] - cache.yaw[picture]) <= gap)]
@@ -85,6 +89,28 @@ def shortened(phrases: Sequence[Phrase], probability: float, rng: np.random.Gene
     return ", ".join(one.text for one in phrases if not (one.optional and rng.random() < probability))
 
 
+def captions_of(cache: Cache, chosen: Chosen, *, phrase_drop: float, rng: np.random.Generator) -> list[str]:
+    """b captions as the step reads them: empty where the text is dropped, else without some of their phrases."""
+    return [
+        "" if empty else shortened(cache.phrases(int(i)), phrase_drop, rng)
+        for i, empty in zip(chosen.target, chosen.text_dropped, strict=True)
+    ]
+
+
+def gathered(cache: Cache, chosen: Chosen, ids: Tensor | None = None) -> dict[str, Tensor]:
+    """The batch of the chosen pictures, without its step: see `batches`. ids: (b, length) of their captions, in the
+    place of the cached text states."""
+    words = cache.text_of(chosen.target, dropped=chosen.text_dropped) if ids is None else {"ids": ids}
+    tokens = cache.tokens_of(chosen.condition.reshape(-1)).unflatten(0, chosen.condition.shape)
+    return {
+        **cache.gather(chosen.target),
+        **words,
+        "tokens": tokens,
+        "face_dropped": torch.from_numpy(chosen.face_dropped),
+        "person": torch.from_numpy(cache.persons[chosen.target]),
+    }
+
+
 def batches(
     cache_at: CacheAt,
     settings: Condition,
@@ -96,37 +122,26 @@ def batches(
     rank: int = 0,
     processes: int = 1,
 ) -> Batches:
-    """number -> iterator of batches, each a dict of tensors with the fields of `TrainBatch`; with `tokenize`, `ids`
-    (b, length) for a live text model instead of its states; and `step`, of which there are `accumulate` batches, and
-    `person` (b,). `batch` is per process."""
+    """number -> iterator of batches from there on, `accumulate` of them for each step, `batch` pictures per process.
 
-    def make(number: int) -> dict[str, Any]:
-        step = number // accumulate
-        cache, rng = cache_at(step), np.random.default_rng((seed, number))
-        chosen = choose(cache, settings, step=step, batch=batch * processes, rng=rng)
-        drop = value_at(settings.phrase_drop, step)
-        captions = [
-            "" if empty else shortened(cache.phrases(int(i)), drop, rng)
-            for i, empty in zip(chosen.target, chosen.text_dropped, strict=True)
-        ]
-        mine = slice(rank * batch, (rank + 1) * batch)
-        made = cache.gather(chosen.target[mine])
-        if tokenize is not None:
-            made |= {"ids": tokenize(captions[mine])}
-        else:
-            made |= cache.text_of(chosen.target[mine], dropped=chosen.text_dropped[mine])
-        condition = chosen.condition[mine]
-        tokens = cache.tokens_of(condition.reshape(-1)).unflatten(0, condition.shape)
-        return made | {
-            "tokens": tokens,
-            "face_dropped": torch.from_numpy(chosen.face_dropped[mine]),
-            "person": torch.from_numpy(cache.persons[chosen.target[mine]]),
-            "step": torch.tensor(step),
-        }
+    A batch is what one training step reads, a dict of tensors on the CPU (float32 unless said otherwise):
+    latents (b, c, h, w), face (b, h, w), head_mask, head_to_picture, time_ids: of the pictures, as `Cache.gather` says.
+    tokens (b, n, t, width): the face encoder's for n pictures of each person.
+    face_dropped (b,) bool: the null face stands in the place of the tokens.
+    text (b, length, width), with SDXL pooled (b, width): states of the text model; with `tokenize`, for a text model
+    that runs in every step, ids (b, length) int64 in their place.
+    person (b,) int64: index into `Cache.person_names`. step () int64.
+    """
 
     def batches_from(number: int) -> Iterator[dict[str, Any]]:
         while True:
-            yield make(number)
+            step = number // accumulate
+            cache, rng = cache_at(step), np.random.default_rng((seed, number))
+            chosen = choose(cache, settings, step=step, batch=batch * processes, rng=rng)
+            captions = captions_of(cache, chosen, phrase_drop=value_at(settings.phrase_drop, step), rng=rng)
+            own = slice(rank * batch, (rank + 1) * batch)
+            ids = None if tokenize is None else tokenize(captions[own])
+            yield gathered(cache, chosen.rows(own), ids) | {"step": torch.tensor(step)}
             number += 1
 
     return batches_from

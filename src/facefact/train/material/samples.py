@@ -1,13 +1,14 @@
-"""The records between a source of pictures, the cache of everything frozen, and the training step."""
+"""The records between a source of pictures and the cache of everything frozen."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,16 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TrainBatch:
-    """What one training step reads; all on one device.
+def content_key(*parts: object) -> str:
+    """A sample's key, of all that decides it: 32 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:32]
 
-    latents: (b, c, h, w) scaled for the U-Net. face: (b, h, w) share of each latent cell that is face. tokens:
-    (b, n, t, width) the encoder's for n pictures of the person. face_dropped: (b,) bool: the null face instead.
-    text: (b, length, width) states of the text model. pooled, time_ids: (b, ...) what SDXL reads besides, else None.
-    """
 
-    latents: Tensor
-    face: Tensor
-    tokens: Tensor
-    face_dropped: Tensor
-    text: Tensor
-    pooled: Tensor | None = None
-    time_ids: Tensor | None = None
+def brightness(image: np.ndarray, face: np.ndarray) -> float:
+    """Mean luminance in [0, 1] of an (h, w, 3) uint8 picture inside a mask; 0 where the mask is empty."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return float(np.average(grey, weights=face) / 255) if face.any() else 0.0

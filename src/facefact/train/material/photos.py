@@ -1,0 +1,143 @@
+"""Photos of people in folders as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from facefact.checkpoint import content_hash
+from facefact.data.folders import METADATA, read_metadata
+from facefact.faces import checked_face, face_crop_from, get_detector, open_picture
+from facefact.faces.detector import Detector
+from facefact.faces.mask import face_mask
+from facefact.faces.picture import SUFFIXES
+from facefact.train.material.samples import Sample, content_key
+from facefact.train.material.square import VERSION, squared
+from facefact.types import UserError
+
+READERS = 8  # files are read in parallel for their hashes
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file. person: None where neither a folder nor the metadata name one. caption: None where none is given."""
+
+    path: Path
+    person: str | None
+    caption: str | None
+
+
+class FolderSource:
+    """Photos of people: a folder per person (as LFW), or any folders with `metadata.jsonl` (file_name, text or caption,
+    optional person; the "imagefolder" convention). A caption may also lie beside its picture (`me.jpg`, `me.txt`).
+
+    Of each picture the largest face counts. UserError: no pictures, or metadata that do not fit them.
+    """
+
+    def __init__(self, path: Path, *, detector: Detector | None = None) -> None:
+        self.path = path
+        self.pictures = find_pictures(path)
+        self.detector = detector or get_detector()
+        self._why: dict[int, str] = {}
+
+    @property
+    def people(self) -> set[str]:
+        return {one.person for one in self.pictures if one.person is not None}
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(_key, self.pictures))
+
+    def keys(self) -> Sequence[str]:
+        """Hashes of the files' bytes with person and caption: moved or renamed, a picture keeps its key."""
+        return self._keys
+
+    def about(self) -> Mapping[str, object]:
+        return {"source": "folder", "version": VERSION, "detector": _about_detector(self.detector)}
+
+    def sample(self, index: int, size: int) -> Sample | None:
+        picture = self.pictures[index]
+        try:
+            if picture.person is None:
+                raise UserError("whose picture it is nobody says: put it into a folder of the person's name")
+            return photo_sample(picture, size, self.detector)
+        except UserError as error:
+            self._why[index] = str(error).removeprefix(f"{picture.path}: ")
+            return None
+
+    def why_not(self, index: int) -> tuple[str, str]:
+        return self.pictures[index].path.relative_to(self.path).as_posix(), self._why[index]
+
+
+def find_pictures(path: Path) -> list[Picture]:
+    """The pictures below a folder, in the order of their names; hidden files and folders are not looked at."""
+    files = [one for one in sorted(path.rglob("*")) if one.suffix[1:].lower() in SUFFIXES and _visible(one, path)]
+    if not files:
+        raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES[:4])}, ...): one folder per person is expected")
+    said = read_metadata(path)
+    known = {one.relative_to(path).as_posix(): one for one in files}
+    for name, row in said.items():
+        if name not in known:
+            raise UserError(f"{path / METADATA} line {row['line']} names {name}, and there is no such picture")
+    return [_described(one, name, said.get(name, {})) for name, one in known.items()]
+
+
+def _visible(file: Path, root: Path) -> bool:
+    return not any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _described(file: Path, name: str, said: Mapping[str, Any]) -> Picture:
+    """What is known of a file: the metadata's word before its folder's name and the text beside it."""
+    folder = name.split("/")[0] if "/" in name else None
+    caption = said.get("text", said.get("caption"))
+    beside = file.with_suffix(".txt")
+    if caption is None and beside.is_file():
+        caption = beside.read_text(encoding="utf-8", errors="replace")
+    who = said.get("person", folder)
+    return Picture(file, None if who is None else str(who), " ".join(str(caption or "").split()) or None)
+
+
+def _key(picture: Picture) -> str:
+    try:
+        content = picture.path.read_bytes()
+    except OSError as error:  # a key all the same: it will be left out, with this reason
+        content = f"unreadable {picture.path} {error.errno}".encode()
+    return content_key("folder", VERSION, picture.person, picture.caption, content)
+
+
+def _about_detector(detector: Detector) -> Any:
+    """Its name with the hash of its weights, where they are to be had; of a pair, both."""
+    parts = [getattr(detector, name) for name in ("avatar", "photo") if getattr(detector, name, None) is not None]
+    if parts:
+        return [_about_detector(one) for one in parts]
+    net = getattr(detector, "net", None)
+    return detector.name if net is None else f"{detector.name} {content_hash(net.state_dict())[:16]}"
+
+
+def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
+    """UserError: not a picture, no usable face, or less than half of `size` large."""
+    pixels = open_picture(picture.path)
+    height, width = pixels.shape[:2]
+    if min(height, width) < size / 2:
+        raise UserError(f"too few pixels ({width}x{height}): less than half of {size}")
+    face = checked_face(detector.detect(pixels))
+    head = face_crop_from(pixels, landmarks=face.landmarks, head=detector.head_mask(pixels, face), face=face)
+    sample = squared(
+        pixels,
+        face_mask(pixels.shape, face),
+        size,
+        box=face.box,
+        landmarks=face.landmarks,
+        head=head.pixels,
+        caption=picture.caption,
+        person=str(picture.person),
+        yaw=face.pose.yaw,
+    )
+    if not sample.face.any():
+        raise UserError("the face lies outside the largest square of the picture")
+    return sample
