@@ -13,37 +13,11 @@ from torch import Tensor, nn
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter.identity import ShownIdentity
 from facefact.train.engine.curriculum import value_at
+from facefact.train.losses.diffusion import clean_latents, diffusion_loss, snr_weight
 from facefact.train.losses.fair import fair
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
 from facefact.types import FaceTokens, UserError
-
-
-def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
-    """(b,) weights of min-SNR (Hang et al. 2023): min(snr, gamma) in terms of the clean latents, translated to what the
-    model predicts: over snr for epsilon, over snr + 1 for v. Ones without gamma."""
-    if gamma is None:
-        return torch.ones(len(timesteps), device=timesteps.device)
-    signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = signal / (1 - signal)
-    by = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
-    return snr.clamp(max=gamma) / by
-
-
-def clean_latents(scheduler: Any, sample: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
-    """What the model believes the latents without noise to be, from its prediction. (b, c, h, w)."""
-    signal = scheduler.alphas_cumprod.to(sample.device)[timesteps].view(-1, 1, 1, 1)
-    if scheduler.config.prediction_type == "v_prediction":
-        return signal.sqrt() * sample - (1 - signal).sqrt() * predicted
-    return (sample - (1 - signal).sqrt() * predicted) / signal.sqrt().clamp(min=1e-3)
-
-
-def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weight: float, weight: Tensor) -> Tensor:
-    """Squared error, the face's `face_weight` times as important as the rest. predicted, target: (b, c, h, w); face:
-    (b, h, w) in [0, 1]; weight: (b,) of each sample."""
-    place = 1 + (face_weight - 1) * face[:, None]
-    error = (predicted - target).square() * place * weight.view(-1, 1, 1, 1)
-    return error.mean() / place.mean()
 
 
 class FactStage(nn.Module):
