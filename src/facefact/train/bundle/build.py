@@ -42,7 +42,7 @@ from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.renders import aligned_head
 from facefact.train.material.sources import WorldSource
-from facefact.train.settings import AdapterTraining, Data
+from facefact.train.settings import AdapterTraining, Data, differing
 from facefact.types import UserError
 from facefact.world import CHOICES
 
@@ -196,7 +196,7 @@ def train_adapter_without_fair(run: Run) -> None:
 def train_face_adapter(run: Run, stage: str, recipe: AdapterRecipe) -> None:
     """By the trainer that everybody uses; what comes before the diffusion is the same with FAIR and without."""
     settings = adapter_training(run, recipe)
-    made = adapter_run.train_adapter(settings, run.folder(stage), before=run.out / "before_adapter")
+    made = adapter_run.train_adapter(settings, run.folder(stage), warm_up_folder=run.out / "before_adapter")
     if run.accelerator.is_main_process:
         shutil.rmtree(run.model(stage), ignore_errors=True)
         shutil.copytree(made, run.model(stage))
@@ -364,7 +364,7 @@ def is_done(run: Run, name: str) -> bool:
     if made["fingerprint"] == fingerprint(run.config, name):
         return True
     now = json.loads(json.dumps(settings(run.config, name)))
-    changed = sorted(adapter_run.differing(made["settings"], now)) or [
+    changed = sorted(differing(made["settings"], now)) or [
         f"a stage that it stands on ({', '.join(STAGES[name].inputs)})"
     ]
     raise UserError(
