@@ -44,6 +44,7 @@ from facefact.adapter import Increment
 from facefact.bench.timing import Times, interleaved, machine, ratio, seconds_of, spread, timed
 from facefact.device import training_device
 from facefact.metrics.views import to_pixels
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
 from facefact.train.engine.loop import Run, attention_kernels, loaded
 from facefact.train.engine.processes import Signals, new_accelerator, own_precision
@@ -135,7 +136,8 @@ class Plain:
         stage = self.stage
         without: contextlib.AbstractContextManager[list[Increment]] = contextlib.nullcontext([])
         with self.arithmetic():
-            condition = stage.adapter.condition(stage.face_tokens(batch), guidance=False)
+            tokens = face_tokens(stage.adapter, batch["tokens"], batch["face_dropped"])
+            condition = stage.adapter.condition(tokens, guidance=False)
             with stage.adapter.record() if with_fair else without as increments:
                 predicted = stage.predict(sample, timesteps, batch, condition)
             loss = F.mse_loss(predicted, target)

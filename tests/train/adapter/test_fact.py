@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from parts import batch, fact_stage, filled, frozen
 
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.identity import ShownIdentity, person_centres
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
@@ -94,8 +95,8 @@ def test_a_dropped_face_is_the_published_null_face(cache, stage) -> None:
 def test_several_pictures_are_their_tokens_in_a_row(cache, stage) -> None:
     made, given = stage(Loss(), gate=0.5), batch(cache)
     tokens = torch.cat([given["tokens"], given["tokens"].flip(0)], dim=1)
-    several = made.face_tokens(given | {"tokens": tokens}).face
-    one, two = (made.face_tokens(given | {"tokens": tokens[:, i : i + 1]}).face for i in range(2))
+    several = face_tokens(made.adapter, tokens).face
+    one, two = (face_tokens(made.adapter, tokens[:, i : i + 1]).face for i in range(2))
     torch.testing.assert_close(several, torch.cat([one, two], dim=1))
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from facefact.face_adapter import FaceAdapter
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.identity import ShownIdentity
 from facefact.train.engine.curriculum import value_at
 from facefact.train.losses.diffusion import clean_latents, diffusion_loss, snr_weight
 from facefact.train.losses.fair import fair
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
-from facefact.types import FaceTokens, UserError
+from facefact.types import UserError
 
 
 class FactStage(nn.Module):
@@ -69,7 +70,8 @@ class FactStage(nn.Module):
         step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
         sample, target = noised(self.scheduler, latents, timesteps)
-        condition = self.adapter.condition(self.face_tokens(batch), guidance=False)
+        tokens = face_tokens(self.adapter, batch["tokens"], batch["face_dropped"])
+        condition = self.adapter.condition(tokens, guidance=False)
         with self.adapter.record() as increments:
             predicted = self.predict(sample, timesteps, batch, condition)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
@@ -82,13 +84,6 @@ class FactStage(nn.Module):
             terms["identity"] = self.identity_loss(believed, batch)
             loss = loss + strength * terms["identity"]
         return {"loss": loss, **terms, "gates": self.gates()}
-
-    def face_tokens(self, batch: dict[str, Tensor]) -> FaceTokens:
-        """The resampler's tokens of n pictures of each person: (b, n * 16, width). A dropped face is the published null
-        face: all-zero encoder tokens."""
-        local = batch["tokens"] * ~batch["face_dropped"][:, None, None, None]
-        face = self.adapter.resampler(local.flatten(0, 1)).unflatten(0, local.shape[:2]).flatten(1, 2)
-        return FaceTokens(face, face)
 
     def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
         """The U-Net's answer, in fp32."""

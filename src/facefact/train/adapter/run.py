@@ -18,8 +18,11 @@ from torch import Tensor, nn
 
 from facefact.device import training_device
 from facefact.train.adapter import identity
+from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
-from facefact.train.adapter.validation import Reference, Validator, live_pipeline, of_adapter
+from facefact.train.adapter.painted import Painter
+from facefact.train.adapter.references import Reference
+from facefact.train.adapter.validation import LeakSamples, Validator, live_pipeline, of_adapter
 from facefact.train.engine.loop import Watch, fit
 from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
@@ -101,21 +104,14 @@ def new_validator(opened: Opened) -> Validator | None:
         tokenizer=frozen.tokenizers[0],
         **{name: getattr(frozen, name.removesuffix("_2") + "s")[i] for name, i in names.items()},
     )
-    return Validator(
-        pipe,
-        opened.adapter,
-        [Reference.of(one) for one in shown],
-        prompts,
-        config.validation,
-        detector=get_detector(),
-        samples=leak_samples(config, cache, frozen),
-        scheduler=frozen.scheduler,
-        size=size,
-    )
+    painter = Painter(pipe, opened.adapter, prompts, config.validation, size=size)
+    people = [Reference.of(one) for one in shown]
+    judge = Judge(opened.adapter, people, detector=get_detector())
+    return Validator(painter, people, judge, LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler))
 
 
-def leak_samples(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
-    """A batch of held-out pictures for the leak meter, each with its own face."""
+def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
+    """Of held-out pictures for the leak meter, each with its own face: as `measure_leak` reads it."""
     rows = np.arange(min(count, len(cache)))
     made = cache.gather(rows) | {"tokens": cache.tokens_of(rows)[:, None]}
     made["face_dropped"] = torch.zeros(len(rows), dtype=torch.bool)
