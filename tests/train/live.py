@@ -39,6 +39,9 @@ class LiveStage(nn.Module):
         self.scheduler = new_scheduler()
         self.adapter = new_adapter(self.unet, gate=gate).train().attach(self.unet)
 
+    def gate_parameters(self) -> list[nn.Parameter]:
+        return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         latents = batch["latents"]
         noise = rows(lambda n: torch.randn(n, *latents.shape[1:]), len(latents))

@@ -46,7 +46,7 @@ from facefact.device import training_device
 from facefact.metrics.views import to_pixels
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
-from facefact.train.engine.loop import Run, attention_kernels, loaded
+from facefact.train.engine.loop import Training, attention_kernels, loaded
 from facefact.train.engine.processes import Signals, new_accelerator, own_precision
 from facefact.train.engine.schedule import optimizers, resolved
 from facefact.train.losses.fair import fair
@@ -208,9 +208,9 @@ class Ours:
         with contextlib.ExitStack() as held:
             held.enter_context(own_precision())
             self.signals = held.enter_context(Signals())
-            self.run = Run(self.opened.stage, schedule, self.folder, new_accelerator(schedule, self.folder))
+            self.training = Training(self.opened.stage, schedule, self.folder, new_accelerator(schedule, self.folder))
             with contextlib.redirect_stderr(io.StringIO()):  # (its bar)
-                held.enter_context(self.run.open(None, deadline=float("inf")))
+                held.enter_context(self.training.open(None, deadline=float("inf")))
             self.held = held.pop_all()
         return self
 
@@ -223,10 +223,10 @@ class Ours:
         size = batch or schedule.batch
         if size not in self.sources:
             self.sources[size] = loaded(self.opened.batches(size), 0, schedule.workers)
-        before, began = self.run.waited, time.monotonic()
-        self.run.learn(self.sources[size])
-        self.run.look(self.signals)
-        self.waits.append((self.run.waited - before) / (time.monotonic() - began))
+        before, began = self.training.waited, time.monotonic()
+        self.training.learn(self.sources[size])
+        self.training.read_losses(self.signals)
+        self.waits.append((self.training.waited - before) / (time.monotonic() - began))
 
     def with_unet(self, other: Any) -> None:
         """A step through another form of the U-Net (compiled)."""
@@ -311,7 +311,7 @@ def bench_train(
         with Ours(opened, folder / "run") as ours:
             variants = variants_of(ours, plain, batches, compiled=compiled)
             times = interleaved(variants, rounds=rounds, device=opened.device, progress=progress)
-            checkpoint = timed(ours.run.save, opened.device)[0]
+            checkpoint = timed(ours.training.save, opened.device)[0]
         opened.stage.adapter.detach()
     return report(config, times, peak, waits=ours.waits, checkpoint=checkpoint, device=opened.device)
 

@@ -86,7 +86,8 @@ class FactStage(nn.Module):
         return {"loss": loss, **terms, "gates": self.gates()}
 
     def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
-        """The U-Net's answer, in fp32."""
+        """The U-Net's answer, in fp32: (b, c, h, w), as `sample` is. timesteps: (b,). condition: its
+        `cross_attention_kwargs`."""
         weight = next(self.unet.parameters())
         if self.text_encoder is not None:
             with torch.no_grad():
@@ -104,9 +105,11 @@ class FactStage(nn.Module):
         ).sample.float()
 
     def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """1 - cosine between the person whom the believed clean latents show and the one meant, of some of the pictures
-        (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise too: what the model
-        believes there decides who appears."""
+        """1 - cosine between the person whom the believed clean latents show and the one meant; (b, c, h, w) -> ().
+
+        Of some of the pictures (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise
+        too: what the model believes there decides who appears.
+        """
         assert self.shown is not None
         some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
         seen = self.shown(believed[some], batch["place"][some], batch["shown"][some])
@@ -114,7 +117,9 @@ class FactStage(nn.Module):
         kept = (~batch["face_dropped"][some]).float()
         return (apart * kept).sum() / kept.sum().clamp(min=1)
 
+    def gate_parameters(self) -> list[nn.Parameter]:
+        return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+
     def gates(self) -> Tensor:
-        """Mean opening of the gates, |tanh(alpha)|, for the log."""
-        named = self.adapter.layers.named_parameters()
-        return torch.stack([p.detach().float().tanh().abs() for n, p in named if "alpha_" in n]).mean()
+        """Mean opening of the gates, |tanh(alpha)|, for the log: a number."""
+        return torch.stack([alpha.detach().float().tanh().abs() for alpha in self.gate_parameters()]).mean()

@@ -44,7 +44,7 @@ def pair_batches(cache: Cache, *, people: int, seed: int, rank: int = 0) -> Batc
 
 
 def by_person(cache: Cache) -> list[np.ndarray]:
-    """The pictures of each person, in the order of the persons' numbers."""
+    """The pictures of each person, (n,) rows of the cache, in the order of the persons' numbers."""
     order = np.argsort(cache.persons, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(cache.persons[order])) + 1)
 
@@ -59,6 +59,7 @@ class ResamplerStage(nn.Module):
         self.head = nn.Linear(resampler.config.queries * resampler.config.output_width, embedding)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: those of `pair_batches`."""
         return {"loss": angular_margin_loss(self.head(self.resampler(batch["x"]).flatten(1)))}
 
 

@@ -133,6 +133,7 @@ class _Column:
 
 
 def _column(increments: Sequence[Increment], face: Tensor) -> _Column:
+    """face: (b, h, w) in [0, 1], at the latents' resolution."""
     if not increments:
         raise UserError("no layer of the adapter was active: the leak meter needs a scale above 0")
     shares = [
@@ -148,7 +149,7 @@ def _column(increments: Sequence[Increment], face: Tensor) -> _Column:
 
 
 def _mean_share(increment: Increment, mask: Tensor, part: Any) -> float:
-    """Mean over the samples that have places outside of the mask; 0 where none has."""
+    """Mean over the samples that have places outside of the mask, (b, h, w); 0 where none has."""
     somewhere = (1 - mask).sum((1, 2)) > 0
     return float(leak(increment, mask, part)[somewhere].mean()) if somewhere.any() else 0.0
 

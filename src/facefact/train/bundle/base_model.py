@@ -184,6 +184,10 @@ class BaseStage(nn.Module):
         self.scheduler, self.factor = scheduler, factor
         self.face_weight, self.feature_weight = face_weight, feature_weight
 
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """Of the timestep."""
+        return list(self.unet.time_embedding.parameters())
+
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         latents, face = batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, middle=0.5)

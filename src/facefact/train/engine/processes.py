@@ -29,6 +29,9 @@ SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 def own_precision() -> Iterator[None]:
     """Accelerate holds one precision for a process; the stages of a recipe differ in theirs. Inside, none is chosen
     yet; afterwards it is what it was."""
+    # Private, for want of a public way: an Accelerator of another precision is refused as long as this is filled, and
+    # our own autocast in its place would miss what Accelerate derives from the precision besides: fp16's loss scaling,
+    # and the number types of FSDP and DeepSpeed.
     shared = AcceleratorState._shared_state
     before = dict(shared)
     shared.clear()
