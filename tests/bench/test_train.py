@@ -14,6 +14,7 @@ from facefact.apps.cli import main
 from facefact.apps.commands.bench import table
 from facefact.bench import train as bench
 from facefact.bench.timing import interleaved, ratio, timed
+from facefact.bench.train_plot import draw
 from facefact.config import load_config
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
@@ -57,7 +58,7 @@ def test_the_figures_are_json_a_table_and_a_plot(figures: dict[str, Any], tmp_pa
     assert json.loads(json.dumps(figures))["machine"]["threads"] >= 1
     assert "| FAIR's share |" in table(figures)
     pytest.importorskip("matplotlib")
-    bench.draw(figures, tmp_path / "plot.png")
+    draw(figures, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

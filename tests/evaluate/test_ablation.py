@@ -12,17 +12,19 @@ from parts import RESAMPLER, batch, fact_stage, filled, frozen
 
 from facefact import FaceAdapter
 from facefact.apps.cli import main
+from facefact.evaluate import ablation
 from facefact.evaluate import gate_pull as pulling
-from facefact.evaluate.ablation import markdown, read_plan, run_ablation
+from facefact.evaluate.ablation import UnseenWorld, read_plan, run_ablation
+from facefact.evaluate.ablation_page import markdown
 from facefact.evaluate.condition_gap import HeldOut, error_inside, gates, measure
-from facefact.train.adapter import run as adapter_run
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.leak_meter import measure_leak
 from facefact.train.adapter.run import train_adapter
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen
-from facefact.train.settings import Loss
+from facefact.train.settings import Loss, tree_of
 from facefact.types import UserError
+from facefact.world import HELD_OUT
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BASE = """
@@ -114,7 +116,7 @@ def test_finished_arms_are_not_trained_again(config, out, report, tmp_path, monk
     def never(*args: object, **more: object) -> None:
         raise AssertionError("trained twice")
 
-    monkeypatch.setattr(adapter_run, "train_adapter", never)
+    monkeypatch.setattr(ablation, "train_adapter", never)
     assert (
         main(["eval", "ablation", str(config), "--out", str(out), "--only", "fair", "--json", str(tmp_path / "a")]) == 0
     )
@@ -141,7 +143,7 @@ def test_the_shipped_arms_are_settings(tmp_path) -> None:
     assert plan.arms["fair_open_gates"].adapter.gate == 0.1
     assert plan.arms["no_warm_up"].adapter.warm_up is None
     assert plan.arms["identity_1"].data.people == 256
-    trees = [adapter_run.tree_of(one) for one in plan.arms.values()]
+    trees = [tree_of(one) for one in plan.arms.values()]
     assert all(a != b for i, a in enumerate(trees) for b in trees[:i])  # no arm twice
 
 
@@ -176,6 +178,14 @@ def test_the_leak_is_that_of_the_leak_meter(parts, cache) -> None:
     np.testing.assert_array_equal(found["gap"].values, found["other"].values - found["own"].values)
     assert (found["own"].values != found["other"].values).all()
     assert gates(adapter)["mean"] == pytest.approx(np.tanh(0.7), abs=1e-4)
+
+
+def test_nobody_whom_it_measures_on_can_have_been_trained_on() -> None:
+    """Training draws people and looks below HELD_OUT, whatever the seed."""
+    unseen = UnseenWorld(40, 2, 7)
+    assert len(unseen.seeds) == len(unseen.keys()) == 80
+    assert min(min(pair) for pair in unseen.seeds) >= HELD_OUT
+    assert len({unseen.sample(i, 32).person for i in (0, 1, 2)}) == 2
 
 
 def test_own_and_other_are_never_the_target_and_never_each_other(cache) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from facefact import FaceAdapter
 from facefact.encoder import ResamplerConfig, TransFace, TransFaceConfig
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.bundle.base_model import BaseConfig, new_scheduler, new_text_encoder, new_tokenizer, new_unet
 from facefact.train.engine.processes import rows
 from facefact.train.losses.fair import fair
-from facefact.types import FaceTokens
 
 BASE = BaseConfig(widths=(16, 32), heads=(1, 2), latent_channels=4, text_width=32, text_layers=1)
 TOKENS, WIDTH = 16, 32
@@ -39,13 +39,14 @@ class LiveStage(nn.Module):
         self.scheduler = new_scheduler()
         self.adapter = new_adapter(self.unet, gate=gate).train().attach(self.unet)
 
+    def gate_parameters(self) -> list[nn.Parameter]:
+        return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         latents = batch["latents"]
         noise = rows(lambda n: torch.randn(n, *latents.shape[1:]), len(latents))
         timesteps = rows(lambda n: torch.randint(0, 1000, (n,)), len(latents))
-        tokens = self.adapter.resampler(batch["tokens"].flatten(0, 1)).unflatten(0, batch["tokens"].shape[:2])
-        tokens = tokens.flatten(1, 2)
-        condition = self.adapter.condition(FaceTokens(tokens, tokens), guidance=False)
+        condition = self.adapter.condition(face_tokens(self.adapter, batch["tokens"]), guidance=False)
         sample = self.scheduler.add_noise(latents, noise, timesteps)
         with self.adapter.record() as increments:
             predicted = self.unet(sample, timesteps, batch["text"], cross_attention_kwargs=condition).sample

@@ -26,7 +26,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,28 +35,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import PartialState
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
 from facefact.adapter import Increment
 from facefact.bench.memory import MIB, peak_resident
 from facefact.bench.timing import Times, interleaved, machine, ratio, seconds_of, spread, timed
-from facefact.demo import BUNDLE
+from facefact.device import training_device
 from facefact.metrics.views import to_pixels
-from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.run import Material, fill_caches, new_adapter, step_batches, tree_of
-from facefact.train.engine.loop import Run, attention_kernels, loaded
+from facefact.train.adapter.face_tokens import face_tokens
+from facefact.train.adapter.opened import Opened, open_inputs, open_training
+from facefact.train.engine.loop import Training, attention_kernels, loaded
 from facefact.train.engine.processes import Signals, new_accelerator, own_precision
-from facefact.train.engine.schedule import optimizers
+from facefact.train.engine.schedule import optimizers, resolved
 from facefact.train.losses.fair import fair
 from facefact.train.losses.noise import noised, spread_timesteps
-from facefact.train.material.base import open_frozen
 from facefact.train.material.encode import encode_faces, encode_ids, encode_pictures, token_ids
-from facefact.train.material.frozen import Frozen
-from facefact.train.material.samples import Source
-from facefact.train.material.sources import open_source
-from facefact.train.settings import AdapterTraining
+from facefact.train.settings import AdapterTraining, tree_of
 from facefact.types import UserError
 
 MEASURED_IN_A_PROCESS = ("ours", "bare_step", "diffusers")
@@ -69,26 +64,6 @@ DEFAULT = (
     "data.looks=4",
     "data.validation_people=0",
 )
-
-
-@dataclass
-class Parts:
-    """All that the variants share."""
-
-    config: AdapterTraining
-    source: Source
-    frozen: Frozen
-    stage: FactStage
-    material: Material
-    process: PartialState
-
-    @property
-    def device(self) -> torch.device:
-        return self.process.device
-
-    def batches(self, size: int) -> Any:
-        schedule = replace(self.config.schedule, batch=size)
-        return step_batches(replace(self.config, schedule=schedule), self.material, self.frozen, self.process)
 
 
 def for_measuring(config: AdapterTraining) -> AdapterTraining:
@@ -111,21 +86,16 @@ def for_measuring(config: AdapterTraining) -> AdapterTraining:
     )
     adapter = replace(config.adapter, gate=0.1, warm_up=None)
     last = config.loss.fair if isinstance(config.loss.fair, (int, float)) else config.loss.fair[-1][1]
-    return replace(config, schedule=schedule, adapter=adapter, loss=replace(config.loss, fair=last), trackers=())
+    loss = replace(config.loss, fair=last)
+    changed = replace(config, schedule=schedule, adapter=adapter, loss=loss, trackers=())
+    return resolved(changed, training_device())
 
 
-def open_parts(config: AdapterTraining, folder: Path) -> Parts:
-    """As `train_adapter` opens them; the cache is filled where it lacks something."""
-    process = PartialState(cpu=not torch.cuda.is_available())
-    source = open_source(config.data)
-    frozen = open_frozen(config.base, config.adapter, bundle=BUNDLE)
-    material = fill_caches(config, source, frozen, folder, process)
-    adapter = new_adapter(config, frozen)
-    frozen.to(process.device)
-    live = frozen.text_encoders[0] if config.data.text == "live" else None
-    stage = FactStage(adapter, frozen.unet, frozen.scheduler, config.loss, text_encoder=live).to(process.device)
-    stage.long_attention = min(material.learn) // frozen.factor >= 32
-    return Parts(config, source, frozen, stage.train(), material, process)
+def opened_for_measuring(config: AdapterTraining, folder: Path) -> Opened:
+    """As a training is opened, on its device; the cache is filled where it lacks something."""
+    opened = open_training(config, open_inputs(config), folder)
+    opened.stage.to(opened.device).train()
+    return opened
 
 
 # The variants
@@ -134,23 +104,23 @@ def open_parts(config: AdapterTraining, folder: Path) -> Parts:
 class Plain:
     """Loops without a trainer."""
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts, self.stage, schedule = parts, parts.stage, parts.config.schedule
-        self.optimizers = optimizers(parts.stage, schedule)
-        self.trainable = [p for p in parts.stage.parameters() if p.requires_grad]
+    def __init__(self, opened: Opened) -> None:
+        self.opened, self.stage, schedule = opened, opened.stage, opened.config.schedule
+        self.optimizers = optimizers(opened.stage, schedule)
+        self.trainable = [p for p in opened.stage.parameters() if p.requires_grad]
         self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[schedule.precision]
-        self.attention = attention_kernels(parts.stage, parts.device)
-        self.batch = to_device(next(parts.batches(schedule.batch)(0)), parts.device)
+        self.attention = attention_kernels(opened.stage, opened.device)
+        self.batch = to_device(next(opened.batches(schedule.batch)(0)), opened.device)
         if "text" not in self.batch:
-            text, pooled = encode_ids(parts.frozen, self.batch["ids"])
+            text, pooled = encode_ids(opened.frozen, self.batch["ids"])
             self.batch |= {"text": text.float()} | ({} if pooled is None else {"pooled": pooled.float()})
-        self.timesteps = spread_timesteps(schedule.batch, parts.device)
-        self.sample, self.target = noised(parts.frozen.scheduler, self.batch["latents"], self.timesteps)
-        self.raw = raw_pictures(parts, schedule.batch)
+        self.timesteps = spread_timesteps(schedule.batch, opened.device)
+        self.sample, self.target = noised(opened.frozen.scheduler, self.batch["latents"], self.timesteps)
+        self.raw = raw_pictures(opened, schedule.batch)
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
-        cast = torch.autocast(self.parts.device.type, self.dtype, enabled=self.dtype is not None)
+        cast = torch.autocast(self.opened.device.type, self.dtype, enabled=self.dtype is not None)
         live, self.stage.text_encoder = self.stage.text_encoder, None  # (its states are ready)
         try:
             with cast, sdpa_kernel(self.attention):
@@ -164,7 +134,8 @@ class Plain:
         stage = self.stage
         without: contextlib.AbstractContextManager[list[Increment]] = contextlib.nullcontext([])
         with self.arithmetic():
-            condition = stage.adapter.condition(stage.face_tokens(batch), guidance=False)
+            tokens = face_tokens(stage.adapter, batch["tokens"], batch["face_dropped"])
+            condition = stage.adapter.condition(tokens, guidance=False)
             with stage.adapter.record() if with_fair else without as increments:
                 predicted = stage.predict(sample, timesteps, batch, condition)
             loss = F.mse_loss(predicted, target)
@@ -192,7 +163,7 @@ class Plain:
         self.update()
 
     def diffusers(self) -> None:
-        frozen, raw = self.parts.frozen, self.raw
+        frozen, raw = self.opened.frozen, self.raw
         latents = encode_pictures(frozen, raw["pixels"])
         text, pooled = encode_ids(frozen, raw["ids"])
         batch = self.batch | {"text": text, "tokens": encode_faces(frozen, raw["heads"])[:, None]}
@@ -201,43 +172,43 @@ class Plain:
         timesteps = spread_timesteps(len(latents), latents.device)
         sample, target = noised(frozen.scheduler, latents, timesteps)
         self.backward(batch, sample, target, timesteps, with_fair=False)
-        self.update(clip=self.parts.config.schedule.clip)
+        self.update(clip=self.opened.config.schedule.clip)
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def raw_pictures(parts: Parts, n: int) -> dict[str, Tensor]:
+def raw_pictures(opened: Opened, n: int) -> dict[str, Tensor]:
     """n samples before anything frozen has seen them, on the device: pixels, aligned heads, token ids."""
-    size, cache = parts.material.largest, parts.material.learn[parts.material.largest]
-    numbers = {key: i for i, key in enumerate(parts.source.keys())}
-    samples = [parts.source.sample(numbers[cache.keys[i % len(cache)]], size) for i in range(n)]
+    size, cache = opened.material.largest, opened.material.learn[opened.material.largest]
+    numbers = {key: i for i, key in enumerate(opened.inputs.source.keys())}
+    samples = [opened.inputs.source.sample(numbers[cache.keys[i % len(cache)]], size) for i in range(n)]
     made = {
         "pixels": torch.stack([to_pixels(one.image) for one in samples if one]),
         "heads": torch.stack([to_pixels(one.head) for one in samples if one]),
-        "ids": token_ids(parts.frozen, [one.caption for one in samples if one]),
+        "ids": token_ids(opened.frozen, [one.caption for one in samples if one]),
     }
-    return to_device(made, parts.device)
+    return to_device(made, opened.device)
 
 
 class Ours:
     """The trainer's own loop, a step at a time."""
 
-    def __init__(self, parts: Parts, folder: Path) -> None:
-        self.parts, self.held, self.waits = parts, contextlib.ExitStack(), list[float]()
+    def __init__(self, opened: Opened, folder: Path) -> None:
+        self.opened, self.held, self.waits = opened, contextlib.ExitStack(), list[float]()
         self.sources: dict[int, Iterator[Any]] = {}
         self.folder = folder
 
     def __enter__(self) -> Ours:
-        schedule = self.parts.config.schedule
+        schedule = self.opened.config.schedule
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             held.enter_context(own_precision())
             self.signals = held.enter_context(Signals())
-            self.run = Run(self.parts.stage, schedule, self.folder, new_accelerator(schedule, self.folder))
+            self.training = Training(self.opened.stage, schedule, self.folder, new_accelerator(schedule, self.folder))
             with contextlib.redirect_stderr(io.StringIO()):  # (its bar)
-                held.enter_context(self.run.open(None, deadline=float("inf")))
+                held.enter_context(self.training.open(None, deadline=float("inf")))
             self.held = held.pop_all()
         return self
 
@@ -246,31 +217,31 @@ class Ours:
         self.held.close()
 
     def step(self, *, batch: int | None = None) -> None:
-        schedule = self.parts.config.schedule
+        schedule = self.opened.config.schedule
         size = batch or schedule.batch
         if size not in self.sources:
-            self.sources[size] = loaded(self.parts.batches(size), 0, schedule.workers)
-        before, began = self.run.waited, time.monotonic()
-        self.run.learn(self.sources[size])
-        self.run.look(self.signals)
-        self.waits.append((self.run.waited - before) / (time.monotonic() - began))
+            self.sources[size] = loaded(self.opened.batches(size), 0, schedule.workers)
+        before, began = self.training.waited, time.monotonic()
+        self.training.learn(self.sources[size])
+        self.training.read_losses(self.signals)
+        self.waits.append((self.training.waited - before) / (time.monotonic() - began))
 
     def with_unet(self, other: Any) -> None:
         """A step through another form of the U-Net (compiled)."""
-        before, self.parts.stage.unet = self.parts.stage.unet, other
+        before, self.opened.stage.unet = self.opened.stage.unet, other
         try:
             self.step()
         finally:
-            self.parts.stage.unet = before
+            self.opened.stage.unet = before
 
     def checkpointing(self, *, on: bool) -> None:
         """A step with gradient checkpointing on or off, whatever the settings say."""
-        unet: Any = self.parts.stage.unet
+        unet: Any = self.opened.stage.unet
         (unet.enable_gradient_checkpointing if on else unet.disable_gradient_checkpointing)()
         try:
             self.step()
         finally:
-            if self.parts.config.base.gradient_checkpointing:
+            if self.opened.config.base.gradient_checkpointing:
                 unet.enable_gradient_checkpointing()
             else:
                 unet.disable_gradient_checkpointing()
@@ -281,15 +252,15 @@ class Ours:
 
 def peak_of(variant: str, config: AdapterTraining, folder: Path) -> float:
     """MiB that this process needed at most for three steps of a variant ("nothing": only to fill the cache)."""
-    parts = open_parts(config, folder)
-    if parts.device.type == "cuda":
+    opened = opened_for_measuring(config, folder)
+    if opened.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     if variant == "ours":
-        with Ours(parts, folder / "peak") as ours:
+        with Ours(opened, folder / "peak") as ours:
             repeat(ours.step, 3)
     elif variant != "nothing":
-        repeat(getattr(Plain(parts), variant), 3)
-    return (torch.cuda.max_memory_allocated() if parts.device.type == "cuda" else peak_resident()) / MIB
+        repeat(getattr(Plain(opened), variant), 3)
+    return (torch.cuda.max_memory_allocated() if opened.device.type == "cuda" else peak_resident()) / MIB
 
 
 def repeat(work: Callable[[], Any], times: int) -> None:
@@ -325,18 +296,18 @@ def bench_train(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         peak = peaks(config, folder) if memory else {}
-        parts = open_parts(config, folder)
-        plain = Plain(parts)
-        with Ours(parts, folder / "run") as ours:
+        opened = opened_for_measuring(config, folder)
+        plain = Plain(opened)
+        with Ours(opened, folder / "run") as ours:
             variants = variants_of(ours, plain, batches, compiled=compiled)
-            times = interleaved(variants, rounds=rounds, device=parts.device, progress=progress)
-            checkpoint = timed(ours.run.save, parts.device)[0]
-        parts.stage.adapter.detach()
-    return report(config, times, peak, waits=ours.waits, checkpoint=checkpoint, device=parts.device)
+            times = interleaved(variants, rounds=rounds, device=opened.device, progress=progress)
+            checkpoint = timed(ours.training.save, opened.device)[0]
+        opened.stage.adapter.detach()
+    return report(config, times, peak, waits=ours.waits, checkpoint=checkpoint, device=opened.device)
 
 
 def variants_of(ours: Ours, plain: Plain, batches: Sequence[int], *, compiled: bool) -> dict[str, Callable[[], Any]]:
-    on = ours.parts.config.base.gradient_checkpointing
+    on = ours.opened.config.base.gradient_checkpointing
     variants: dict[str, Callable[[], Any]] = {
         "ours": ours.step,
         "bare": plain.bare,
@@ -346,7 +317,7 @@ def variants_of(ours: Ours, plain: Plain, batches: Sequence[int], *, compiled: b
         f"checkpointing_{'off' if on else 'on'}": partial(ours.checkpointing, on=not on),
     }
     if compiled:
-        variants["compiled"] = partial(ours.with_unet, torch.compile(ours.parts.stage.unet))
+        variants["compiled"] = partial(ours.with_unet, torch.compile(ours.opened.stage.unet))
     return variants | {f"batch_{n}": partial(ours.step, batch=n) for n in batches}
 
 
@@ -389,28 +360,3 @@ def report(
         "checkpoint_seconds": checkpoint,
         "settings": tree_of(config),
     }
-
-
-def draw(figures: dict[str, Any], path: Path) -> None:
-    """Seconds of each variant, and samples per second by batch size, as PNG. Needs matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    seconds = {name: one for name, one in figures["seconds_per_step"].items() if not name.startswith("batch_")}
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    places = np.arange(len(seconds))
-    for shift, kind, colour in ((-0.2, "wall", "#9ca3af"), (0.2, "cpu", "#2563eb")):
-        middle = np.array([one[kind]["median"] for one in seconds.values()])
-        low, high = (np.array([one[kind][end] for one in seconds.values()]) for end in ("low", "high"))
-        left.barh(places + shift, middle, 0.38, xerr=[middle - low, high - middle], color=colour, label=f"{kind} time")
-    left.set_yticks(places, [name.replace("_", " ") for name in seconds])
-    left.invert_yaxis()
-    left.set_xlabel(f"seconds a step of {figures['batch']} (median, quartiles)")
-    left.legend()
-    rates = figures["samples_per_second"]
-    for kind, colour in (("wall", "#9ca3af"), ("cpu", "#2563eb")):
-        right.plot(list(rates), [one[kind] for one in rates.values()], "o-", color=colour, label=f"{kind} time")
-    right.set(xlabel="batch size", ylabel="samples a second", ylim=(0, None))
-    figure.savefig(path, dpi=110)

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from facefact.face_adapter import FaceAdapter
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.identity import by_person
 from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
 from facefact.train.losses.fair import leak
+from facefact.train.losses.noise import with_noise
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen
 from facefact.train.settings import Loss
@@ -93,12 +95,12 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
     """The losses and leaks of some people at one timestep, (b,) each."""
     batch = {name: value[part] for name, value in held_out.batch.items()}
     at = torch.full((len(batch["latents"]),), int(timestep), device=noise.device)
-    sample, target = _noised(stage.scheduler, batch["latents"], noise[part], at)
+    sample, target = with_noise(stage.scheduler, batch["latents"], noise[part], at)
     found: dict[str, Tensor] = {}
     for condition in CONDITIONS:
         tokens = held_out.other if condition == "other" else held_out.own
         dropped = torch.full((len(at),), condition == "null", device=noise.device)
-        face = stage.face_tokens({**batch, "tokens": tokens[part], "face_dropped": dropped})
+        face = face_tokens(stage.adapter, tokens[part], dropped)
         kwargs = stage.adapter.condition(face, scale=0.0 if condition == "base" else 1.0, guidance=False)
         with stage.adapter.record() as increments:
             predicted = stage.predict(sample, at, batch, kwargs)
@@ -107,13 +109,6 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
             leaks = {name: [leak(one, batch["face"], name) for one in increments] for name in PARTS}  # type: ignore[arg-type]
             found |= {f"leak_{name}": torch.stack(some).mean(0) for name, some in leaks.items()}
     return found
-
-
-def _noised(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    sample = scheduler.add_noise(latents, noise, timesteps)
-    if scheduler.config.prediction_type == "epsilon":
-        return sample, noise
-    return sample, scheduler.get_velocity(latents, noise, timesteps)
 
 
 def error_inside(predicted: Tensor, target: Tensor, face: Tensor) -> Tensor:

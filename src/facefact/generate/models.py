@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from facefact import hub
 from facefact.types import UserError
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TEXTS = (".json", ".txt", ".model", ".md")
 WEIGHTS = (".safetensors", ".bin")
 
@@ -45,7 +45,7 @@ def locate(name: str, *, offline: bool = False) -> Path:
     stored = models_dir() / name.replace("/", "--")
     if name and stored.is_dir():
         return stored
-    if not HUB_ID.fullmatch(name):
+    if not hub.is_hub_id(name):
         raise UserError(f"no model {name!r}: give a directory, a name from `facefact models list` or a hub id")
     if offline:
         raise UserError(f"the model {name} is not in {models_dir()}, and --offline forbids to fetch it")
@@ -58,12 +58,9 @@ def pull(hub_id: str) -> Path:
 
     goal = models_dir() / hub_id.replace("/", "--")
     partial = goal.with_name(goal.name + ".partial")
-    try:
+    with hub.errors(f"cannot pull {hub_id} from the hub"):
         files = wanted(HfApi().list_repo_files(hub_id))
         snapshot_download(hub_id, local_dir=partial, allow_patterns=files)
-    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot pull {hub_id} from the hub: {reason}") from error
     partial.rename(goal)
     return goal
 

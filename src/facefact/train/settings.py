@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import yaml
+
+from facefact import checkpoint
+from facefact.config import from_tree
 from facefact.encoder import ResamplerConfig
 from facefact.train.engine.curriculum import Curve, check_curve
-from facefact.train.engine.schedule import Schedule
+from facefact.train.engine.schedule import WITHOUT_EFFECT, Schedule
 from facefact.types import UserError
+
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -164,3 +170,65 @@ class AdapterTraining:
         self.loss.check()
         if self.data.text == "cached" and self.condition.phrase_drop != 0.0:
             raise UserError("leaving out phrases needs the text model in every step: set data.text=live")
+
+
+# What a run's folder keeps of them, and what compares them
+
+
+def tree_of(config: AdapterTraining) -> dict[str, Any]:
+    """The settings as plain values, as YAML has them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(config))
+
+
+def without_folders(tree: Any) -> Any:
+    """The settings with absolute paths cut to their last part: weights travel, and where things lay is nobody's
+    business."""
+    if isinstance(tree, dict):
+        return {key: without_folders(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [without_folders(value) for value in tree]
+    return Path(tree).name if isinstance(tree, str) and Path(tree).expanduser().is_absolute() else tree
+
+
+def note_settings(config: AdapterTraining, out: Path) -> None:
+    """Write config.yaml. UserError: the folder was begun with settings that give another result."""
+    path = out / CONFIG
+    if path.is_file():
+        old = from_tree(AdapterTraining, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        if changed := sorted(differing(decisive(tree_of(old)), decisive(tree_of(config)))):
+            raise UserError(
+                f"{out} was begun with other settings ({', '.join(changed[:3])}): give another folder, or remove it"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    with checkpoint.replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(tree_of(config), sort_keys=False), encoding="utf-8")
+
+
+def decisive(tree: dict[str, Any]) -> dict[str, Any]:
+    """Without what changes no result (how often it saves, where the cache lies, who is told)."""
+    kept = {name: value for name, value in tree.items() if name not in ("validation", "trackers", "license")}
+    for group in (kept["schedule"], kept["adapter"]["warm_up"] or {}):
+        for name in WITHOUT_EFFECT:
+            group.pop(name, None)
+    kept["data"].pop("cache")
+    kept["base"].pop("compile")
+    return kept
+
+
+def differing(a: Any, b: Any, where: str = "") -> set[str]:
+    """Dotted keys of two trees whose values differ."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return set() if a == b else {where}
+    return {
+        key
+        for name in a.keys() | b.keys()
+        for key in differing(a.get(name), b.get(name), f"{where}.{name}".lstrip("."))
+    }

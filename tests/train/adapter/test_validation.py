@@ -15,17 +15,10 @@ from PIL import Image
 
 import facefact
 from facefact.faces.avatar import AvatarDetector
-from facefact.train.adapter.validation import (
-    Reference,
-    Validator,
-    exchanged,
-    face_region,
-    head_pixels,
-    identity_figures,
-    kept_random_state,
-    of_adapter,
-    replacing_folder,
-)
+from facefact.train.adapter.judged import Judge, face_region, identity_figures, outside_figures
+from facefact.train.adapter.painted import Painted, Painter, pictures_of
+from facefact.train.adapter.references import Reference, head_pixels
+from facefact.train.adapter.validation import LeakSamples, Validator, of_adapter, replacing_folder
 from facefact.train.bundle.base_model import new_scheduler
 from facefact.train.engine.loop import Average, Schedule, fit
 from facefact.train.material.live_pipeline import live_pipeline
@@ -59,6 +52,16 @@ def people(n: int = 2) -> list[Reference]:
     return [Reference(one.image, np.stack([np.array(Image.fromarray(one.image).resize((112, 112)))])) for one in shown]
 
 
+def validator_of(pipe, adapter, known=None, *, leak: LeakSamples | None = None, **judging) -> Validator:
+    known = people() if known is None else known
+    judge = Judge(adapter, known, **judging)
+    return Validator(Painter(pipe, adapter, PROMPTS, SETTINGS), known, judge, leak)
+
+
+def leak_of(stage) -> LeakSamples:
+    return LeakSamples(samples(4), stage.scheduler)
+
+
 def read(folder: Path) -> dict[str, object]:
     return json.loads((folder / "figures.json").read_text())
 
@@ -69,16 +72,7 @@ def test_a_training_with_validation_is_the_training_without_it(tmp_path, detecto
     ends = {}
     for name in ("with", "without"):
         stage, pipe = parts()
-        validator = Validator(
-            pipe,
-            stage.adapter,
-            people(),
-            PROMPTS,
-            SETTINGS,
-            detector=detector,
-            samples=samples(4),
-            scheduler=stage.scheduler,
-        )
+        validator = validator_of(pipe, stage.adapter, leak=leak_of(stage), detector=detector)
 
         def watch(step: int, stage, average, validator=validator, name=name) -> dict[str, float] | None:
             return validator.run(step, tmp_path / name) if name == "with" and step == 2 else None
@@ -95,9 +89,7 @@ def test_a_training_with_validation_is_the_training_without_it(tmp_path, detecto
 
 def test_everything_is_put_back(tmp_path, detector) -> None:
     stage, pipe = parts()
-    validator = Validator(
-        pipe, stage.adapter, people(), PROMPTS, SETTINGS, detector=detector, samples=samples(4), similarity=noisy_unit
-    )
+    validator = validator_of(pipe, stage.adapter, leak=leak_of(stage), detector=detector, similarity=noisy_unit)
     stage.adapter.resampler.eval()  # a mixture of modes
     modes = [one.training for one in (*stage.modules(), *pipe.vae.modules())]
     weights = {name: value.clone() for name, value in stage.state_dict().items()}
@@ -130,7 +122,7 @@ def noisy_unit(heads: np.ndarray) -> np.ndarray:
 
 def test_it_comes_back_whole_from_an_error(tmp_path) -> None:
     stage, pipe = parts()
-    validator = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS)
+    validator = validator_of(pipe, stage.adapter)
     stage.adapter.detach()
     pipe.vae.decode = None
     with pytest.raises(TypeError):
@@ -145,7 +137,7 @@ def test_an_adapter_that_is_not_attached_is_so_afterwards_and_keeps_its_type(tmp
     stage.adapter.detach()
     stage.adapter.eval()
     pipe.unet.to(torch.bfloat16)
-    Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS).run(1, tmp_path)
+    validator_of(pipe, stage.adapter).run(1, tmp_path)
     assert stage.adapter.attached is None
     assert next(stage.adapter.layers.parameters()).dtype == torch.float32
 
@@ -153,7 +145,7 @@ def test_an_adapter_that_is_not_attached_is_so_afterwards_and_keeps_its_type(tmp
 def test_the_averaged_weights_draw_the_pictures(tmp_path) -> None:
     """With gates averaged to 0 each person's row is the base model's; the trained gates are open."""
     stage, pipe = parts()
-    validator = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS, samples=samples(4))
+    validator = validator_of(pipe, stage.adapter, leak=leak_of(stage))
     average = Average(stage, 0.1).values
     closed = {name: torch.zeros_like(v) if "alpha_" in name else v for name, v in average.items()}
     figures = validator.run(1, tmp_path, weights=of_adapter(closed))
@@ -161,13 +153,11 @@ def test_the_averaged_weights_draw_the_pictures(tmp_path) -> None:
     assert validator.run(2, tmp_path)["leak_inside_whole"] > 0.01
     first, second = (np.array(Image.open(tmp_path / f"validation/step-{step}/sheet.png")) for step in (1, 2))
     assert not np.array_equal(first, second)
-    with pytest.raises(ValueError, match="no parameter gates"), exchanged(stage.adapter, {"gates": torch.zeros(1)}):
-        pass
 
 
 def test_the_same_noise_every_time_and_files_that_explain_themselves(tmp_path) -> None:
     stage, pipe = parts()
-    validator = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS, samples=samples(4))
+    validator = validator_of(pipe, stage.adapter, leak=leak_of(stage))
     for _ in range(2):  # the second run takes the first one's place
         figures = validator.run(7, tmp_path)
     folder = tmp_path / "validation/step-7"
@@ -179,8 +169,8 @@ def test_the_same_noise_every_time_and_files_that_explain_themselves(tmp_path) -
     assert {name: kept[name] for name in figures} == figures
     assert figures["seconds"] >= figures["pictures_seconds"] > 0
     assert len(kept["leak"]["outside"]["attention"]) == len(kept["leak"]["layers"])
-    again = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS)
-    assert np.array_equal(again._base(), validator._base())
+    again = validator_of(pipe, stage.adapter)
+    assert np.array_equal(again.painter.base, validator.painter.base)
     of_pipe = pipe(
         list(PROMPTS),
         num_inference_steps=2,
@@ -188,13 +178,13 @@ def test_the_same_noise_every_time_and_files_that_explain_themselves(tmp_path) -
         output_type="np",
         generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)],
     ).images
-    assert np.abs(255.0 * of_pipe - validator._base()).max() < 0.51  # rounding
+    assert np.abs(255.0 * of_pipe - validator.painter.base).max() < 0.51  # rounding
 
 
 def test_faces_that_are_not_found_are_counted(tmp_path, detector) -> None:
     """A random autoencoder draws none: no figure of identity, and none of what lies outside a face."""
     stage, pipe = parts()
-    figures = Validator(pipe, stage.adapter, people(), PROMPTS, SETTINGS, detector=detector).run(1, tmp_path)
+    figures = validator_of(pipe, stage.adapter, detector=detector).run(1, tmp_path)
     assert figures["faces_found"] == 0
     assert figures["pictures"] == 4
     assert not {"similarity_own", "rank1", "outside_change", "leak_outside_whole"} & figures.keys()
@@ -202,23 +192,24 @@ def test_faces_that_are_not_found_are_counted(tmp_path, detector) -> None:
 
 def test_what_is_measured_on_real_faces(detector) -> None:
     """Portraits of the right people, one of them without a face: own over other, and the change of the background."""
-    stage, pipe = parts()
+    stage, _ = parts()
     who = [person(10 + i) for i in range(2)]
     drawn = [render(one, look(3, **SHOWN)).image for one in who]
     made = np.stack([[drawn[0], drawn[0]], [drawn[1], np.zeros_like(drawn[1])]])
     brightness = lambda heads: np.stack([_by_brightness(one) for one in heads])  # noqa: E731
     references = [Reference(one, np.stack([_head(one, detector)])) for one in drawn]
-    validator = Validator(pipe, stage.adapter, references, PROMPTS, SETTINGS, detector=detector, similarity=brightness)
-    figures, words = validator._measure(np.stack([drawn[0], drawn[0]]), made)
+    judge = Judge(stage.adapter, references, detector=detector, similarity=brightness)
+    judged = judge.judge(Painted(np.stack([drawn[0], drawn[0]]), made))
+    figures = judged.figures
     assert figures["faces_found"] == 3
     assert figures["similarity_own"] == pytest.approx(1.0, abs=1e-4)
     assert figures["similarity_gap"] == pytest.approx(figures["similarity_own"] - figures["similarity_other"], abs=2e-4)
     assert figures["rank1"] == 1.0
-    assert words[1] == ["person 2: the reference", "similarity 1.00", "no face found"]
+    assert judged.captions[1] == ["person 2: the reference", "similarity 1.00", "no face found"]
     inside = [face_region(drawn[0], detector) | face_region(one, detector) for one in (drawn[0], drawn[1])]
     assert 0.02 < inside[0].mean() < 0.6
     assert figures["outside_change"] > 0
-    same = validator._outside(np.stack([drawn[0]] * 2), np.stack([[drawn[0]] * 2]))
+    same = outside_figures(Painted(np.stack([drawn[0]] * 2), np.stack([[drawn[0]] * 2])), detector)
     assert same == {"outside_change": 0.0}
 
 
@@ -284,7 +275,7 @@ def test_two_text_encoders_make_an_xl_pipeline_and_its_pictures(tmp_path) -> Non
     assert isinstance(pipe, StableDiffusionXLPipeline)
     assert pipe.unet is unet
     adapter = new_adapter(unet, gate=0.5, text_width=48).train().attach(unet)
-    validator = Validator(pipe, adapter, people(1), PROMPTS, SETTINGS)
+    validator = validator_of(pipe, adapter, people(1))
     validator.run(3, tmp_path)
     assert (tmp_path / "validation/step-3/sheet.png").is_file()
     of_pipe = pipe(
@@ -294,7 +285,7 @@ def test_two_text_encoders_make_an_xl_pipeline_and_its_pictures(tmp_path) -> Non
         output_type="np",
         generator=[torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)],
     ).images
-    assert np.abs(255.0 * of_pipe - validator._base()).max() < 0.51
+    assert np.abs(255.0 * of_pipe - validator.painter.base).max() < 0.51
 
 
 def test_tokens_stand_for_heads() -> None:
@@ -303,28 +294,39 @@ def test_tokens_stand_for_heads() -> None:
     adapter = stage.adapter
     with torch.no_grad():
         tokens = [adapter.encoder(head_pixels(adapter, one.heads)) for one in known]
-    of_heads = Validator(pipe, adapter, known, PROMPTS, SETTINGS)
-    of_tokens = Validator(
-        pipe, adapter, [Reference(a.picture, tokens=b) for a, b in zip(known, tokens, strict=True)], PROMPTS, SETTINGS
+    of_heads = validator_of(pipe, adapter, known)
+    of_tokens = validator_of(
+        pipe, adapter, [Reference(a.picture, tokens=b) for a, b in zip(known, tokens, strict=True)]
     )
-    np.testing.assert_allclose(of_heads.references, of_tokens.references, atol=1e-6)
+    np.testing.assert_allclose(of_heads.judge.known, of_tokens.judge.known, atol=1e-6)
     assert all(torch.equal(a, b) for a, b in zip(of_heads.tokens, of_tokens.tokens, strict=True))
-    np.testing.assert_allclose(np.linalg.norm(of_heads.references, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(of_heads.judge.known, axis=1), 1.0, rtol=1e-5)
     with pytest.raises(ValueError, match="aligned heads"):
-        Validator(pipe, adapter, [Reference(known[0].picture)], PROMPTS, SETTINGS)
+        validator_of(pipe, adapter, [Reference(known[0].picture)])
 
 
 def test_nobody_to_look_at_is_refused() -> None:
     stage, pipe = parts()
     with pytest.raises(UserError, match=r"validation\.every=0"):
-        Validator(pipe, stage.adapter, [], PROMPTS, SETTINGS)
+        Judge(stage.adapter, [])
+    with pytest.raises(UserError, match=r"validation\.every=0"):
+        Painter(pipe, stage.adapter, [], SETTINGS)
 
 
-def test_generators_go_on_and_half_a_folder_is_never_seen(tmp_path) -> None:
-    torch.manual_seed(4)
-    with kept_random_state():
-        inside = torch.rand(3)
-    assert torch.equal(torch.rand(3), inside)
+@pytest.mark.parametrize("shift", [None, 0.3])
+def test_latents_are_decoded_as_they_were_encoded(shift) -> None:
+    """An autoencoder may shift its latents besides scaling them: z = (mode - shift) * scaling."""
+    torch.manual_seed(3)
+    vae = autoencoder().requires_grad_(False)
+    vae.register_to_config(scaling_factor=0.5, shift_factor=shift)
+    mode = torch.randn(2, 4, 4, 4)
+    pixels = vae.decode(mode).sample.clamp(-1, 1)
+    pictures = pictures_of(vae, (mode - (shift or 0.0)) * 0.5)
+    assert pictures.shape == (2, *pixels.shape[2:], 3)
+    assert np.abs(pictures - 127.5 * (pixels + 1).permute(0, 2, 3, 1).numpy()).max() < 0.51
+
+
+def test_half_a_folder_is_never_seen(tmp_path) -> None:
     with pytest.raises(RuntimeError, match="full"):
         half_written(tmp_path / "step-1")
     assert not list(tmp_path.iterdir())

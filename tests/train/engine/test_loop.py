@@ -11,8 +11,9 @@ from torch import nn
 
 from facefact.train.engine.checkpoints import Checkpoints
 from facefact.train.engine.journal import Exploded
-from facefact.train.engine.loop import fit, learned, loaded
+from facefact.train.engine.loop import fit, loaded
 from facefact.train.engine.muon import Muon, orthogonal
+from facefact.train.engine.saving import learned
 from facefact.train.engine.schedule import Average, Schedule, learning_rate, optimizers
 from facefact.types import UserError
 
@@ -405,11 +406,19 @@ def test_muon_gets_the_matrices_and_adamw_everything_else_that_learns() -> None:
 
 
 def test_adamw_alone_learns_at_lr_and_decays_the_matrices_only() -> None:
-    toy = Toy()
-    toy.alpha_gate = nn.Parameter(torch.zeros(1))
+    class Gated(Toy):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Parameter(torch.zeros(1))
+
+        def gate_parameters(self):
+            return [self.gate]
+
+    toy = Gated()
     (adamw,) = optimizers(toy, schedule(optimizer="adamw", adamw=0.25, gates=4.0, weight_decay=0.1))
     matrices, rest, gates = adamw.param_groups
     assert {id(p) for p in matrices["params"]} == {id(toy.net[0].weight), id(toy.net[4].weight)}
+    assert gates["params"] == [toy.gate]
     assert [group["lr"] for group in (matrices, rest, gates)] == pytest.approx([0.02, 0.02, 0.08])
     assert [group["weight_decay"] for group in (matrices, rest, gates)] == [0.1, 0.0, 0.0]
 

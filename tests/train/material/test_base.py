@@ -65,7 +65,7 @@ def test_what_cannot_be_a_base_is_said_in_one_line(directory: Path, tmp_path: Pa
         (changed(directory, tmp_path / "a", "model_index.json", unet=["diffusers", "FluxTransformer2DModel"]), "Flux"),
         (changed(directory, tmp_path / "b", unet, cross_attention_dim=48), "cannot open"),
         (changed(directory, tmp_path / "c", "scheduler/scheduler_config.json", prediction_type="sample"), "predicts"),
-        ("owner/name", "the hub did not give owner/name"),
+        ("owner/name", "base.source: owner/name is no directory here, and the hub did not give it"),
     ):
         with pytest.raises(UserError, match=message) as raised:
             open_base(BaseModel(source=source), bundle=NOWHERE)

@@ -251,7 +251,8 @@ def _with_earlier(figures: dict[str, Any], path: Path) -> dict[str, Any]:
 def _run_train(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from facefact.bench.train import DEFAULT, bench_train, draw
+    from facefact.bench.train import DEFAULT, bench_train
+    from facefact.bench.train_plot import draw
     from facefact.config import load_config
     from facefact.train.settings import AdapterTraining
 

@@ -192,7 +192,8 @@ def _ablation(args: argparse.Namespace) -> int:
     if find_spec("accelerate") is None:
         raise UserError("an ablation trains, which needs Accelerate: pip install 'facefact[train]'")
     from facefact.demo import judges_path
-    from facefact.evaluate.ablation import Pictures, markdown, run_ablation
+    from facefact.evaluate.ablation import Pictures, run_ablation
+    from facefact.evaluate.ablation_page import markdown
 
     silence_loading()
     pictures = Pictures(args.judges or judges_path()) if args.pictures else None

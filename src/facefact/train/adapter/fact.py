@@ -11,39 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from facefact.face_adapter import FaceAdapter
+from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.identity import ShownIdentity
 from facefact.train.engine.curriculum import value_at
+from facefact.train.losses.diffusion import clean_latents, diffusion_loss, snr_weight
 from facefact.train.losses.fair import fair
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
-from facefact.types import FaceTokens, UserError
-
-
-def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
-    """(b,) weights of min-SNR (Hang et al. 2023): min(snr, gamma) in terms of the clean latents, translated to what the
-    model predicts: over snr for epsilon, over snr + 1 for v. Ones without gamma."""
-    if gamma is None:
-        return torch.ones(len(timesteps), device=timesteps.device)
-    signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = signal / (1 - signal)
-    by = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr.clamp(min=1e-8)
-    return snr.clamp(max=gamma) / by
-
-
-def clean_latents(scheduler: Any, sample: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
-    """What the model believes the latents without noise to be, from its prediction. (b, c, h, w)."""
-    signal = scheduler.alphas_cumprod.to(sample.device)[timesteps].view(-1, 1, 1, 1)
-    if scheduler.config.prediction_type == "v_prediction":
-        return signal.sqrt() * sample - (1 - signal).sqrt() * predicted
-    return (sample - (1 - signal).sqrt() * predicted) / signal.sqrt().clamp(min=1e-3)
-
-
-def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weight: float, weight: Tensor) -> Tensor:
-    """Squared error, the face's `face_weight` times as important as the rest. predicted, target: (b, c, h, w); face:
-    (b, h, w) in [0, 1]; weight: (b,) of each sample."""
-    place = 1 + (face_weight - 1) * face[:, None]
-    error = (predicted - target).square() * place * weight.view(-1, 1, 1, 1)
-    return error.mean() / place.mean()
+from facefact.types import UserError
 
 
 class FactStage(nn.Module):
@@ -94,7 +69,8 @@ class FactStage(nn.Module):
         step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
         sample, target = noised(self.scheduler, latents, timesteps)
-        condition = self.adapter.condition(self.face_tokens(batch), guidance=False)
+        tokens = face_tokens(self.adapter, batch["tokens"], batch["face_dropped"])
+        condition = self.adapter.condition(tokens, guidance=False)
         with self.adapter.record() as increments:
             predicted = self.predict(sample, timesteps, batch, condition)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
@@ -108,15 +84,9 @@ class FactStage(nn.Module):
             loss = loss + strength * terms["identity"]
         return {"loss": loss, **terms, "gates": self.gates()}
 
-    def face_tokens(self, batch: dict[str, Tensor]) -> FaceTokens:
-        """The resampler's tokens of n pictures of each person: (b, n * 16, width). A dropped face is the published null
-        face: all-zero encoder tokens."""
-        local = batch["tokens"] * ~batch["face_dropped"][:, None, None, None]
-        face = self.adapter.resampler(local.flatten(0, 1)).unflatten(0, local.shape[:2]).flatten(1, 2)
-        return FaceTokens(face, face)
-
     def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
-        """The U-Net's answer, in fp32."""
+        """The U-Net's answer, in fp32: (b, c, h, w), as `sample` is. timesteps: (b,). condition: its
+        `cross_attention_kwargs`."""
         weight = next(self.unet.parameters())
         if self.text_encoder is not None:
             with torch.no_grad():
@@ -134,9 +104,11 @@ class FactStage(nn.Module):
         ).sample.float()
 
     def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """1 - cosine between the person whom the believed clean latents show and the one meant, of some of the pictures
-        (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise too: what the model
-        believes there decides who appears."""
+        """1 - cosine between the person whom the believed clean latents show and the one meant; (b, c, h, w) -> ().
+
+        Of some of the pictures (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise
+        too: what the model believes there decides who appears.
+        """
         assert self.shown is not None
         some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
         seen = self.shown(believed[some], batch["head_to_picture"][some], batch["head_mask"][some])
@@ -144,7 +116,9 @@ class FactStage(nn.Module):
         kept = (~batch["face_dropped"][some]).float()
         return (apart * kept).sum() / kept.sum().clamp(min=1)
 
+    def gate_parameters(self) -> list[nn.Parameter]:
+        return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+
     def gates(self) -> Tensor:
-        """Mean opening of the gates, |tanh(alpha)|, for the log."""
-        named = self.adapter.layers.named_parameters()
-        return torch.stack([p.detach().float().tanh().abs() for n, p in named if "alpha_" in n]).mean()
+        """Mean opening of the gates, |tanh(alpha)|, for the log: a number."""
+        return torch.stack([alpha.detach().float().tanh().abs() for alpha in self.gate_parameters()]).mean()

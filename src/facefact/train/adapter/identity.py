@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facefact.encoder import Resampler, TransFace
+from facefact.train.adapter.decoded import decoded
 from facefact.train.engine.loop import Batches
 from facefact.train.losses.margin import angular_margin_loss
 from facefact.train.material.cache import Cache
@@ -43,7 +44,7 @@ def pair_batches(cache: Cache, *, people: int, seed: int, rank: int = 0) -> Batc
 
 
 def by_person(cache: Cache) -> list[np.ndarray]:
-    """The pictures of each person, in the order of the persons' numbers."""
+    """The pictures of each person, (n,) rows of the cache, in the order of the persons' numbers."""
     order = np.argsort(cache.persons, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(cache.persons[order])) + 1)
 
@@ -58,6 +59,7 @@ class ResamplerStage(nn.Module):
         self.head = nn.Linear(resampler.config.queries * resampler.config.output_width, embedding)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """batch: those of `pair_batches`."""
         return {"loss": angular_margin_loss(self.head(self.resampler(batch["x"]).flatten(1)))}
 
 
@@ -77,9 +79,7 @@ class ShownIdentity(nn.Module):
     def forward(self, latents: Tensor, place: Tensor, shown: Tensor) -> Tensor:
         """latents (b, c, h, w) scaled for the U-Net, place (b, 2, 3), shown (b, n, n) bool: see `Cache.gather`. ->
         (b, d) unit embeddings."""
-        scaling, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
-        weight = next(self.vae.parameters())
-        pixels = self.vae.decode((latents / scaling + shift).to(weight.dtype)).sample.float().clamp(-1, 1)
+        pixels = decoded(self.vae, latents).clamp(-1, 1)
         heads = torch.where(shown[:, None], aligned(pixels, place, shown.shape[-1]), -1.0)
         return F.normalize(self.encoder.embed(heads).float(), dim=-1)
 

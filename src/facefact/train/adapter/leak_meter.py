@@ -6,8 +6,7 @@ U-Net, and at which noise, does the adapter touch what is none of its business?
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from torch import Tensor, nn
 from facefact import checkpoint
 from facefact.adapter import Increment
 from facefact.face_adapter import FaceAdapter
+from facefact.train.adapter.face_tokens import face_tokens
+from facefact.train.engine.aside import evaluating
 from facefact.train.losses.fair import leak
-from facefact.types import FaceTokens, UserError
+from facefact.types import UserError
 
 PARTS = ("attention", "whole")  # of a layer's increment: see `Increment`
 TIMESTEPS = (100, 300, 500, 700, 900)
@@ -98,7 +99,7 @@ def measure_leak(
     weight = next(unet.parameters())
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(weight.device)
     columns = []
-    with quiet(unet, adapter):
+    with evaluating(unet, adapter):
         call = _arguments(adapter, batch, scale, weight)
         for timestep in timesteps:
             at = torch.full((len(latents),), int(timestep), device=weight.device)
@@ -132,6 +133,7 @@ class _Column:
 
 
 def _column(increments: Sequence[Increment], face: Tensor) -> _Column:
+    """face: (b, h, w) in [0, 1], at the latents' resolution."""
     if not increments:
         raise UserError("no layer of the adapter was active: the leak meter needs a scale above 0")
     shares = [
@@ -147,39 +149,22 @@ def _column(increments: Sequence[Increment], face: Tensor) -> _Column:
 
 
 def _mean_share(increment: Increment, mask: Tensor, part: Any) -> float:
-    """Mean over the samples that have places outside of the mask; 0 where none has."""
+    """Mean over the samples that have places outside of the mask, (b, h, w); 0 where none has."""
     somewhere = (1 - mask).sum((1, 2)) > 0
     return float(leak(increment, mask, part)[somewhere].mean()) if somewhere.any() else 0.0
 
 
 def _arguments(adapter: FaceAdapter, batch: Mapping[str, Any], scale: float, weight: Tensor) -> dict[str, Any]:
     """Of the U-Net's call: text, face condition, and what SDXL reads besides."""
-    local = batch["tokens"].to(adapter.device, adapter.dtype)  # (b, n, t, width)
-    if (dropped := batch.get("face_dropped")) is not None:
-        local = local * ~dropped.to(local.device)[:, None, None, None]
-    face = adapter.resampler(local.flatten(0, 1)).unflatten(0, local.shape[:2]).flatten(1, 2)
+    tokens = face_tokens(adapter, batch["tokens"], batch.get("face_dropped"))
     put = lambda one: one.to(weight.device, weight.dtype)  # noqa: E731
     call: dict[str, Any] = {
         "encoder_hidden_states": put(batch["text"]),
-        "cross_attention_kwargs": adapter.condition(FaceTokens(face, face), scale=scale, guidance=False),
+        "cross_attention_kwargs": adapter.condition(tokens, scale=scale, guidance=False),
     }
     if batch.get("pooled") is not None:
         call["added_cond_kwargs"] = {"text_embeds": put(batch["pooled"]), "time_ids": put(batch["time_ids"])}
     return call
-
-
-@contextlib.contextmanager
-def quiet(*modules: nn.Module | None) -> Iterator[None]:
-    """Modules in `eval` mode for a while; afterwards every submodule is in the mode that it was in."""
-    modes = [(one, one.training) for module in modules if module is not None for one in module.modules()]
-    for module in modules:
-        if module is not None:
-            module.eval()
-    try:
-        yield
-    finally:
-        for one, mode in modes:
-            one.training = mode
 
 
 def draw_leak(table: LeakTable, path: Path) -> None:

@@ -185,6 +185,10 @@ class BaseStage(nn.Module):
         self.scheduler, self.factor = scheduler, factor
         self.face_weight, self.feature_weight = face_weight, feature_weight
 
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """Of the timestep."""
+        return list(self.unet.time_embedding.parameters())
+
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: as `conditions.batches` makes it for a live text model. -> scalars: loss, and what the squared error
         is without weights, inside the face, and about eyes and mouth."""

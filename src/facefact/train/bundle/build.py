@@ -168,7 +168,7 @@ def train_adapter_without_fair(build: Build) -> None:
 def train_face_adapter(build: Build, part: str, recipe: AdapterRecipe) -> None:
     """By the trainer that everybody uses; what comes before the diffusion is the same with FAIR and without."""
     settings = adapter_training(build, recipe)
-    made = adapter_run.train_adapter(settings, build.folder(part), before=build.out / "before_adapter")
+    made = adapter_run.train_adapter(settings, build.folder(part), warm_up_folder=build.out / "before_adapter")
     if build.accelerator.is_main_process:
         shutil.rmtree(build.model(part), ignore_errors=True)
         shutil.copytree(made, build.model(part))

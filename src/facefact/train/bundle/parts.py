@@ -16,9 +16,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from facefact import checkpoint
-from facefact.train.adapter.run import differing
 from facefact.train.bundle.config import WorldConfig
 from facefact.train.engine.schedule import WITHOUT_EFFECT
+from facefact.train.settings import differing
 from facefact.types import UserError
 
 DONE = "done.json"

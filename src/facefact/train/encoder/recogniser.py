@@ -124,8 +124,13 @@ class RecogniserStage(nn.Module):
         self.recogniser, self.loss = recogniser, loss
         size = recogniser.config.embedding_size
         self.factors = nn.Linear(size, len(IDENTITY)) if loss.factor_weight else None
-        # "embed" in the name: an embedding table, whose rows get gradients of their own, is nothing for Muon.
         self.class_embeddings = nn.Parameter(size**-0.5 * torch.randn(loss.classes, size)) if loss.classes else None
+
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """What is nothing for Muon: the patches' projection, and the classes' table, whose rows get gradients of their
+        own."""
+        patches = list(self.recogniser.patch_embed.parameters())
+        return patches if self.class_embeddings is None else [*patches, self.class_embeddings]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """batch: as `pair_batches` makes it. -> scalars: loss, its terms, and with EHSM the mean weight."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -36,10 +36,11 @@ def check_curve(name: str, curve: Curve, *, low: float = 0.0, high: float = floa
 def curves(settings: Any, *, where: str = "") -> dict[str, Curve]:
     """Every setting of a tree of dataclasses that changes over the steps, by its dotted name: what the report plots."""
     found: dict[str, Curve] = {}
+    kinds = get_type_hints(type(settings))
     for field in fields(settings):
         value, name = getattr(settings, field.name), f"{where}{field.name}"
         if is_dataclass(value):
             found |= curves(value, where=f"{name}.")
-        elif "Curve" in str(field.type) and not isinstance(value, (int, float)):
+        elif kinds[field.name] == Curve and not isinstance(value, (int, float)):
             found[name] = value
     return found

@@ -16,7 +16,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, send_to_device
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 from facefact.device import training_device
-from facefact.train.engine.checkpoints import AVERAGE, Checkpoints, Snapshot
+from facefact.train.engine.checkpoints import Checkpoints
 from facefact.train.engine.journal import Exploded, Guard, Metrics, Record
 from facefact.train.engine.processes import (
-    SHARDING,
     Signals,
     alone_in,
     any_of,
@@ -42,8 +39,8 @@ from facefact.train.engine.processes import (
     on_first,
     own_precision,
 )
-from facefact.train.engine.schedule import Average, Schedule, learning_rate, optimizers, resolved, shapes
-from facefact.types import UserError
+from facefact.train.engine.saving import TrainingState
+from facefact.train.engine.schedule import Average, Schedule, learning_rate, optimizers, resolved
 
 Batches = Callable[[int], Iterator[Any]]  # number of the first batch (a step's, unless it accumulates) -> from there
 # (steps done, stage, averaged parameters by their names in the stage) -> figures for the trackers
@@ -87,13 +84,8 @@ def loaded(batches: Batches, first: int, workers: int) -> Iterator[Any]:
 def attention_kernels(stage: nn.Module, device: torch.device) -> list[SDPBackend]:
     """On a CPU the fused attention's backward pass is slower than plain matrix products over few places; over the
     thousands of a full-size model (`stage.long_attention`) it takes a third of the time and keeps no n x n scores."""
-    few = device.type == "cpu" and not getattr(stage, "long_attention", False)
-    return [SDPBackend.MATH] if few else list(ALL_ATTENTION)
-
-
-def learned(stage: nn.Module) -> set[str]:
-    """Names of what a checkpoint holds: the parameters that learn, and every buffer."""
-    return {n for n, p in stage.named_parameters() if p.requires_grad} | {n for n, _ in stage.named_buffers()}
+    few_places = device.type == "cpu" and not getattr(stage, "long_attention", False)
+    return [SDPBackend.MATH] if few_places else list(ALL_ATTENTION)
 
 
 def fit(
@@ -124,38 +116,37 @@ def fit(
     with own_precision(), Signals() as signals, contextlib.ExitStack() as held:
         accelerator = new_accelerator(schedule, folder, trackers)
         held.enter_context(alone_in(folder, accelerator))
-        run = Run(stage, schedule, folder, accelerator)
-        with run.open(config, deadline=math.inf if stop is None else time.monotonic() + stop):
-            source = loaded(batches, run.step * schedule.accumulate, schedule.workers)
+        training = Training(stage, schedule, folder, accelerator)
+        with training.open(config, deadline=math.inf if stop is None else time.monotonic() + stop):
+            source = loaded(batches, training.step * schedule.accumulate, schedule.workers)
             ended = None
-            while run.step < schedule.steps and ended is None:
-                run.learn(source)
-                run.look(signals)
+            while training.step < schedule.steps and ended is None:
+                training.learn(source)
+                training.read_losses(signals)
                 if watch is not None:
-                    run.track(watch(run.step, stage, run.average.values))
-                ended = run.save_or_stop(signals)
+                    training.track(watch(training.step, stage, training.average.values))
+                ended = training.save_or_stop(signals)
             del source  # (its workers end here)
-            run.leave_average()
+            training.leave_average()
     if ended == signal.SIGINT:
         raise KeyboardInterrupt
     if ended == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
-    return run.step >= schedule.steps
+    return training.step >= schedule.steps
 
 
-class Run:
+class Training:
     """One call of `fit`: the phases of its loop, and what they share."""
 
     def __init__(self, stage: nn.Module, schedule: Schedule, folder: Path, accelerator: Accelerator):
         self.stage, self.schedule, self.folder, self.accelerator = stage, schedule, folder, accelerator
         self.device, self.main = accelerator.device, accelerator.is_main_process
-        self.sharded = accelerator.distributed_type in SHARDING
         self.checkpoints = Checkpoints(folder / "checkpoints", schedule.checkpoints_total_limit)
         self.metrics, self.records = Metrics(folder), list[Record]()
         self.guard = Guard(schedule.explode, scaled=schedule.precision == "fp16")
         self.attention = attention_kernels(stage, self.device)
-        self.beat = 1 if self.device.type == "cpu" else schedule.log_every  # steps between two looks
-        self.step, self.waited, self.looked = 0, 0.0, False
+        self.read_every = 1 if self.device.type == "cpu" else schedule.log_every  # steps from one reading to the next
+        self.step, self.waited, self.losses_read = 0, 0.0, False  # waited: seconds, for batches
 
     @contextlib.contextmanager
     def open(self, config: Mapping[str, Any] | None, *, deadline: float) -> Iterator[None]:
@@ -196,17 +187,21 @@ class Run:
         """Stage and optimizers on their device, wrapped as the launcher asks."""
         self.stage.train().to(self.device)
         used = optimizers(self.stage, self.schedule)
-        self.fresh = [[{k: v for k, v in g.items() if k != "params"} for g in one.param_groups] for one in used]
+        # Each group's settings at the peak of the learning rate.
+        self.peaks = [[{k: v for k, v in g.items() if k != "params"} for g in one.param_groups] for one in used]
         self.wrapped, *self.optimizers = self.accelerator.prepare(self.stage, *used)
         self.trainable = [p for p in self.stage.parameters() if p.requires_grad]  # (FSDP puts others in their place)
         self.average = Average(self.stage, self.schedule.ema)
+        self.state = TrainingState(
+            self.stage, self.average, self.optimizers, self.accelerator, self.schedule, self.checkpoints
+        )
 
     def resume(self) -> None:
         """Go to the newest whole checkpoint, if there is one, and forget what was noted after it."""
 
         def choose() -> int:
             self.checkpoints.clean()
-            step, told = self.checkpoints.newest_whole(check=not self.sharded)
+            step, told = self.checkpoints.newest_whole(check=not self.state.sharded)
             for line in told:
                 self.say(line)
             self.metrics.forget_after(step)
@@ -214,7 +209,10 @@ class Run:
 
         self.step = on_first(self.accelerator, choose)
         if self.step:
-            self.restore(self.step)
+            self.state.restore(self.step)
+            for one, peak in zip(self.optimizers, self.peaks, strict=True):  # the settings are those of this command
+                for group, options in zip(one.param_groups, peak, strict=True):
+                    group.update(options)
         for record in self.metrics.records()[-100:]:
             self.guard.see(record)
 
@@ -222,8 +220,8 @@ class Run:
         """One step: the batches, forward and backward, the update and the average."""
         began, waited, schedule = time.monotonic(), 0.0, self.schedule
         factor = learning_rate(self.step, schedule)
-        for one, fresh in zip(self.optimizers, self.fresh, strict=True):
-            for group, peak in zip(one.param_groups, fresh, strict=True):
+        for one, peaks in zip(self.optimizers, self.peaks, strict=True):
+            for group, peak in zip(one.param_groups, peaks, strict=True):
                 group["lr"] = peak["lr"] * factor
         passes: list[dict[str, Tensor]] = []
         for index in range(self.step * schedule.accumulate, (self.step + 1) * schedule.accumulate):
@@ -255,18 +253,18 @@ class Run:
         )
         self.bar.update()
 
-    def look(self, signals: Signals) -> None:
+    def read_losses(self, signals: Signals) -> None:
         """At times: read the losses (a GPU waits for that), write them down, and stop when they are no good."""
         save_steps = self.schedule.save_steps
-        self.looked = (
-            self.step % self.beat == 0
+        self.losses_read = (
+            self.step % self.read_every == 0
             or self.step == self.schedule.steps
             or (save_steps is not None and self.step % save_steps == 0)
             or (self.accelerator.num_processes == 1 and signals.got is not None)
         )
-        if not self.looked:
+        if not self.losses_read:
             return
-        records, self.records = read(self.records, self.accelerator), []
+        records, self.records = as_numbers(self.records, self.accelerator), []
         for index, record in enumerate(records):
             wrong = self.guard.see(record)
             if wrong:
@@ -300,7 +298,7 @@ class Run:
 
     def save_or_stop(self, signals: Signals) -> int | None:
         """Save when it is time. Returns why the loop ends early: the signal, 0 for the deadline; None: it goes on."""
-        if not self.looked:
+        if not self.losses_read:
             return None
         now, save_steps = time.monotonic(), self.schedule.save_steps
         due = now - self.saved > self.schedule.save_every or (save_steps is not None and self.step % save_steps == 0)
@@ -324,90 +322,19 @@ class Run:
             self.say(f"{self.folder}: stopped after step {self.step}, {where}{more}; the same command goes on")
         return ended
 
-    def weights(self) -> dict[str, Tensor]:
-        """What a checkpoint holds of the stage."""
-        kept = learned(self.stage)
-        return {name: value for name, value in self.stage.state_dict().items() if name in kept}
-
     def save(self) -> bool:
         """A checkpoint of this step; returns whether it could be written. A full disk ends no training."""
-        if self.sharded:
-            self.save_sharded()
-            return True
-        if not self.main:
-            return True
-        scaler = self.accelerator.scaler
-        state = {
-            "optimizers": [one.state_dict() for one in self.optimizers],
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
         try:
-            self.checkpoints.save(
-                Snapshot(self.step, self.weights(), self.average.values, state, asdict(self.schedule))
-            )
+            self.state.save(self.step)
         except OSError as error:
+            if self.state.sharded:  # the other processes wait for this one
+                raise
             self.say(
                 f"the checkpoint of step {self.step} could not be written ({error}): make room on the disk of "
                 f"{self.folder}; the one before it is kept and the training goes on"
             )
             return False
         return True
-
-    def restore(self, step: int) -> None:
-        """Put a checkpoint back. UserError when it was made for another network or optimizer."""
-        where = self.checkpoints.directory(step)
-        made = self.checkpoints.state(step)["schedule"]
-        for name in ("optimizer", "precision"):
-            then, now = made.get(name), getattr(self.schedule, name)
-            if then != now:
-                raise UserError(
-                    f"{where} was made with schedule.{name}={then}, not {now}: set that, or give another folder"
-                )
-        if self.sharded:
-            self.restore_sharded(step)
-        else:
-            snapshot = self.checkpoints.read(step)
-            kept = self.weights()
-            try:
-                if shapes(snapshot.model) != shapes(kept):
-                    raise ValueError("other weights")
-                self.average.load(snapshot.average)
-                for one, state in zip(self.optimizers, snapshot.optimizer["optimizers"], strict=True):
-                    one.load_state_dict(state)
-            except ValueError as error:
-                raise UserError(
-                    f"{where} was made for another network or other settings; give another folder or remove it"
-                ) from error
-            self.stage.load_state_dict(snapshot.model, strict=False)
-            if self.accelerator.scaler is not None and snapshot.optimizer["scaler"] is not None:
-                self.accelerator.scaler.load_state_dict(snapshot.optimizer["scaler"])
-        for one, fresh in zip(self.optimizers, self.fresh, strict=True):  # the settings are those of this command
-            for group, options in zip(one.param_groups, fresh, strict=True):
-                group.update(options)
-
-    def save_sharded(self) -> None:
-        """Every process writes its part, through Accelerate, under a name that nobody reads; the first one renames."""
-        partial = self.checkpoints.partial(self.step)
-        if self.main:
-            self.checkpoints.begin(self.step)
-        self.accelerator.wait_for_everyone()
-        frozen = self.accelerator.distributed_type == DistributedType.DEEPSPEED  # (FSDP has no such option)
-        self.accelerator.save_state(str(partial / "shards"), **({"exclude_frozen_parameters": True} if frozen else {}))
-        part = {name: value.contiguous() for name, value in self.average.values.items()}
-        save_file(part, partial / f"{self.accelerator.process_index}-{AVERAGE}")
-        self.accelerator.wait_for_everyone()
-        if self.main:
-            processes = self.accelerator.num_processes
-            self.checkpoints.complete(self.step, asdict(self.schedule), processes=processes)
-        self.accelerator.wait_for_everyone()
-
-    def restore_sharded(self, step: int) -> None:
-        directory, processes = self.checkpoints.directory(step), self.accelerator.num_processes
-        if (made := self.checkpoints.state(step).get("processes")) != processes:
-            raise UserError(f"{directory} is the checkpoint of {made} processes, not of {processes}: launch as many")
-        lenient = self.accelerator.distributed_type == DistributedType.DEEPSPEED  # the frozen ones are not in it
-        self.accelerator.load_state(str(directory / "shards"), **({"load_module_strict": False} if lenient else {}))
-        self.average.load(load_file(directory / f"{self.accelerator.process_index}-{AVERAGE}"))
 
     def leave_average(self) -> None:
         """The averaged weights in the stage."""
@@ -423,7 +350,7 @@ class Run:
             tqdm.write(f"facefact: {line}", file=sys.stderr)
 
 
-def read(records: list[Record], accelerator: Accelerator) -> list[Record]:
+def as_numbers(records: list[Record], accelerator: Accelerator) -> list[Record]:
     """Records whose tensors are numbers, each the mean over the processes: one transfer and one message for all."""
     tensors = [value.float().reshape(()) for one in records for value in one.values() if torch.is_tensor(value)]
     numbers = iter(accelerator.reduce(torch.stack(tensors), "mean").tolist())

@@ -29,6 +29,9 @@ SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 def own_precision() -> Iterator[None]:
     """Accelerate holds one precision for a process; the stages of a recipe differ in theirs. Inside, none is chosen
     yet; afterwards it is what it was."""
+    # Private, for want of a public way: an Accelerator of another precision is refused as long as this is filled, and
+    # our own autocast in its place would miss what Accelerate derives from the precision besides: fp16's loss scaling,
+    # and the number types of FSDP and DeepSpeed.
     shared = AcceleratorState._shared_state
     before = dict(shared)
     shared.clear()
@@ -111,15 +114,15 @@ class Signals:
 
     def __init__(self) -> None:
         self.got: int | None = None
-        self.before: dict[int, Any] = {}
+        self.handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():  # (no other one may)
-            self.before = {n: signal.signal(n, self.hear) for n in (signal.SIGINT, signal.SIGTERM)}
+            self.handlers = {n: signal.signal(n, self.hear) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
     def hear(self, number: int, frame: object) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -97,18 +97,49 @@ def learning_rate(step: int, schedule: Schedule) -> float:
     return schedule.final_lr + (1 - schedule.final_lr) * left
 
 
+@runtime_checkable
+class WithGates(Protocol):
+    """A stage whose gates start closed, and learn faster: until they open, nothing behind them learns."""
+
+    def gate_parameters(self) -> Iterable[nn.Parameter]: ...
+
+
+@runtime_checkable
+class WithEmbeddings(Protocol):
+    """A stage with matrices that are no inner layer's: tables, and what makes channels of pixels or of timesteps.
+    (Those of `nn.Embedding` are known by their type.)"""
+
+    def embedding_parameters(self) -> Iterable[nn.Parameter]: ...
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """What learns of a stage. matrices: of at least 16 x 16, inside the network. gates: `WithGates`. rest: embeddings,
+    norms, biases."""
+
+    matrices: list[nn.Parameter]
+    rest: list[nn.Parameter]
+    gates: list[nn.Parameter]
+
+
+def parameter_groups(stage: nn.Module) -> ParameterGroups:
+    gates = {id(p) for p in stage.gate_parameters()} if isinstance(stage, WithGates) else set()
+    embeddings = {id(p) for p in stage.embedding_parameters()} if isinstance(stage, WithEmbeddings) else set()
+    embeddings |= {id(one.weight) for one in stage.modules() if isinstance(one, nn.Embedding)}
+    groups = ParameterGroups([], [], [])
+    for parameter in stage.parameters():
+        if not parameter.requires_grad:
+            continue
+        inner = parameter.ndim >= 2 and min(parameter.flatten(1).shape) >= 16 and id(parameter) not in embeddings
+        (groups.gates if id(parameter) in gates else groups.matrices if inner else groups.rest).append(parameter)
+    return groups
+
+
 def optimizers(stage: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Muon or AdamW for the matrices inside the network; AdamW without weight decay for everything else (embeddings,
-    norms), faster for an adapter's gates: until they open, nothing behind them learns. UserError: 8 bit without
-    bitsandbytes."""
-    matrices: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    gates: list[nn.Parameter] = []
-    for name, parameter in stage.named_parameters():
-        if parameter.requires_grad:
-            hidden = parameter.ndim >= 2 and min(parameter.flatten(1).shape) >= 16 and "embed" not in name
-            gate = name.rsplit(".", 1)[-1].startswith("alpha_")
-            (gates if gate else matrices if hidden else rest).append(parameter)
+    """Muon or AdamW for the matrices inside the network; AdamW without weight decay for everything else, faster for
+    gates. UserError: 8 bit without bitsandbytes."""
+    learning = parameter_groups(stage)
+    matrices, rest, gates = learning.matrices, learning.rest, learning.gates
     found: list[torch.optim.Optimizer] = []
     lr, alone = schedule.lr, schedule.optimizer != "muon"
     if matrices and not alone:

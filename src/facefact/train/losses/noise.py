@@ -29,8 +29,14 @@ def spread_timesteps(
 
 
 def noised(scheduler: Any, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """Noised latents and what the model has to predict: the noise, or the velocity."""
+    """`with_noise`, the noise drawn (each sample's whatever process has it)."""
     noise = rows(lambda total: torch.randn(total, *latents.shape[1:], device=latents.device), len(latents))
+    return with_noise(scheduler, latents, noise, timesteps)
+
+
+def with_noise(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """Noised latents and what the model has to predict, the noise or the velocity: all (b, c, h, w). scheduler:
+    diffusers', of epsilon or v_prediction; timesteps: (b,)."""
     sample = scheduler.add_noise(latents, noise, timesteps)
     if scheduler.config.prediction_type == "epsilon":
         return sample, noise

@@ -11,9 +11,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from facefact import hub
 from facefact.device import DTYPES, SHORT, choose_precision, training_device
 from facefact.train.material.face_encoder import frozen_encoder
-from facefact.train.material.frozen import BUNDLE, HUB_ID, Base, Frozen, with_noise_levels
+from facefact.train.material.frozen import BUNDLE, Base, Frozen, with_noise_levels
 from facefact.train.material.random_base import random_base
 from facefact.train.settings import BaseModel, NewAdapter
 from facefact.types import UserError
@@ -68,25 +69,18 @@ def _check(base: Base, source: str) -> None:
 
 def _directory(settings: BaseModel) -> Path:
     """Where the base model lies; fetched where the user named a hub id."""
-    source = settings.source
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
-    if not HUB_ID.fullmatch(source):
-        raise UserError(f"base.source: {source!r} is no directory here, no hub id (owner/name), bundle or random:...")
-    from huggingface_hub import snapshot_download
-
     folders = ("vae", "unet", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
     weights = f"*.{settings.variant}*.safetensors" if settings.variant else "*.safetensors"
-    wanted = [f"{folder}/{pattern}" for folder in folders for pattern in ("*.json", "*.txt", weights)]
-    others = None if settings.variant else ["*.*.safetensors"]  # (variants have two dots)
-    try:
-        return Path(
-            snapshot_download(
-                source, revision=settings.revision, allow_patterns=["model_index.json", *wanted], ignore_patterns=others
-            )
-        )
-    except Exception as error:  # besides its own errors, those of whatever HTTP library this version of the client uses
-        raise UserError(f"base.source: the hub did not give {source}: {_line(error)}") from error
+    return hub.directory(
+        settings.source,
+        revision=settings.revision,
+        allow_patterns=[
+            "model_index.json",
+            *(f"{folder}/{pattern}" for folder in folders for pattern in ("*.json", "*.txt", weights)),
+        ],
+        ignore_patterns=None if settings.variant else ["*.*.safetensors"],  # (variants have two dots)
+        where="base.source: ",
+    )
 
 
 def _read_base(directory: Path, dtype: torch.dtype, variant: str | None) -> Base:

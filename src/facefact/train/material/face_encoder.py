@@ -12,7 +12,8 @@ from facefact.encoder import TransFace, TransFaceConfig
 from facefact.encoder.facechain import encoder_from_state
 from facefact.encoder.files import load_transface
 from facefact.face_adapter import FORMAT, FaceAdapter
-from facefact.train.material.frozen import BUNDLE, HUB_ID
+from facefact.hub import is_hub_id
+from facefact.train.material.frozen import BUNDLE
 from facefact.train.material.random_base import filled
 from facefact.types import UserError
 
@@ -41,7 +42,7 @@ def frozen_encoder(source: str, *, bundle: Path) -> TransFace:
         encoder = _encoder_in(Path(source).expanduser())
     elif Path(source).expanduser().is_file():
         encoder = encoder_from_state(checkpoint.load_torch(Path(source).expanduser()), source=source)
-    elif HUB_ID.fullmatch(source):
+    elif is_hub_id(source):
         encoder = FaceAdapter.from_pretrained(source).encoder
     else:
         raise UserError(f"adapter.encoder: {source!r} is no file or directory here, no hub id, bundle or random:...")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from facefact.checkpoint import WEIGHTS, replacing
+from facefact.hub import is_hub_id
 from facefact.markdown import markdown_table
 from facefact.train.report.page import CAVEAT, counts, duration, number, setting_of
 from facefact.train.report.run_folder import RunFolder, without_paths
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NO_LICENCE = {"license": "other", "license_name": "not-stated"}
 TAGS = ["facefact", "face-adapter", "identity", "portrait", "diffusers", "text-to-image"]
 SETTINGS = (  # those that decide most; as in config.yaml
@@ -108,7 +107,7 @@ def front_matter(run: RunFolder) -> str:
 def hub_base(run: RunFolder) -> str | None:
     """The base model where it is one of the hub; a directory and the embedded bundle are none."""
     source = str(run.setting("base.source") or "")
-    return source if HUB_ID.fullmatch(source) and not Path(source).exists() else None
+    return source if is_hub_id(source) and not Path(source).exists() else None
 
 
 def base_name(run: RunFolder) -> str:

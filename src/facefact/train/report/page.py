@@ -22,7 +22,7 @@ from facefact.checkpoint import replacing
 from facefact.page import escape, fact_list, number, page, picture, section, table, without_paths
 from facefact.train.engine.curriculum import Curve, curves, value_at
 from facefact.train.report.plots import Panel, apart, curriculum_panels, curve_panels, together, validation_panels
-from facefact.train.report.run_folder import Looked, RunFolder
+from facefact.train.report.run_folder import RunFolder, ValidationRecord
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 EARLIER = 3  # contact sheets beside the newest one
@@ -161,12 +161,12 @@ def validations(run: RunFolder) -> str:
     )
 
 
-def counts(looked: Looked) -> str:
+def counts(validation: ValidationRecord) -> str:
     """How many samples the figures of a validation stand on."""
-    number_of = {name: int(looked.figures[name]) for name in ("pictures", "people") if name in looked.figures}
+    number_of = {name: int(validation.figures[name]) for name in ("pictures", "people") if name in validation.figures}
     if len(number_of) < 2:
         return ""
-    found = looked.figures.get("faces_found")
+    found = validation.figures.get("faces_found")
     faces = "" if found is None else f"; a face was found in {int(found)} of them"
     return f"{number_of['pictures']} pictures of {number_of['people']} people{faces}."
 
@@ -187,7 +187,7 @@ def sheets(run: RunFolder) -> str:
     )
 
 
-def spread(items: list[Looked], count: int) -> list[Looked]:
+def spread(items: list[ValidationRecord], count: int) -> list[ValidationRecord]:
     """At most `count` of the items, evenly spread, the first one among them."""
     if len(items) <= count:
         return items

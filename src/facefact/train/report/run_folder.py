@@ -21,7 +21,7 @@ WAITS = ("data_wait", "wait")  # how metrics call the seconds that a step waited
 
 
 @dataclass(frozen=True)
-class Looked:
+class ValidationRecord:
     """One validation. figures: the numbers of its figures.json."""
 
     step: int
@@ -40,7 +40,7 @@ class RunFolder:
     settings: AdapterTraining | None
     environment: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
-    validations: Sequence[Looked]
+    validations: Sequence[ValidationRecord]
     checkpoints: Sequence[tuple[int, int]]
 
     @classmethod
@@ -167,9 +167,11 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match.group(1)), path) for match, path in found if match)
 
 
-def read_validations(folder: Path) -> list[Looked]:
+def read_validations(folder: Path) -> list[ValidationRecord]:
     return [
-        Looked(step, path, {k: v for k, v in read_json(path / "figures.json").items() if is_number(v) and k != "step"})
+        ValidationRecord(
+            step, path, {k: v for k, v in read_json(path / "figures.json").items() if is_number(v) and k != "step"}
+        )
         for step, path in numbered(folder)
     ]
 

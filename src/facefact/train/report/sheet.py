@@ -12,16 +12,16 @@ LINES, LINE = 5, 15  # of a prompt above its column
 INK, PALE = "#1b1b1b", "#5b5b5b"
 
 
-def contact_sheet(
+def validation_sheet(
     title: str,
     prompts: Sequence[str],
     base: np.ndarray,
     references: Sequence[np.ndarray],
     pictures: np.ndarray,
-    words: Sequence[Sequence[str]],
+    captions: Sequence[Sequence[str]],
 ) -> Image.Image:
     """base: (prompts, s, s, 3) uint8. references: one (r, r, 3) uint8 a person. pictures: (people, prompts, s, s, 3).
-    words: of each person, what is written below the reference and below each picture."""
+    captions: of each person, what is written below the reference and below each picture."""
     font, small, large = (ImageFont.load_default(size=size) for size in (13, 12, 17))
     step, header = CELL + GAP, 34 + LINES * LINE
     rows = 1 + len(references)
@@ -43,7 +43,7 @@ def contact_sheet(
     pen.text((GAP, header + CELL // 2 - 20), "base model,\nthe same seeds", fill=PALE, font=large)
     for column, picture in enumerate(base):
         put(0, column + 1, picture, "")
-    for row, (reference, made, below) in enumerate(zip(references, pictures, words, strict=True), start=1):
+    for row, (reference, made, below) in enumerate(zip(references, pictures, captions, strict=True), start=1):
         for column, (picture, text) in enumerate(zip([reference, *made], below, strict=True)):
             put(row, column, picture, text)
     return sheet
