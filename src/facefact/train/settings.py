@@ -106,27 +106,36 @@ class Condition:
 
 @dataclass(frozen=True)
 class Loss:
-    """diffusion loss + fair * FAIR + identity * identity loss.
+    """diffusion loss + fair * FAIR + output_fair * output-FAIR + identity * identity loss.
 
     fair: lambda. increment: what FAIR holds to the face: of the attention alone (as published), or of the whole layer.
-    face_weight: how much more the diffusion loss counts inside the face. snr_gamma: min-SNR weighting (Hang et al.
-    2023), None for none. high_noise: above 1, timesteps are drawn towards high noise (t = 1 - (1 - u)^high_noise),
-    where a face's identity is decided. identity: weight of the identity loss (0: the published method): 1 - cosine
-    between the person whom the face encoder sees in the believed clean picture and the person meant, of
-    `identity_pictures` of each batch (each has to be decoded).
+    output_fair: weight of the same idea on the model's answer, the difference between the adapted and the base model's
+    prediction outside the face (one more pass without gradients): it holds the picture and switches no layer off.
+    face_weight, feature_weight: how much more the diffusion loss counts inside the face, and about eyes and mouth.
+    snr_gamma: min-SNR weighting (Hang et al. 2023), None for none. high_noise: above 1, timesteps are drawn towards
+    high noise (t = 1 - (1 - u)^high_noise), where a face's identity is decided. identity: weight of the identity loss
+    (0: the published method): 1 - cosine between the person whom the face encoder sees in the believed clean picture
+    and the person meant, of `identity_pictures` of each batch (each has to be decoded), where the timestep is below
+    `identity_below` of the noise schedule (1: everywhere).
     """
 
     fair: Curve = 0.01
     increment: Literal["attention", "whole"] = "attention"
+    output_fair: Curve = 0.0
     face_weight: float = 1.0
+    feature_weight: float = 1.0
     snr_gamma: float | None = None
     high_noise: float = 1.0
     identity: Curve = 0.0
+    identity_below: float = 1.0
     identity_pictures: int = 8
 
     def check(self) -> None:
         check_curve("loss.fair", self.fair)
+        check_curve("loss.output_fair", self.output_fair)
         check_curve("loss.identity", self.identity)
+        if not 0 < self.identity_below <= 1:
+            raise UserError(f"setting loss.identity_below must be above 0 and at most 1, not {self.identity_below}")
         if self.high_noise < 1:
             raise UserError(f"setting loss.high_noise must be at least 1, not {self.high_noise}")
         if self.snr_gamma is not None and self.snr_gamma <= 0:

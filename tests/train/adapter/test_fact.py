@@ -115,10 +115,10 @@ def test_the_identity_loss_is_0_for_the_person_meant_and_ignores_dropped_faces(c
     seen = seen_by(latents, given["head_to_picture"], given["head_mask"])
     wanted = 1 - (seen[kept] * centres[given["person"][kept]]).sum(-1).mean()
     given["face_dropped"] = ~kept
-    torch.testing.assert_close(made.identity_loss(latents, given), wanted)
+    torch.testing.assert_close(made.identity_loss(latents, given, torch.zeros(6)), wanted)
     made.centres = seen.detach()  # everybody is exactly the person meant
     given["person"] = torch.arange(6)
-    assert float(made.identity_loss(latents, given)) == pytest.approx(0, abs=1e-5)
+    assert float(made.identity_loss(latents, given, torch.zeros(6))) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_identity_loss_of_some_pictures_is_that_of_others_each_step(cache, stage, parts) -> None:
@@ -127,7 +127,7 @@ def test_the_identity_loss_of_some_pictures_is_that_of_others_each_step(cache, s
     made = stage(Loss(identity=0.5, identity_pictures=2), shown=shown, centres=centres)
     given = batch(cache)
     torch.manual_seed(0)
-    drawn = {round(float(made.identity_loss(given["latents"], given)), 6) for _ in range(8)}
+    drawn = {round(float(made.identity_loss(given["latents"], given, torch.zeros(6))), 6) for _ in range(8)}
     assert len(drawn) > 1
 
 
@@ -157,3 +157,37 @@ def test_sdxl_reads_its_summary_and_sizes(tmp_path) -> None:
         torch.manual_seed(3)
         losses.append(float(made(given | {"pooled": pooled})["diffusion"].detach()))
     assert losses[0] != losses[1]
+
+
+def test_output_fair_is_nothing_at_the_base_model_and_is_asked_for_by_its_curve(cache, stage) -> None:
+    closed = stage(Loss(fair=0.0, output_fair=1.0))
+    given = batch(cache)
+    assert float(closed(given)["output_fair"]) < 1e-2, "closed gates change nothing"
+    opened = stage(Loss(fair=0.0, output_fair=((0, 0.0), (2, 1.0))), gate=0.5)
+    assert "output_fair" not in opened(given), "not paid for before it is asked for"
+    torch.manual_seed(4)
+    terms = opened(given | {"step": torch.tensor(2)})
+    assert float(terms["output_fair"]) > 0.01
+    torch.testing.assert_close(terms["loss"], terms["diffusion"] + terms["output_fair"])
+    terms["output_fair"].backward()
+    assert any(alpha.grad is not None and alpha.grad.abs().max() > 0 for alpha in opened.gate_parameters())
+
+
+def test_the_face_is_weighted_by_place(cache, stage) -> None:
+    given = batch(cache)
+    made = stage(Loss(face_weight=3.0, feature_weight=9.0))
+    weight, face = made.place_weight(given), given["face"]
+    assert weight.shape == face.shape
+    assert float(weight.max()) > 3.5, "at eyes and mouth"
+    assert float(weight[face == 0].min()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_identity_loss_asks_only_where_the_noise_is_low_enough(cache, stage, parts) -> None:
+    centres = person_centres(parts.encoder, cache)
+    made = stage(Loss(identity=1.0, identity_below=0.6), shown=ShownIdentity(parts.vae, parts.encoder), centres=centres)
+    given = batch(cache)
+    latents = given["latents"].requires_grad_()
+    assert float(made.identity_loss(latents, given, torch.full((6,), 700))) == 0
+    steps = torch.tensor([100, 700, 599, 600, 900, 0])
+    made.identity_loss(latents, given, steps).backward()
+    assert [bool(row.any()) for row in latents.grad] == (steps < 600).tolist()

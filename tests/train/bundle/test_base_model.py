@@ -12,7 +12,6 @@ from facefact.faces.align import alignment, inverse
 from facefact.train.bundle.base_model import (
     BaseConfig,
     BaseStage,
-    eyes_and_mouth,
     learn_merges,
     new_scheduler,
     new_text_encoder,
@@ -20,6 +19,7 @@ from facefact.train.bundle.base_model import (
     new_unet,
     tokenize,
 )
+from facefact.train.losses.diffusion import eyes_and_mouth
 from facefact.world import HELD_OUT, caption, corpus, look, person, render
 
 

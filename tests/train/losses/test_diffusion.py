@@ -16,7 +16,7 @@ def test_the_face_counts_as_often_as_it_is_weighted() -> None:
     face = torch.zeros(1, 4, 4)
     face[:, :2] = 1
     predicted = 1 + face[:, None].expand(1, 3, 4, 4)
-    of = lambda w: float(diffusion_loss(predicted, torch.zeros(1, 3, 4, 4), face, face_weight=w, weight=torch.ones(1)))  # noqa: E731
+    of = lambda w: float(diffusion_loss(predicted, torch.zeros(1, 3, 4, 4), 1 + (w - 1) * face, torch.ones(1)))  # noqa: E731
     assert of(1.0) == pytest.approx((4 + 1) / 2)
     assert of(3.0) == pytest.approx((3 * 4 + 1) / 4)
 

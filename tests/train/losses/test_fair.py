@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facefact.adapter import Increment
-from facefact.train.losses.fair import fair, leak, mask_for
+from facefact.train.losses.fair import fair, leak, mask_for, output_leak
 
 
 def increment(places: int, *, seed: int = 0, batch: int = 2, width: int = 5) -> Increment:
@@ -79,3 +79,17 @@ def test_the_mask_at_a_layers_resolution_is_the_share_of_face_by_area() -> None:
 def test_a_layer_that_has_no_grid_of_the_masks_aspect_is_an_error() -> None:
     with pytest.raises(ValueError, match="17 places"):
         mask_for(torch.zeros(1, 16, 16), 17)
+
+
+def test_the_output_leak_is_the_change_of_the_answer_outside_the_face() -> None:
+    base, face = torch.ones(2, 4, 6, 6), torch.zeros(2, 6, 6)
+    face[:, :3] = 1
+    adapted = base.clone()
+    adapted[:, :, :3] += 5.0  # inside: counts nothing
+    torch.testing.assert_close(output_leak(adapted, base, face), torch.zeros(2), atol=1e-3, rtol=0)
+    adapted[1, :, 3:] += 0.25
+    torch.testing.assert_close(output_leak(adapted, base, face), torch.tensor([0.0, 0.25]), atol=1e-3, rtol=0)
+    adapted.requires_grad_()
+    output_leak(adapted, base, face).sum().backward()
+    assert adapted.grad is not None
+    assert adapted.grad[:, :, :3].abs().max() == 0, "nothing is asked of the face"

@@ -60,7 +60,7 @@ def test_what_cannot_be_a_base_is_said_in_one_line(directory: Path, tmp_path: Pa
         (str(tmp_path / "inpainting"), "inpainting model .* reads 9 channels"),
         (str(tmp_path / "empty"), "no model_index"),
         (str(tmp_path / "broken"), "cannot be read"),
-        (str(tmp_path / "gone"), "no directory"),
+        (str(tmp_path / "gone"), "neither a directory"),
         ("random:huge", "sd15, sdxl"),
         (changed(directory, tmp_path / "a", "model_index.json", unet=["diffusers", "FluxTransformer2DModel"]), "Flux"),
         (changed(directory, tmp_path / "b", unet, cross_attention_dim=48), "cannot open"),

@@ -14,8 +14,8 @@ from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.identity import ShownIdentity
 from facefact.train.engine.curriculum import value_at
-from facefact.train.losses.diffusion import clean_latents, diffusion_loss, snr_weight
-from facefact.train.losses.fair import fair
+from facefact.train.losses.diffusion import clean_latents, diffusion_loss, place_weight, snr_weight
+from facefact.train.losses.fair import fair, output_leak
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
 from facefact.types import UserError
@@ -74,19 +74,37 @@ class FactStage(nn.Module):
         with self.adapter.record() as increments:
             predicted = self.predict(sample, timesteps, batch, condition)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
-        diffusion = diffusion_loss(predicted, target, face, face_weight=self.config.face_weight, weight=weight)
+        diffusion = diffusion_loss(predicted, target, self.place_weight(batch), weight)
         leaked = fair(increments, face, self.config.increment)
         terms = {"diffusion": diffusion, "fair": leaked}
         loss = diffusion + value_at(self.config.fair, step) * leaked
+        if strength := value_at(self.config.output_fair, step):
+            with torch.no_grad():
+                base = self.predict(sample, timesteps, batch, None)
+            terms["output_fair"] = output_leak(predicted, base, face).mean()
+            loss = loss + strength * terms["output_fair"]
         if strength := value_at(self.config.identity, step):
             believed = clean_latents(self.scheduler, sample, predicted, timesteps)
-            terms["identity"] = self.identity_loss(believed, batch)
+            terms["identity"] = self.identity_loss(believed, batch, timesteps)
             loss = loss + strength * terms["identity"]
         return {"loss": loss, **terms, "gates": self.gates()}
 
-    def predict(self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any]) -> Tensor:
+    def place_weight(self, batch: dict[str, Tensor]) -> Tensor:
+        """(b, h, w): see `losses.diffusion.place_weight`."""
+        face = batch["face"]
+        return place_weight(
+            face,
+            batch["head_to_picture"],
+            float(batch["time_ids"][0, 4]) / face.shape[1],  # pixels of the picture's side
+            face_weight=self.config.face_weight,
+            feature_weight=self.config.feature_weight,
+        )
+
+    def predict(
+        self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any] | None
+    ) -> Tensor:
         """The U-Net's answer, in fp32: (b, c, h, w), as `sample` is. timesteps: (b,). condition: its
-        `cross_attention_kwargs`."""
+        `cross_attention_kwargs`; None for the base model alone."""
         weight = next(self.unet.parameters())
         if self.text_encoder is not None:
             with torch.no_grad():
@@ -103,14 +121,19 @@ class FactStage(nn.Module):
             added_cond_kwargs=added,
         ).sample.float()
 
-    def identity_loss(self, believed: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def identity_loss(self, believed: Tensor, batch: dict[str, Tensor], timesteps: Tensor) -> Tensor:
         """1 - cosine between the person whom the believed clean latents show and the one meant; (b, c, h, w) -> ().
 
-        Of some of the pictures (`loss.identity_pictures`, others each step); dropped faces count nothing. At high noise
-        too: what the model believes there decides who appears.
+        Of some of the pictures (`loss.identity_pictures`, others each step) of those below `loss.identity_below`;
+        dropped faces count nothing. At high noise what is believed decides who appears, and has no features to judge
+        by. timesteps: (b,).
         """
         assert self.shown is not None
-        some = torch.randperm(len(believed), device=believed.device)[: self.config.identity_pictures]
+        mixed = torch.randperm(len(believed), device=believed.device)
+        clear = timesteps[mixed] < self.config.identity_below * self.scheduler.config.num_train_timesteps
+        some = mixed[clear][: self.config.identity_pictures]
+        if not len(some):
+            return believed.new_zeros(())
         seen = self.shown(believed[some], batch["head_to_picture"][some], batch["head_mask"][some])
         apart = 1 - (seen * self.centres[batch["person"][some]]).sum(-1)
         kept = (~batch["face_dropped"][some]).float()

@@ -18,7 +18,7 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from facefact.faces.align import TEMPLATE
+from facefact.train.losses.diffusion import eyes_and_mouth
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.world import corpus
 
@@ -138,32 +138,6 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
         truncation=True,
         return_tensors="pt",
     ).input_ids
-
-
-# Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y,
-# spread across, spread down).
-FEATURES = (
-    (*TEMPLATE[0].tolist(), 14.0, 12.0),
-    (*TEMPLATE[1].tolist(), 14.0, 12.0),
-    (*TEMPLATE[3:].mean(0).tolist(), 20.0, 12.0),
-)
-
-
-def eyes_and_mouth(head_to_picture: Tensor, grid: tuple[int, int], factor: int) -> Tensor:
-    """(b, h, w) in [0, 1]: how near each latent cell is to an eye or to the mouth.
-
-    head_to_picture: (b, 2, 3), pixels of the aligned head to those of the picture. grid: (h, w). factor: pixels of a
-    cell's side.
-    """
-    middle = [(torch.arange(n, device=head_to_picture.device) + 0.5) * factor - 0.5 for n in grid]
-    y, x = torch.meshgrid(*middle, indexing="ij")
-    away = torch.stack([x, y], -1)[None] - head_to_picture[:, None, None, :, 2]  # (b, h, w, 2)
-    at = away @ torch.linalg.inv(head_to_picture[:, :, :2]).transpose(1, 2)[:, None]
-    near = [
-        (((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
-        for cx, cy, sx, sy in FEATURES
-    ]
-    return torch.stack(near).amax(0)
 
 
 class BaseStage(nn.Module):

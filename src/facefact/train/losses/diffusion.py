@@ -1,4 +1,5 @@
-"""The diffusion loss: squared error of the prediction, weighted by timestep (min-SNR) and by place (the face)."""
+"""The diffusion loss: squared error of the prediction, weighted by timestep (min-SNR) and by place (the face,
+and eyes and mouth most)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from facefact.faces.align import TEMPLATE
 
 
 def snr_weight(scheduler: Any, timesteps: Tensor, gamma: float | None) -> Tensor:
@@ -29,9 +32,46 @@ def clean_latents(scheduler: Any, sample: Tensor, predicted: Tensor, timesteps: 
     return (sample - (1 - signal).sqrt() * predicted) / signal.sqrt().clamp(min=1e-3)
 
 
-def diffusion_loss(predicted: Tensor, target: Tensor, face: Tensor, *, face_weight: float, weight: Tensor) -> Tensor:
-    """Squared error, the face's `face_weight` times as important as the rest; a number. predicted, target:
-    (b, c, h, w); face: (b, h, w) in [0, 1]; weight: (b,) of each sample."""
-    place = 1 + (face_weight - 1) * face[:, None]
-    error = (predicted - target).square() * place * weight.view(-1, 1, 1, 1)
+# Where eyes with their brows and the mouth are in the aligned head, and how far they reach, in its pixels: (x, y,
+# spread across, spread down).
+FEATURES = (
+    (*TEMPLATE[0].tolist(), 14.0, 12.0),
+    (*TEMPLATE[1].tolist(), 14.0, 12.0),
+    (*TEMPLATE[3:].mean(0).tolist(), 20.0, 12.0),
+)
+
+
+def eyes_and_mouth(head_to_picture: Tensor, grid: tuple[int, int], factor: float) -> Tensor:
+    """(b, h, w) in [0, 1]: how near each latent cell is to an eye or to the mouth.
+
+    head_to_picture: (b, 2, 3), pixels of the aligned head to those of the picture. grid: (h, w). factor: pixels of a
+    cell's side.
+    """
+    middle = [(torch.arange(n, device=head_to_picture.device) + 0.5) * factor - 0.5 for n in grid]
+    y, x = torch.meshgrid(*middle, indexing="ij")
+    away = torch.stack([x, y], -1)[None] - head_to_picture[:, None, None, :, 2]  # (b, h, w, 2)
+    at = away @ torch.linalg.inv(head_to_picture[:, :, :2]).transpose(1, 2)[:, None]
+    near = [
+        (((at[..., 0] - cx) / sx).square() + ((at[..., 1] - cy) / sy).square()).div(-2).exp()
+        for cx, cy, sx, sy in FEATURES
+    ]
+    return torch.stack(near).amax(0)
+
+
+def place_weight(
+    face: Tensor, head_to_picture: Tensor, factor: float, *, face_weight: float, feature_weight: float
+) -> Tensor:
+    """(b, h, w): how much each latent cell counts: outside the face 1, inside it `face_weight`, at eyes and mouth about
+    `feature_weight`. face: (b, h, w) in [0, 1]; the rest as in `eyes_and_mouth`."""
+    weight = 1 + (face_weight - 1) * face
+    if feature_weight == 1:
+        return weight
+    grid = (face.shape[1], face.shape[2])
+    return weight + (feature_weight - 1) * eyes_and_mouth(head_to_picture, grid, factor)
+
+
+def diffusion_loss(predicted: Tensor, target: Tensor, place: Tensor, weight: Tensor) -> Tensor:
+    """Squared error; a number. predicted, target: (b, c, h, w); place: (b, h, w) how much each cell counts, of which
+    only the ratios matter; weight: (b,) of each sample."""
+    error = (predicted - target).square() * place[:, None] * weight.view(-1, 1, 1, 1)
     return error.mean() / place.mean()

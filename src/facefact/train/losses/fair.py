@@ -45,6 +45,15 @@ def size_in(x: Tensor, weight: Tensor) -> Tensor:
     return ((of_place * weight.square()).sum(1) + TINY).sqrt()
 
 
+def output_leak(adapted: Tensor, base: Tensor, face: Tensor) -> Tensor:
+    """(b,): FAIR's measure where it counts, on the model's answer: how far the adapter moves it outside the face, as a
+    share of what it is there. adapted, base: (b, c, h, w) predictions with the adapter and without it (from which no
+    gradient is wanted); face: (b, h, w) in [0, 1]."""
+    outside = (1 - face).flatten(1)
+    change, whole = (x.flatten(2).transpose(1, 2) for x in (adapted - base, base))
+    return size_in(change, outside) / size_in(whole, outside)
+
+
 def fair(increments: Sequence[Increment], face: Tensor, part: Literal["attention", "whole"] = "whole") -> Tensor:
     """Scalar: the mean leak over layers and samples."""
     return torch.stack([leak(one, face, part) for one in increments]).mean()
