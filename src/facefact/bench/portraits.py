@@ -62,7 +62,7 @@ def bench_encode(device: torch.device, *, rounds: int = 10, progress: Progress =
 def bench_portraits(device: torch.device, *, rounds: int = 3, progress: Progress = None) -> dict[str, Any]:
     """Portraits a second of the embedded model by mode and batch, with text encoder, sampling and decoding, and ratios
     of their seconds to the base's. One person, whose face was encoded before."""
-    studio = Studio(device)
+    studio = EmbeddedModel(device)
     works = {f"{mode}, batch {batch}": partial(studio.paint, mode, batch) for batch in BATCHES for mode in MODES}
     times = interleaved(works, rounds=rounds, device=device, progress=progress, around=studio.prepared)
     found = {}
@@ -76,7 +76,7 @@ def bench_portraits(device: torch.device, *, rounds: int = 3, progress: Progress
     return {"modes": found, "n": rounds, "dtype": "float32", "steps": STEPS, "guidance_scale": GUIDANCE}
 
 
-class Studio:
+class EmbeddedModel:
     """The embedded model, and one person for it."""
 
     def __init__(self, device: torch.device) -> None:

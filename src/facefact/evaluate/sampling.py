@@ -8,6 +8,7 @@ are added as they are done, those that a file holds already are not made again: 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -129,10 +130,12 @@ def measure(
     table = list(rows)
     missing = [way for way in ways if not any(_holds(row, about | asdict(way)) for row in table)]
     if missing:
-        bench = Bench.open(bundle, judges_dir, protocol(seed, **_without(about, "seed")), device, progress)
+        comparison = Comparison.open(bundle, judges_dir, protocol(seed, **_without(about, "seed")), device, progress)
         for way in missing:
-            scores = as_json(bench.score(way))
-            table.append(about | asdict(way) | {"calls": bench.calls(way), "work": bench.work_of(way)} | scores)
+            scores = as_json(comparison.score(way))
+            table.append(
+                about | asdict(way) | {"calls": comparison.calls(way), "work": comparison.work_of(way)} | scores
+            )
             keep(table)
     return table
 
@@ -142,7 +145,7 @@ def _holds(row: Row, wanted: Mapping[str, Any]) -> bool:
 
 
 @dataclass
-class Bench:
+class Comparison:
     """The protocol, its judges and its painter; what was made is remembered while it can be of use."""
 
     plan: Protocol
@@ -158,7 +161,7 @@ class Bench:
     @classmethod
     def open(
         cls, bundle: Path, judges_dir: Path, plan: Protocol, device: str | torch.device, progress: Progress | None
-    ) -> Bench:
+    ) -> Comparison:
         judges, adapter = Judges.open(judges_dir, bundle), FaceAdapter.from_pretrained(bundle / "adapter")
         painter = Painter.open(bundle, Sampling(), device=device, progress=progress)
         people = person_tokens(adapter, plan.references, judges.detector)
@@ -218,14 +221,16 @@ class Bench:
         }
 
     def _painter(self, way: Way) -> Painter:
+        """One that samples in this way: the same networks, a scheduler of its own."""
         import diffusers
 
         kind = getattr(diffusers, f"{SCHEDULERS[way.scheduler]}Scheduler")
-        self.painter.pipe.scheduler = kind.from_config(self.painter.pipe.scheduler.config)
+        pipe = copy.copy(self.painter.pipe)
+        pipe.scheduler = kind.from_config(pipe.scheduler.config)
         chosen = {name: value for name, value in asdict(way).items() if name != "scheduler"}
         if way.local is not None:  # the region is as large for all of a batch: each picture for itself
             chosen |= {"local": way.local, "batch": 1}
-        return replace(self.painter, sampling=replace(self.painter.sampling, **chosen))
+        return replace(self.painter, pipe=pipe, sampling=replace(self.painter.sampling, **chosen))
 
 
 @contextlib.contextmanager

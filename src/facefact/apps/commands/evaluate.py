@@ -27,8 +27,15 @@ def _add_world(protocols: Any) -> None:
     line = "score a bundle on unseen people of the portrait world"
     parser = protocols.add_parser("world", help=line, description=f"{line.capitalize()}.")
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="K",
+        help="so many seeds from --seed on, pooled; intervals cover galleries and people (default 1)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
-    parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
+    parser.add_argument("--people", type=int, default=100, help="unseen people of each seed (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
     parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
@@ -161,6 +168,7 @@ def _world(args: argparse.Namespace) -> dict[str, Any]:
         args.bundle or bundle_path(),
         args.judges or judges_path(),
         seed=args.seed,
+        seeds=args.seeds,
         people=args.people,
         per_person=args.per_person,
         sampling=Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale),
