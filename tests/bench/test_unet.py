@@ -210,14 +210,14 @@ def test_portraits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_portraits_differ_by_the_face_alone() -> None:
-    studio = bench_portraits.Studio(torch.device("cpu"))
-    with studio.prepared("base, batch 1"):
-        base = studio.paint("base", 1)
-    with studio.prepared("exact, batch 1"):
-        face = studio.paint("exact", 1)
+    model = bench_portraits.EmbeddedModel(torch.device("cpu"))
+    with model.prepared("base, batch 1"):
+        base = model.paint("base", 1)
+    with model.prepared("exact, batch 1"):
+        face = model.paint("exact", 1)
     assert np.abs(face - base).max() > 0.1
-    with studio.prepared("base, batch 1"):
-        assert np.array_equal(studio.paint("base", 1), base)
+    with model.prepared("base, batch 1"):
+        assert np.array_equal(model.paint("base", 1), base)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
