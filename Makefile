@@ -33,8 +33,8 @@ LOWEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRU
 ON_ALL := tests/adapter tests/generate tests/test_device.py tests/train/adapter/test_run.py
 
 test-cpus: $(VENV)/.dev  ## adapter, generation and a small training as on processors with AVX2 alone, and with less
-	$(AVX2) $(TESTS) $(ON_ALL) $(PYTEST)
-	$(LOWEST) $(TESTS) $(ON_ALL) $(PYTEST)
+	$(AVX2) $(TESTS) -m "not slow" $(ON_ALL) $(PYTEST)
+	$(LOWEST) $(TESTS) -m "not slow" $(ON_ALL) $(PYTEST)
 
 test-avx2: $(VENV)/.dev  ## the part of it that CI runs: the adapter with AVX2 alone
 	$(AVX2) $(TESTS) tests/adapter $(PYTEST)
@@ -45,7 +45,7 @@ lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
 	$(BIN)/mypy
 
 figures: $(VENV)/.core   ## measure the bundled model again, every figure of the README (longer)
-	$(BIN)/facefact eval world --seed 1 --json docs/figures.json
+	$(BIN)/facefact eval world --seed 1 --seeds 5 --json docs/figures.json
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -44,8 +44,8 @@ TINY = {
 }
 ELSEWHERE = {
     "models pull": "tests/generate/test_models.py::test_a_pull_without_network_is_the_users_error",
-    "train configs/sd15.yaml": "tests/train/test_recipes.py::test_a_published_scale_recipe_runs_but_for_its_size",
-    "train configs/sdxl.yaml": "tests/train/test_recipes.py::test_a_published_scale_recipe_runs_but_for_its_size",
+    "train configs/sd15.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
+    "train configs/sdxl.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
     "train configs/encoder.yaml": "tests/train/encoder/test_run.py::"
     "test_a_run_that_was_interrupted_ends_as_one_that_was_not",
     "train configs/world.yaml": "tests/train/bundle/test_build.py::"

@@ -1,12 +1,12 @@
-"""`facefact train CONFIG`: the bundled model from nothing, part by part; interrupted, it goes on with the same
-command."""
+"""`facefact train CONFIG`: a face adapter, a face encoder, or the bundled model from nothing; interrupted, it goes
+on with the same command."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
-
-from facefact.train import command
 
 
 def add_parser(subparsers: Any) -> None:
@@ -16,9 +16,43 @@ def add_parser(subparsers: Any) -> None:
         description="Train the bundled model from nothing: autoencoder, face encoder, base model, adapter, and the "
         "judges of the evaluation. The same command again goes on where it stopped.",
     )
-    command.add_arguments(parser)
+    add_arguments(parser)
     parser.set_defaults(run=run)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the recipe, for instance configs/smoke.yaml")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="RUN",
+        help="the folder of the run (default: runs/<name of CONFIG>); the same one again: goes on where it stopped",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change settings, for instance loss.fair=0.02",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help="of a recipe in parts (configs/world.yaml): make only these",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    return command.run(args)
+    """Train what the recipe says; the first of several processes says where."""
+    from facefact.train.recipe import train_recipe
+
+    out = args.out or Path("runs") / args.config.stem
+    made = train_recipe(args.config, out, overrides=args.overrides, only=args.only)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(made)
+    return 0

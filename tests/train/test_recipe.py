@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend
 
 from facefact.config import load_config
 from facefact.train.bundle.config import WorldConfig
-from facefact.train.command import recipe_of
 from facefact.train.encoder.config import EncoderTraining
 from facefact.train.engine.loop import attention_kernels
+from facefact.train.recipe import recipe_of
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
