@@ -28,6 +28,7 @@ test: $(VENV)/.dev       ## all tests, the slow ones too (make test PYTEST="-m '
 FAST := tests/test_*.py tests/metrics tests/encoder tests/faces tests/world tests/adapter tests/generate tests/train/losses
 
 # What a processor without AVX-512, and one without AVX at all, would do: PyTorch, oneDNN and MKL are held to less.
+# (Without the full-size models, which take many minutes in so old a way.)
 AVX2   := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 LOWEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 ON_ALL := tests/adapter tests/generate tests/test_device.py tests/train/adapter/test_run.py
@@ -37,7 +38,7 @@ test-cpus: $(VENV)/.dev  ## adapter, generation and a small training as on proce
 	$(LOWEST) $(TESTS) -m "not slow" $(ON_ALL) $(PYTEST)
 
 test-avx2: $(VENV)/.dev  ## the part of it that CI runs: the adapter with AVX2 alone
-	$(AVX2) $(TESTS) tests/adapter $(PYTEST)
+	$(AVX2) $(TESTS) -m "not slow" tests/adapter $(PYTEST)
 
 lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
 	$(BIN)/ruff format --check src tests
