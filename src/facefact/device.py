@@ -75,8 +75,7 @@ def multiplies_natively(device: torch.device, dtype: torch.dtype) -> bool:
     if dtype == torch.float32:
         return True
     if device.type == "cuda":
-        with torch.cuda.device(device):  # (it asks about the current one)
-            return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         return dtype == torch.bfloat16 and _cpu_has_bf16() and cpu_time_of(dtype) < EMULATED
     return dtype == torch.float16

@@ -15,7 +15,7 @@ from facefact.apps.options import typed_again
     ("typed", "noted"),
     [
         ("unet", "unet --shape sd15"),
-        ("unet --rounds 5 --batch 1 --dtype bf16 --face-share 0.2", "unet --shape sd15"),
+        ("unet --rounds 5 --batch 1 --dtype auto --face-share 0.2", "unet --shape sd15"),
         (
             "unet --only unet encode --no-guidance --size 64",
             "unet --shape sd15 --size 64 --no-guidance --only unet encode",

@@ -117,7 +117,7 @@ def test_a_run_keeps_its_settings(config, run) -> None:
     [
         ("data.people=3", "training needs two besides|none is left|people"),
         ("data.size=60", "no multiple of 8"),
-        ("base.source=no/such/folder", "no directory here"),
+        ("base.source=no/such/folder", "neither a directory nor a hub id"),
         ("loss.fair=-1", r"loss.fair: -1"),
         ("schedule.steps=0", "at least 1"),
     ],
