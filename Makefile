@@ -46,7 +46,7 @@ lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
 	$(BIN)/mypy
 
 figures: $(VENV)/.core   ## measure the bundled model again, every figure of the README (longer)
-	$(BIN)/facefact eval world --seed 1 --seeds 5 --json docs/figures.json
+	$(BIN)/facefact eval world --seed 1 --seeds 5 --json docs/figures.json --out docs/evidence/figures.md
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

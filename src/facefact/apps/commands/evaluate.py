@@ -35,6 +35,14 @@ def _add_world(protocols: Any) -> None:
         help="so many seeds from --seed on, pooled; intervals cover galleries and people (default 1)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="MD",
+        help="pages whose table, between <!-- FIGURES --> and <!-- /FIGURES -->, becomes that of these figures",
+    )
     parser.add_argument("--people", type=int, default=100, help="unseen people of each seed (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
@@ -150,9 +158,13 @@ def run(args: argparse.Namespace) -> int:
         return _ablation(args)
     if args.protocol in ("steps", "local"):
         return _steps(args) if args.protocol == "steps" else _local(args)
+    from facefact.evaluate.figures_page import write_table
+
     report = _encoder(args) if args.protocol == "encoder" else _world(args)
     if args.json:
         _write(report, args.json)
+    for page in getattr(args, "out", []):
+        write_table(page, report)
     print("\n".join(table({name: value for name, value in report.items() if name != "roc"})))
     return 0
 
