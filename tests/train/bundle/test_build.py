@@ -89,6 +89,7 @@ def test_the_adapter_without_fair_differs_by_fair_alone(run) -> None:
     recipes = {name: config["about"]["recipe"] for name, config in made.items()}
     assert recipes["adapter"]["loss"].pop("fair") == [[0, 0.0], [1, 0.1]]
     assert recipes["adapter_without_fair"]["loss"].pop("fair") == 0
+    assert [recipes[name]["loss"].pop("output_fair") for name in recipes] == [0.5, 0]
     assert recipes["adapter"] == recipes["adapter_without_fair"]
 
 
@@ -112,8 +113,16 @@ def test_starting_from_the_bundle_takes_over_what_is_not_trained_again(tmp_path)
     from facefact.train.bundle.assemble import load_base
 
     portraits = ["portraits.people=2", "portraits.looks=1"]
-    short = ["base.schedule.steps=1", "base.schedule.batch=1", "base.schedule.lr=0", "base.schedule.ema=1.0e-9"]
-    config = load_config(WorldConfig, CONFIGS / "world.yaml", overrides=["start=bundle", *portraits, *short])
+    short = [
+        "base.compile=false",
+        "base.schedule.steps=1",
+        "base.schedule.batch=1",
+        "base.schedule.lr=0",
+        "base.schedule.ema=1.0e-9",
+    ]
+    config = load_config(
+        WorldConfig, CONFIGS / "world.yaml", overrides=["start=bundle", "base.compile=false", *portraits, *schedule]
+    )
     build_bundle(config, tmp_path, only=["portraits", "base"])
     ours = load_transface(tmp_path / "encoder/model").state_dict()
     theirs = FaceAdapter.from_pretrained(bundle_path() / "adapter").encoder.state_dict()

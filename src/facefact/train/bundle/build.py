@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from facefact.demo import bundle_path
+from facefact.demo import bundle_path, judges_path
 from facefact.device import training_device
 from facefact.encoder import TransFace
 from facefact.encoder.files import load_transface, save_transface
@@ -160,9 +160,10 @@ def train_adapter(build: Build) -> None:
 
 
 def train_adapter_without_fair(build: Build) -> None:
-    """The same steps from the same seeds, with lambda = 0: what FAIR is measured against."""
+    """The same steps from the same seeds, without FAIR of either kind: what FAIR is measured against."""
     recipe = build.config.adapter
-    train_face_adapter(build, "adapter_without_fair", replace(recipe, loss=replace(recipe.loss, fair=0.0)))
+    loss = replace(recipe.loss, fair=0.0, output_fair=0.0)
+    train_face_adapter(build, "adapter_without_fair", replace(recipe, loss=loss))
 
 
 def train_face_adapter(build: Build, part: str, recipe: AdapterRecipe) -> None:
@@ -177,10 +178,13 @@ def train_face_adapter(build: Build, part: str, recipe: AdapterRecipe) -> None:
 def adapter_training(build: Build, recipe: AdapterRecipe) -> AdapterTraining:
     """The recipe with the build's own base model, encoder and portraits."""
     portraits = build.config.portraits
+    new = replace(recipe.adapter, encoder=str(build.model("encoder")))
+    if build.config.start == "bundle":  # from the one whose layers nothing has held back
+        new = replace(new, start=str(judges_path() / "adapter_without_fair"), warm_up=None)
     return AdapterTraining(
         schedule=recipe.schedule,
         base=replace(recipe.base, source=str(build.model("base"))),
-        adapter=replace(recipe.adapter, encoder=str(build.model("encoder"))),
+        adapter=new,
         data=Data(
             source="world",
             size=PIXELS,

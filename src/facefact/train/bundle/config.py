@@ -50,12 +50,12 @@ class BaseRecipe:
     U-Net, which pays from about a thousand steps on."""
 
     network: BaseConfig = BaseConfig()
-    schedule: Schedule = Schedule(steps=1900, batch=32, lr=3e-3, warmup=150, ema=0.05, seed=71)
+    schedule: Schedule = Schedule(steps=6700, batch=32, lr=3e-3, warmup=150, hold=4800, ema=0.05, seed=71)
     text_drop: float = 0.1
     phrase_drop: float = 0.05
     face_weight: float = 4.0
     feature_weight: float = 12.0
-    compile: bool = False
+    compile: bool = True
 
     def condition(self) -> Condition:
         """Without a face: only the words matter."""
@@ -75,7 +75,14 @@ class AdapterRecipe:
     )
     condition: Condition = Condition(phrase_drop=0.05)
     loss: Loss = Loss(
-        fair=((0, 0.0), (6987, 0.0), (7087, 1.0)), increment="whole", face_weight=3.0, high_noise=1.6, identity=1.0
+        fair=0.0,
+        increment="whole",
+        output_fair=((0, 0.0), (6987, 0.0), (7087, 1.0)),
+        face_weight=3.0,
+        feature_weight=6.0,
+        high_noise=1.4,
+        identity=0.5,
+        identity_below=0.8,
     )
     schedule: Schedule = Schedule(steps=8187, batch=32, lr=2.5e-3, warmup=20, hold=7567, ema=0.05, seed=81)
     validation: Validation = Validation(every=0, people=0)
