@@ -113,13 +113,7 @@ def test_starting_from_the_bundle_takes_over_what_is_not_trained_again(tmp_path)
     from facefact.train.bundle.assemble import load_base
 
     portraits = ["portraits.people=2", "portraits.looks=1"]
-    short = [
-        "base.compile=false",
-        "base.schedule.steps=1",
-        "base.schedule.batch=1",
-        "base.schedule.lr=0",
-        "base.schedule.ema=1.0e-9",
-    ]
+    schedule = [f"base.schedule.{one}" for one in ("steps=1", "batch=1", "lr=0", "ema=1.0e-9")]
     config = load_config(
         WorldConfig, CONFIGS / "world.yaml", overrides=["start=bundle", "base.compile=false", *portraits, *schedule]
     )
