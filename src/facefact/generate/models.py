@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from facefact import hub
 from facefact.types import UserError
 
 TEXTS = (".json", ".txt", ".model", ".md")
 WEIGHTS = (".safetensors", ".bin")
+# What the libraries raise on files that are broken, cut off, of other shapes, or pickles of more than tensors.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -66,26 +70,42 @@ def pull(hub_id: str) -> Path:
 
 
 def wanted(files: Sequence[str]) -> list[str]:
-    """Of a repository's files those to fetch: texts, and per folder the safetensors (else .bin) without variants.
+    """Of a repository's files those to fetch: texts, and of each folder's weights one set.
 
-    A pipeline's components lie in folders: weights beside its model_index.json are other formats of the same model.
+    A folder's set is the one without a variant, else fp16's, else that of the first variant by name; of one set the
+    safetensors rather than the .bin. A pipeline's components lie in folders: weights beside its model_index.json are
+    other formats of the same model.
     """
-    pipeline = "model_index.json" in files
-    weights = [name for name in files if name.endswith(WEIGHTS) and not _is_variant(name)]
-    safe = {PurePosixPath(name).parent for name in weights if name.endswith(".safetensors")}
     chosen = [name for name in files if name.endswith(TEXTS) or PurePosixPath(name).name.startswith("LICENSE")]
-    for name in weights:
-        folder = PurePosixPath(name).parent
-        if pipeline and folder == PurePosixPath("."):
-            continue
-        if name.endswith(".safetensors") or folder not in safe:
-            chosen.append(name)
+    folders: dict[PurePosixPath, list[str]] = {}
+    for name in files:
+        if name.endswith(WEIGHTS):
+            folders.setdefault(PurePosixPath(name).parent, []).append(name)
+    if "model_index.json" in files:
+        folders.pop(PurePosixPath("."), None)
+    for weights in folders.values():
+        first = min(weights, key=_preference)
+        chosen += [name for name in weights if _preference(name) == _preference(first)]
     return sorted(chosen)
 
 
-def _is_variant(name: str) -> bool:
-    """unet/diffusion_pytorch_model.fp16.safetensors, but not model-00001-of-00002.safetensors."""
-    return len(PurePosixPath(name).suffixes) > 1
+def _preference(name: str) -> tuple[bool, bool, str, bool]:
+    """Sorts a folder's weights by what is wanted most; equal for the parts of one set."""
+    variant = variant_of(name)
+    return variant != "", variant != "fp16", variant, not name.endswith(".safetensors")
+
+
+def variant_of(name: str) -> str:
+    """ "fp16" of unet/diffusion_pytorch_model.fp16[-00001-of-00002].safetensors; "" of diffusion_pytorch_model[...]."""
+    suffixes = PurePosixPath(name).suffixes
+    return re.sub(r"-\d+-of-\d+$", "", suffixes[-2].removeprefix(".")) if len(suffixes) > 1 else ""
+
+
+def variant_in(directory: Path) -> str | None:
+    """The variant that a pipeline directory must be opened with, because some component has no other weights."""
+    files = [path.relative_to(directory).as_posix() for path in directory.glob("*/*") if path.suffix in WEIGHTS]
+    variants = {variant_of(name) for name in wanted(["model_index.json", *files]) if name.endswith(WEIGHTS)}
+    return min(variants - {""}, default=None)
 
 
 def list_models(directory: Path | None = None) -> Iterator[Listed]:
@@ -125,8 +145,10 @@ def load_base(directory: str | Path, *, device: torch.device | str = "cpu", dtyp
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer releases call it dtype, older ones cannot
-            pipe = DiffusionPipeline.from_pretrained(str(directory), torch_dtype=dtype, local_files_only=True)
-    except (OSError, ValueError) as error:
+            pipe = DiffusionPipeline.from_pretrained(
+                str(directory), torch_dtype=dtype, variant=variant_in(directory), local_files_only=True
+            )
+    except UNREADABLE as error:
         raise UserError(f"cannot open the pipeline {directory}: {' '.join(str(error).split())}") from error
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)

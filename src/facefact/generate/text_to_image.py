@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from facefact.generate.finite import finite_pictures
 from facefact.generate.models import native_size
 from facefact.generate.recipe import versions
 from facefact.types import FaceTokens, Portrait, UserError
@@ -69,7 +70,8 @@ def text_to_image(
     """One portrait. The adapter is attached to the pipeline; the same settings give the same picture.
 
     origin: what else belongs into the recipe (content hashes of model, adapter and faces). on_step: called after every
-    denoising step. UserError: a size the model cannot make, an inpainting model.
+    denoising step. UserError: a size the model cannot make, an inpainting model, a type in which the
+    model overflows.
     """
     return next(text_to_images(pipe, adapter, tokens, [settings], origin=origin, on_step=on_step))
 
@@ -136,12 +138,9 @@ def _paint(
     """One call of the pipeline."""
     settings = [job.settings for job in jobs]
     width, height = picture_size(pipe, settings[0])
-    result = pipe(
-        width=width,
-        height=height,
-        callback_on_step_end=step_callback(on_step),
-        **call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings),
-    )
+    arguments = call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings)
+    with finite_pictures(pipe):
+        result = pipe(width=width, height=height, callback_on_step_end=step_callback(on_step), **arguments)
     for job, image in zip(jobs, images(result, settings), strict=True):
         recipe = make_recipe(pipe, job.settings, kind="text-to-image", size=(width, height), origin=job.origin)
         yield Portrait(image, recipe)
