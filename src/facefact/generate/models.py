@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from facefact import hub
+from facefact.generate.single_file import open_file
 from facefact.types import UserError
 
 TEXTS = (".json", ".txt", ".model", ".md")
@@ -40,11 +41,12 @@ def models_dir() -> Path:
 
 
 def locate(name: str, *, offline: bool = False) -> Path:
-    """The directory of a model: `name` is a directory, a name in the models directory, or a hub id (owner/name).
+    """Where a model is: `name` is a directory, a one-file checkpoint, a name in the models directory, or a hub id
+    (owner/name).
 
     A hub id that is not there yet is pulled, unless offline. UserError: none of these.
     """
-    if name and Path(name).expanduser().is_dir():
+    if name and Path(name).expanduser().exists():
         return Path(name).expanduser()
     stored = models_dir() / name.replace("/", "--")
     if name and stored.is_dir():
@@ -132,26 +134,36 @@ def _licence(path: Path) -> str:
     return found.group(1) if found else ""
 
 
-def load_base(directory: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
-    """The diffusers pipeline in a directory, on the device, silent. Opens no network connection.
+def load_base(source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """The diffusers pipeline in a directory or a one-file checkpoint, on the device, silent. Opens no network
+    connection.
 
-    UserError: the directory holds no pipeline, or a broken one.
+    UserError: it holds no pipeline, or a broken one.
     """
-    from diffusers import DiffusionPipeline
-
-    directory = Path(directory)
-    if not (directory / "model_index.json").is_file():
-        raise UserError(f"{directory} is no diffusers pipeline: it has no model_index.json")
+    source = Path(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer releases call it dtype, older ones cannot
-            pipe = DiffusionPipeline.from_pretrained(
-                str(directory), torch_dtype=dtype, variant=variant_in(directory), local_files_only=True
-            )
+            pipe = open_file(source, dtype=dtype) if source.is_file() else _open_directory(source, dtype=dtype)
+    except UserError:
+        raise
     except UNREADABLE as error:
-        raise UserError(f"cannot open the pipeline {directory}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot open the pipeline {source}: {one_line(error)}") from error
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
+
+
+def _open_directory(directory: Path, *, dtype: torch.dtype) -> Any:
+    from diffusers import DiffusionPipeline
+
+    if not (directory / "model_index.json").is_file():
+        raise UserError(f"{directory} is no diffusers pipeline: it has no model_index.json")
+    variant = variant_in(directory)
+    return DiffusionPipeline.from_pretrained(str(directory), torch_dtype=dtype, variant=variant, local_files_only=True)
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def native_size(pipe: Any) -> int:
