@@ -64,9 +64,10 @@ def window(pipe: Any) -> int:
 
 def tokens(pipe: Any, tokenizer: Any, text: str) -> list[Token]:
     """Of a text with weights, without start and end."""
+    learned = set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)  # by textual inversion
     found: list[Token] = []
     for piece, weight in pieces(text):
-        if hasattr(pipe, "maybe_convert_prompt"):  # textual inversion: one word of several tokens
+        if learned and hasattr(pipe, "maybe_convert_prompt"):  # one word may stand for several tokens
             piece = pipe.maybe_convert_prompt(piece, tokenizer)
         numbers = tokenizer(piece, add_special_tokens=False, truncation=True, max_length=LONGEST)["input_ids"]
         found += [(number, weight) for number in numbers]
