@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -20,6 +21,7 @@ from facefact.types import UserError
 
 TEXTS = (".json", ".txt", ".model", ".md")
 WEIGHTS = (".safetensors", ".bin")
+SOURCES = "sources.json"  # where the files of a published model came from, and their licences
 # What the libraries raise on files that are broken, cut off, of other shapes, or pickles of more than tensors.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
 
@@ -127,7 +129,11 @@ def describe(path: Path, *, name: str | None = None) -> Listed:
 
 
 def _licence(path: Path) -> str:
-    """`license: x` of the front matter of a model card."""
+    """As the places say that it was fetched from, else `license: x` of the front matter of its model card."""
+    sources = path / SOURCES
+    if sources.is_file():
+        licences = json.loads(sources.read_text(encoding="utf-8"))["licences"]
+        return ", ".join(dict.fromkeys(one for one in licences.values() if one))
     card = path / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     found = re.search(r"^license:\s*(\S+)", text, flags=re.MULTILINE)
