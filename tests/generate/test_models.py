@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,10 @@ def test_weights_that_are_cut_off_wrong_or_pickles_are_one_line(pipe: Any, tmp_p
         pickled = file.with_name("diffusion_pytorch_model.bin" if component == "unet" else "pytorch_model.bin")
         torch.save({"a": Path("/")}, pickled)
         with pytest.raises(UserError, match="cannot open the pipeline"):
+            load_base(tmp_path / "base")
+        with zipfile.ZipFile(pickled, "w", zipfile.ZIP_DEFLATED) as bomb:
+            bomb.writestr("archive/data/0", bytes(10_000_000))
+        with pytest.raises(UserError, match="would inflate"):
             load_base(tmp_path / "base")
         pickled.unlink()
         file.write_bytes(whole)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from facefact import hub
+from facefact import checkpoint, hub
 from facefact.generate.single_file import open_file
 from facefact.types import UserError
 
@@ -164,6 +164,8 @@ def _open_directory(directory: Path, *, dtype: torch.dtype) -> Any:
 
     if not (directory / "model_index.json").is_file():
         raise UserError(f"{directory} is no diffusers pipeline: it has no model_index.json")
+    for pickled in directory.glob("*/*.bin"):
+        checkpoint.refuse_to_inflate(pickled)
     variant = variant_in(directory)
     return DiffusionPipeline.from_pretrained(str(directory), torch_dtype=dtype, variant=variant, local_files_only=True)
 
