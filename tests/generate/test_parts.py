@@ -85,6 +85,8 @@ def test_a_scheduler_by_its_name(pipe: Any, name: str) -> None:
 def test_the_nearest_scheduler_is_named(pipe: Any) -> None:
     with pytest.raises(UserError, match=r"no scheduler 'Eulr': did you mean Euler\w+\?"):
         exchange_scheduler(pipe, "Eulr")
+    with pytest.raises(UserError, match=r"did you mean EulerDiscreteScheduler\?"):
+        exchange_scheduler(pipe, "Euler")
     with pytest.raises(UserError, match=r"did you mean UniPCMultistepScheduler\? There are .*, PNDMScheduler, "):
         exchange_scheduler(pipe, "unipc")
 

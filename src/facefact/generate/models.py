@@ -54,7 +54,10 @@ def locate(name: str, *, offline: bool = False) -> Path:
     if name and stored.is_dir():
         return stored
     if not hub.is_hub_id(name):
-        raise UserError(f"no model {name!r}: give a directory, a name from `facefact models list` or a hub id")
+        raise UserError(
+            f"no model {name!r}: give a directory, a .safetensors file, a name from `facefact models list` or a hub id "
+            "(`facefact models pull facechain-fact` fetches the published model for photos)"
+        )
     if offline:
         raise UserError(f"the model {name} is not in {models_dir()}, and --offline forbids to fetch it")
     return pull(name)

@@ -75,7 +75,7 @@ def exchange_scheduler(pipe: Any, name: str) -> None:
     names = {kind.__name__ for kind in pipe.scheduler.compatibles} | {"LCMScheduler", "TCDScheduler"}
     known = {_plain(one): one for one in names}
     if _plain(name) not in known:
-        nearest = max(sorted(known), key=lambda one: _likeness(_plain(name), one))
+        nearest = max(sorted(known), key=lambda one: (_likeness(_plain(name), one), -len(one)))
         raise UserError(f"no scheduler {name!r}: did you mean {known[nearest]}? There are {', '.join(sorted(names))}")
     try:
         pipe.scheduler = getattr(diffusers, known[_plain(name)]).from_config(pipe.scheduler.config)

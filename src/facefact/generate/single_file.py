@@ -11,7 +11,6 @@ import gzip
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +27,7 @@ Configs = dict[str, dict[str, Any]]  # file inside a pipeline's directory -> its
 UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"
 SD_TEXT_KEYS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 SDXL_TEXT = "conditioner.embedders.1.model.positional_embedding"
+PREFIXES = {"unet": ("model.diffusion_model.",), "vae": ("first_stage_model.", "vae.")}  # translated one to one
 TEXT_WIDTHS = {768: "sd15", 1024: "sd2"}
 OTHERS = {  # what else comes as one .safetensors: a part of a key that gives it away
     "lora_": "a LoRA: give it with --lora",
@@ -52,7 +52,7 @@ def open_file(file: Path, *, dtype: torch.dtype, configs: Configs | None = None)
             pipe = pipeline.from_single_file(str(file), config=folder, torch_dtype=dtype, local_files_only=True)
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module):
-            check_whole(part, file=file, name=name)
+            check_whole(part, file=file, name=name, given=_count(shapes, PREFIXES.get(name)))
     return pipe
 
 
@@ -69,6 +69,8 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except SingleFileComponentError as error:
         raise UserError(f"cannot open {file}: {str(error).splitlines()[0]}") from error
+    except NotImplementedError as error:  # a cast of weights that have no memory
+        raise UserError(f"cannot open {file}: it lacks weights") from error
     finally:
         logger.setLevel(level)
 
@@ -156,8 +158,15 @@ def open_autoencoder(file: Path, *, like: Any, dtype: torch.dtype) -> Any:
     return vae
 
 
-def check_whole(module: nn.Module, *, file: Path, name: str) -> None:
-    """UserError where weights stayed without a value: diffusers does not say so."""
-    missing = [key for key, value in chain(module.named_parameters(), module.named_buffers()) if value.is_meta]
-    if missing:
-        raise UserError(f"{file} lacks {len(missing)} weights of the {name} ({missing[0]}, ...)")
+def _count(shapes: Mapping[str, list[int]], prefixes: tuple[str, ...] | None) -> int | None:
+    return None if prefixes is None else sum(key.startswith(prefixes) for key in shapes)
+
+
+def check_whole(module: nn.Module, *, file: Path, name: str, given: int | None = None) -> None:
+    """UserError where weights stayed without a value, of which diffusers says nothing: with accelerate they may have no
+    memory, without it they are random numbers. given: how many tensors the file has for the module, None if that is unknown."""
+    state = module.state_dict()
+    missing = [key for key, value in state.items() if value.is_meta]
+    if missing or (given is not None and given < len(state)):
+        example = f" ({missing[0]}, ...)" if missing else ""
+        raise UserError(f"{file} lacks {len(missing) or len(state) - (given or 0)} weights of the {name}{example}")
