@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,15 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
         checkpoint.locked(tmp_path / "file" / "dataset"),
     ):
         pass
+
+
+def test_a_zip_bomb_is_not_opened(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole:
+        contents = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry, content in contents.items():
+            bomb.writestr(entry, bytes(20_000_000) if entry.endswith("data/0") else content)
+    with pytest.raises(UserError, match=r"bomb\.pt would inflate to 20 MB"):
+        checkpoint.load_torch(tmp_path / "bomb.pt")
+    assert checkpoint.load_torch(tmp_path / "whole.pt")["a"].shape == (100_000,)

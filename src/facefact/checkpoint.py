@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+ROOM = 1 << 20  # bytes by which a small torch file may be compressed after all
 
 
 def save(directory: str | Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -75,6 +77,7 @@ def load_torch(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist")
+    refuse_to_inflate(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
@@ -82,6 +85,19 @@ def load_torch(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(torch.is_tensor(tensor) for tensor in state.values()):
         raise UserError(f"{path} is not a flat dictionary of tensors")
     return state
+
+
+def refuse_to_inflate(path: Path) -> None:
+    """UserError: a torch file that says to be far larger than it is (a zip bomb). torch stores tensors as they are."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inflated = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # an old torch file, or a broken one: its reader says so
+    if inflated > 2 * path.stat().st_size + ROOM:
+        raise UserError(
+            f"{path} would inflate to {inflated / 1e6:.0f} MB: torch writes no such files, it is not opened"
+        )
 
 
 def load_strictly(

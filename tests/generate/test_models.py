@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,58 @@ def test_what_is_fetched_of_a_pipeline() -> None:
         "run.py",
     }
     assert wanted(folder + beside) == sorted({*folder, *beside} - left_out)
+
+
+def test_where_there_are_variants_alone_one_of_them_is_fetched() -> None:
+    of_unet = "unet/diffusion_pytorch_model"
+    parts = [f"{of_unet}.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    index = [f"{of_unet}.safetensors.index.fp16.json", "model_index.json"]
+    others = [
+        f"{of_unet}.fp16.bin",
+        f"{of_unet}.bf16.safetensors",
+        f"{of_unet}.non_ema.safetensors",
+        "a.fp16.safetensors",
+    ]
+    assert wanted([*parts, *index, *others]) == sorted([*parts, *index])
+    assert wanted([*index, *others[1:]]) == sorted([*index, others[1]])
+    plain = ["vae/diffusion_pytorch_model.bin", "vae/diffusion_pytorch_model.fp16.safetensors"]
+    assert wanted(plain) == plain[:1]
+
+
+def test_a_pipeline_of_fp16_files_opens(pipe: Any, tmp_path: Path) -> None:
+    """All of it, and where one component has plain files."""
+    pipe.save_pretrained(tmp_path / "base", variant="fp16")
+    for component in ("unet", "text_encoder"):
+        opened = load_base(tmp_path / "base")
+        for name, value in pipe.unet.state_dict().items():
+            torch.testing.assert_close(opened.unet.state_dict()[name], value)
+        getattr(pipe, component).save_pretrained(tmp_path / "base" / component)
+        for file in (tmp_path / "base" / component).glob("*.fp16.*"):
+            file.unlink()
+    assert load_base(tmp_path / "base").text_encoder is not None
+
+
+def test_weights_that_are_cut_off_wrong_or_pickles_are_one_line(pipe: Any, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "base")
+    for component in ("unet", "text_encoder"):
+        (file,) = (tmp_path / "base" / component).glob("*.safetensors")
+        whole = file.read_bytes()
+        for broken in (whole[:-100], whole[:4], b"not found" * 20, b""):
+            file.write_bytes(broken)
+            with pytest.raises(UserError, match="cannot open the pipeline") as raised:
+                load_base(tmp_path / "base")
+            assert "\n" not in str(raised.value)
+        file.unlink()
+        pickled = file.with_name("diffusion_pytorch_model.bin" if component == "unet" else "pytorch_model.bin")
+        torch.save({"a": Path("/")}, pickled)
+        with pytest.raises(UserError, match="cannot open the pipeline"):
+            load_base(tmp_path / "base")
+        with zipfile.ZipFile(pickled, "w", zipfile.ZIP_DEFLATED) as bomb:
+            bomb.writestr("archive/data/0", bytes(10_000_000))
+        with pytest.raises(UserError, match="would inflate"):
+            load_base(tmp_path / "base")
+        pickled.unlink()
+        file.write_bytes(whole)
 
 
 def test_what_is_fetched_of_an_adapter() -> None:

@@ -150,6 +150,8 @@ def test_what_cannot_be_opened_is_said(model: Path, tmp_path: Path) -> None:
         Studio.open(model=str(tmp_path / "bare"), device="cpu")
     with pytest.raises(UserError, match="--offline forbids"):
         Studio.open(model=str(model), adapter="someone/adapter", device="cpu", offline=True)
+    with pytest.raises(UserError, match="models import"):
+        Studio.open(model=str(model), adapter=str(model / "model_index.json"), device="cpu")
 
 
 def test_opening_asks_nobody(model: Path) -> None:

@@ -68,8 +68,22 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """What `Studio.open` opens."""
     model = parser.add_argument_group("the model")
-    model.add_argument("--model", default="demo", metavar="demo|DIR|HUB_ID", help="the base model (default: demo)")
+    model.add_argument(
+        "--model",
+        default="demo",
+        metavar="demo|DIR|FILE|HUB_ID",
+        help="the base model; FILE: one .safetensors of SD1.5, SD2 or SDXL (default: demo)",
+    )
     model.add_argument("--adapter", metavar="DIR|HUB_ID", help="the face adapter (default: the one inside the model)")
+    model.add_argument("--vae", metavar="DIR|FILE", help="another autoencoder (default: the model's)")
+    model.add_argument("--scheduler", metavar="NAME", help="one of diffusers' schedulers, e.g. UniPCMultistep")
+    model.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:WEIGHT]",
+        help="a LoRA for the base model, weight 1 unless given; repeat it for several",
+    )
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
     model.add_argument(

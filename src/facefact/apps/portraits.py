@@ -71,6 +71,9 @@ def open_studio(args: argparse.Namespace) -> Studio:
         offline=args.offline,
         stock_kernels=args.stock_kernels,
         yunet=args.yunet,
+        vae=args.vae,
+        scheduler=args.scheduler,
+        loras=args.lora,
     )
 
 

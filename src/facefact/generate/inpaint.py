@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from facefact.faces import open_picture
 from facefact.faces.align import alignment, inverse, transform
 from facefact.faces.mask import polygon_mask
+from facefact.generate.finite import encode, finite_pictures
 from facefact.generate.text_to_image import (
     Settings,
     call_arguments,
@@ -167,17 +168,15 @@ def repaint(
         callback = step_callback(on_step)
         arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
     painter.set_progress_bar_config(disable=True)
-    return painter(callback_on_step_end=callback, **arguments)
+    with finite_pictures(pipe):
+        return painter(callback_on_step_end=callback, **arguments)
 
 
-@torch.no_grad()
 def putting_back(
     pipe: Any, image: Image.Image, mask: Image.Image, *, seed: int
 ) -> Callable[[Any, int, torch.Tensor], torch.Tensor]:
     """(pipeline, step, latents) -> latents with the image where the mask is 0, at the next step's noise level."""
-    vae = pipe.vae
-    pixels = pipe.image_processor.preprocess(image).to(pipe._execution_device, vae.dtype)
-    clean = (vae.encode(pixels).latent_dist.mode() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    clean = encode(pipe.vae, pipe.image_processor.preprocess(image).to(pipe._execution_device))
     noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(seed)).to(clean)
     painted = torch.from_numpy(np.array(mask)).to(clean)[None, None]
     new = F.adaptive_max_pool2d(painted, clean.shape[-2:]) > 0

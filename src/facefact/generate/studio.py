@@ -17,7 +17,8 @@ from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words
 from facefact.generate.inpaint import InpaintSettings, Template, inpaint
 from facefact.generate.models import load_base, locate
-from facefact.generate.recipe import file_hash, model_hash
+from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
+from facefact.generate.recipe import file_hash
 from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
 
@@ -84,28 +85,44 @@ class Studio:
         offline: bool = False,
         stock_kernels: bool = False,
         yunet: str | Path | None = None,
+        vae: str | Path | None = None,
+        scheduler: str | None = None,
+        loras: Sequence[str] = (),
     ) -> Studio:
         """Opens a base model with the adapter that is named, or with the one inside the model.
 
-        model, adapter: a directory, a name in the models directory or a hub id; "demo" ships with the package. device:
-        "cuda", "cuda:1", "mps", "cpu"; None for the best there is. dtype: "fp32", "fp16", "bf16"; None for what the
-        device does well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU
-        too, where faster ways are used otherwise. UserError: no such model, adapter or device, or they do not fit.
+        model, adapter: a directory, a name in the models directory or a hub id; "demo" ships with the package, and a
+        model may be one .safetensors file of SD1.5, SD2 or SDXL. vae: another autoencoder, a directory or a file.
+        scheduler: the name of one of diffusers' schedulers. loras: FILE or FILE:WEIGHT of each. device: "cuda",
+        "cuda:1", "mps", "cpu"; None for the best there is. dtype: "fp32", "fp16", "bf16"; None for what the device does
+        well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU too, where
+        faster ways are used otherwise. UserError: no such model, adapter, part or device, or they do not fit.
         """
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(chosen_device, dtype)
-        base_folder = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
-        adapter_folder = locate(adapter, offline=offline) if adapter else base_folder / "adapter"
+        base_path = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
+        adapter_folder = locate(adapter, offline=offline) if adapter else base_path / "adapter"
+        if adapter_folder.is_file():
+            raise UserError(
+                f"{adapter} is no adapter's directory: `facefact models import` makes one of published files"
+            )
         if not adapter_folder.is_dir():
             raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
-        pipe = load_base(base_folder, device=chosen_device, dtype=chosen_dtype)
+        chosen_loras = [Lora.parse(one) for one in loras]
+        pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
+        base: dict[str, Any] = {"name": _public_name(model), "sha256": content_hash(base_path)}
+        origin: dict[str, Any] = {"model": base}
+        if vae is not None:
+            base["vae"] = exchange_autoencoder(pipe, vae)
+        if scheduler is not None:
+            exchange_scheduler(pipe, scheduler)
+            origin["scheduler"] = type(pipe.scheduler).__name__
+        if chosen_loras:
+            base["loras"] = add_loras(pipe, chosen_loras)
         if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
         opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
-        origin = {
-            "model": {"name": _public_name(model), "sha256": model_hash(base_folder)},
-            "adapter": {"name": _public_name(adapter or model), "sha256": opened.content_hash()},
-        }
+        origin["adapter"] = {"name": _public_name(adapter or model), "sha256": opened.content_hash()}
         return cls(pipe, opened.attach(pipe), model=model, origin=origin, yunet=yunet)
 
     @cached_property
@@ -187,5 +204,5 @@ def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
 
 
 def _public_name(name: str) -> str:
-    """A hub id or `demo` as it is; of a directory on this machine only its last part."""
-    return Path(name).resolve().name if Path(name).is_dir() else name
+    """A hub id or `demo` as it is; of what lies on this machine only its last part."""
+    return Path(name).resolve().name if Path(name).exists() else name

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from facefact.generate import prompts
+from facefact.generate.finite import finite_pictures
 from facefact.generate.models import native_size
 from facefact.generate.recipe import versions
 from facefact.types import FaceTokens, Portrait, UserError
@@ -26,6 +28,7 @@ log = logging.getLogger("facefact")
 class Settings:
     """What the user decides about one picture. scale: how much the face counts, 0 is the base model alone.
 
+    prompt, negative_prompt: of any length, with weights such as (red coat:1.3).
     guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
     start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
     local: work for the face's region only, which is cheaper and leaves the rest to the base model.
@@ -69,7 +72,8 @@ def text_to_image(
     """One portrait. The adapter is attached to the pipeline; the same settings give the same picture.
 
     origin: what else belongs into the recipe (content hashes of model, adapter and faces). on_step: called after every
-    denoising step. UserError: a size the model cannot make, an inpainting model.
+    denoising step. UserError: a size the model cannot make, an inpainting model, a type in which the
+    model overflows.
     """
     return next(text_to_images(pipe, adapter, tokens, [settings], origin=origin, on_step=on_step))
 
@@ -88,30 +92,33 @@ def text_to_images(
 
     Each is the one that `text_to_image` makes, to rounding: it has its own noise. (In local mode nearly: the region is
     as large for all of a batch.) people, origin: one for all pictures, or one for each. Neighbours share a batch where
-    they differ in prompts, seed and person alone; people of different numbers of photos do not. on_step: called after
-    every denoising step of a batch. UserErrors as `text_to_image`.
+    they differ in prompts, seed and person alone; people of different numbers of photos do not, nor prompts that fill
+    different numbers of the text encoder's windows. on_step: called after every denoising step of a batch. UserErrors
+    as `text_to_image`.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} pictures is none: at least 1")
     if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: use it with `facefact inpaint`, or take its text-to-image base")
     everyone, origins = _for_each(settings, people, "people"), _for_each(settings, origin, "origins")
-    jobs = [Job(*job) for job in zip(settings, everyone, origins, strict=True)]
+    lengths = [prompts.windows(pipe, one.prompt, one.negative_prompt) for one in settings]
+    jobs = [Job(*job) for job in zip(settings, everyone, origins, lengths, strict=True)]
     return (portrait for part in batches(jobs, batch) for portrait in _paint(pipe, adapter, part, on_step))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to be made."""
+    """One picture to be made. windows: of the text encoder that its prompts fill."""
 
     settings: Settings
     person: FaceTokens
     origin: Mapping[str, Any] | None = None
+    windows: int = 1
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """Equal for pictures that can be made in one batch."""
-        return replace(self.settings, prompt="", negative_prompt="", seed=0), self.person.face.shape
+        return replace(self.settings, prompt="", negative_prompt="", seed=0), self.person.face.shape, self.windows
 
 
 def batches(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
@@ -136,12 +143,9 @@ def _paint(
     """One call of the pipeline."""
     settings = [job.settings for job in jobs]
     width, height = picture_size(pipe, settings[0])
-    result = pipe(
-        width=width,
-        height=height,
-        callback_on_step_end=step_callback(on_step),
-        **call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings),
-    )
+    arguments = call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings)
+    with finite_pictures(pipe):
+        result = pipe(width=width, height=height, callback_on_step_end=step_callback(on_step), **arguments)
     for job, image in zip(jobs, images(result, settings), strict=True):
         recipe = make_recipe(pipe, job.settings, kind="text-to-image", size=(width, height), origin=job.origin)
         yield Portrait(image, recipe)
@@ -185,11 +189,11 @@ def call_arguments(
     one = settings[0]
     guides = _takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
     guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
+    negative = [each.negative_prompt for each in settings] if guides else None
     local: bool | torch.Tensor = one.local if region is None else region
     condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end, local=local)
     return {
-        "prompt": [each.prompt for each in settings],
-        **({"negative_prompt": [each.negative_prompt for each in settings]} if guides else {}),
+        **prompts.arguments(pipe, [each.prompt for each in settings], negative),
         "num_inference_steps": one.steps,
         "guidance_scale": one.guidance_scale,
         "generator": [torch.Generator("cpu").manual_seed(each.seed) for each in settings],

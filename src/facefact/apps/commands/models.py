@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +27,14 @@ def add_parser(subparsers: Any) -> None:
     convert.add_argument("--adapter", type=Path, required=True, metavar="FILE.ckpt", help="the adapter's checkpoint")
     convert.add_argument("--encoder", type=Path, required=True, metavar="FILE.pt", help="the TransFace checkpoint")
     convert.add_argument("--out", type=Path, metavar="DIR", help="where to (default: among the models that are listed)")
-    fetch = actions.add_parser("pull", help="fetch a base model or an adapter from the hub (uses the network)")
-    fetch.add_argument("hub_id", metavar="OWNER/NAME")
+    fetch = actions.add_parser("pull", help="fetch a model from the hub, or the published FACT (uses the network)")
+    fetch.add_argument(
+        "name",
+        metavar="OWNER/NAME|facechain-fact",
+        help="a base model or an adapter of the hub; facechain-fact: the published adapter, encoder and photo model, "
+        "from ModelScope (facechain-fact-film: in the style of film)",
+    )
+    fetch.add_argument("--yes", action="store_true", help="do not ask before fetching the published files")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,8 +76,49 @@ def _import(args: argparse.Namespace) -> int:
 
 def _pull(args: argparse.Namespace) -> int:
     from facefact.generate import describe, models_dir, pull
+    from facefact.generate.published import PUBLICATIONS
 
-    if (models_dir() / args.hub_id.replace("/", "--")).is_dir():
-        raise UserError(f"{args.hub_id} is already in {models_dir()}: remove it there to fetch it again")
-    print(_line(describe(pull(args.hub_id))))
+    if (models_dir() / args.name.replace("/", "--")).is_dir():
+        raise UserError(f"{args.name} is already in {models_dir()}: remove it there to fetch it again")
+    fetched = _pull_published(args) if args.name in PUBLICATIONS else pull(args.name)
+    if fetched is not None:
+        print(_line(describe(fetched)))
     return 0
+
+
+def _pull_published(args: argparse.Namespace) -> Path | None:
+    """Says what would come and under which terms, asks, fetches; None if the answer is no."""
+    from facefact.generate.published import fetch, plan, site
+
+    where = site()
+    planned = plan(args.name, site=where)
+    for source in planned.sources:
+        print(f"{source.size / 1e6:>9.1f} MB  {source.repository} {source.revision}  {source.path}")
+    print(f"{sum(source.size for source in planned.sources) / 1e6:>9.1f} MB  from {where}")
+    for name, licence in planned.licences.items():
+        print(f"{name}: {licence or 'licence not stated: see its page'}")
+    if not args.yes and not _agreed():
+        return None
+    return fetch(planned, site=where, progress=_bars())
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("nothing was fetched: say --yes to fetch these files under these terms")
+    return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _bars() -> Callable[[str, int, int], None]:
+    """One bar a file, in bytes."""
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def show(path: str, done: int, total: int) -> None:
+        if path not in bars:
+            bars[path] = tqdm(desc=Path(path).name, total=total, unit="B", unit_scale=True)
+        bars[path].update(done - bars[path].n)
+        if done >= total:
+            bars[path].close()
+
+    return show
