@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,6 +113,8 @@ MISTAKES = {
     "eval world --peple 3": "facefact eval world: error: --peple: no such option; did you mean --people?",
     "eval steps --between 1": "argument --between: '1' is no part of a schedule such as 0.1:1",
     "bench unet --bach 2": "did you mean --batch?",
+    "demo --people 1": "facefact demo: error: argument --people: 1 is less than 2; see",
+    "eval steps --json a.json --steps 4 0": "argument --steps: 0 is less than 1",
     "demo --nonsense": "--nonsense: no such option; see facefact demo --help",
 }
 
@@ -127,6 +130,15 @@ def test_a_mistake_costs_one_line_with_the_nearest_right_word(
     assert (stop.value.code, out) == (2, "")
     assert MISTAKES[line] in err
     assert err.count("\n") == 1
+
+
+def test_where_figures_cannot_go_is_said_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "world", "--json", str(tmp_path)]) == 2
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
+    folder, file = capsys.readouterr().err.splitlines()
+    assert folder.endswith("is a folder: name a file in it")
+    assert file.endswith("file: cannot be a folder for the pictures (File exists)")
 
 
 def test_what_is_right_stays_so(command: Any) -> None:

@@ -61,5 +61,7 @@ def test_what_is_there_is_kept_only_if_it_is_what_is_wanted(tmp_path: Path) -> N
     with pytest.raises(UserError, match="has another `faces`"):
         finished(pictures, {"faces": ["b"]})
     next(iter(pictures)).write_text("precious")
+    with pytest.raises(UserError, match=r"is a file, no folder for pictures: choose another --out"):
+        wanted(next(iter(pictures)), SETTINGS, ["a hat"])
     with pytest.raises(UserError, match="cannot read a recipe"):
         finished(pictures, ORIGIN)

@@ -63,6 +63,9 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.jpg: .*too long \(a PNG has no such limit\)"):
         save_portrait(Portrait(opaque, RECIPE | {"prompt": "a" * 40_000}), tmp_path / "a.jpg")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*a\.png"):
+        save_portrait(Portrait(opaque, RECIPE), tmp_path / "file" / "a.png")
 
 
 def test_pictures_without_a_recipe(tmp_path: Path) -> None:

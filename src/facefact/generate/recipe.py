@@ -67,18 +67,20 @@ def _model_files(root: Path) -> Iterable[Path]:
 
 def save_portrait(portrait: Portrait, path: str | Path) -> None:
     """Writes a PNG, JPEG or WebP, as the name ends, with its recipe: under a temporary name first, so that no half
-    picture ever has its own. UserError: another ending, or a picture or recipe that a JPEG cannot hold."""
+    picture ever has its own. UserError: another ending, what a JPEG cannot hold, or what the disk does not take."""
     path, image = Path(path), portrait.image
     form = format_of(path)
     if form == "JPEG" and image.has_transparency_data:
         raise UserError(f"{path}: a JPEG has no transparency, and this picture has: take a PNG or a WebP")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        try:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
             profile = image.info.get("icc_profile")
             image.save(temporary, format=form, icc_profile=profile, **save_options(portrait.recipe, form))
-        except ValueError as error:  # of what is said about the picture: a JPEG's EXIF holds 64 kB
-            raise UserError(f"{path}: {error} (a PNG has no such limit)") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except ValueError as error:  # of what is said about the picture: a JPEG's EXIF holds 64 kB
+        raise UserError(f"{path}: {error} (a PNG has no such limit)") from error
 
 
 def format_of(path: Path) -> str:
