@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,10 +92,61 @@ def test_exit_codes(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "RuntimeError: a bug" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [[], ["nonsense"], ["try", "--nonsense"]])
-def test_a_wrong_call_says_how(command: Any, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+MISTAKES = {
+    "": "facefact: error: the following arguments are required: COMMAND; see facefact --help",
+    "genrate": "generate, inpaint, faces, models, prepare, train, eval, bench, try; did you mean generate?",
+    "--scale 0.7 generate": "facefact: error: --scale: no such option; see facefact --help",
+    "models lst": "facefact models: error: argument ACTION: 'lst' is none of list, import, pull; did you mean list?",
+    "generate --scale banana": "facefact generate: error: argument --scale: 'banana' is not a number; see",
+    "generate --scale nan": "'nan' is not a number",
+    "generate --seed 1.5": "argument --seed: '1.5' is not a whole number",
+    "generate --fase me.jpg": "facefact generate: error: --fase: no such option; did you mean --face?",
+    "generate --fase=me.jpg": "--fase: no such option; did you mean --face?",
+    "generate -face me.jpg": "-face: no such option; did you mean --face?",
+    "generate --face me.jpg --prompt a red coat": "'red' belongs to no option; put a text of several words into quotes",
+    "generate --face": "argument --face: expected one argument",
+    "generate --face a --format tiff": "'tiff' is none of png, jpeg, webp",
+    "inpaint --tempalte a.png": "did you mean --template?",
+    "faces a.png --detector yunnet": "did you mean yunet?",
+    "prepare a --out b --engine locl": "did you mean local?",
+    "train a.yaml --owt b": "did you mean --out?",
+    "eval world --peple 3": "facefact eval world: error: --peple: no such option; did you mean --people?",
+    "eval steps --between 1": "argument --between: '1' is no part of a schedule such as 0.1:1",
+    "bench unet --bach 2": "did you mean --batch?",
+    "demo --people 1": "facefact demo: error: argument --people: 1 is less than 2; see",
+    "eval steps --json a.json --steps 4 0": "argument --steps: 0 is less than 1",
+    "demo --nonsense": "--nonsense: no such option; see facefact demo --help",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_costs_one_line_with_the_nearest_right_word(
+    command: Any, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     command(lambda args: 0)
     with pytest.raises(SystemExit) as stop:
-        cli.main(argv)
-    assert stop.value.code == 2
-    assert "usage: facefact" in capsys.readouterr().err
+        cli.main(line.split())
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert MISTAKES[line] in err
+    assert err.count("\n") == 1
+
+
+def test_where_figures_cannot_go_is_said_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "world", "--json", str(tmp_path)]) == 2
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
+    folder, file = capsys.readouterr().err.splitlines()
+    assert folder.endswith("is a folder: name a file in it")
+    assert file.endswith("file: cannot be a folder for the pictures (File exists)")
+
+
+def test_what_is_right_stays_so(command: Any) -> None:
+    """Beginnings of names, values that begin with a dash, and what comes behind the two dashes."""
+    parser = cli.build_parser("generate")
+    args = parser.parse_args(
+        ["generate", "--fac=a b.jpg", "-n4", "--scale", "-1", "--prompt", "- a coat", "--neg", "x"]
+    )
+    assert (str(args.face[0]), args.count, args.scale, args.negative_prompt) == ("a b.jpg", 4, -1, "x")
+    assert args.prompt == ["- a coat"]
+    assert str(cli.build_parser("prepare").parse_args(["prepare", "--out", "b", "--", "--odd"]).input) == "--odd"

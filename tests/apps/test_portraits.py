@@ -201,6 +201,26 @@ def test_a_recipe_makes_the_picture_again(
     assert "faces is not what the recipe says" in caplog.text
 
 
+@pytest.mark.parametrize("form", ["jpeg", "webp"])
+def test_other_formats_are_resumed_and_made_again(
+    form: str, call: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = tmp_path / "out" / ("portrait-4.jpg" if form == "jpeg" else "portrait-4.webp")
+    more = ["--seed", "4", "--format", form]
+    assert cli.main(["generate", *call, *more]) == 0
+    written = made.stat().st_mtime_ns
+    assert cli.main(["generate", *call, *more, "--resume"]) == 0
+    assert made.stat().st_mtime_ns == written
+    again = [*call[:2], "--model", call[5], "--out", str(tmp_path / "again"), "--recipe", str(made), "--format", form]
+    assert cli.main(["generate", *again]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "again" / made.name), pixels(made))
+    assert "warning" not in caplog.text
+    with Image.open(made) as image:  # as programs that do not know XMP write it
+        image.save(made, exif=image.info["exif"], xmp=b"")
+    assert cli.main(["generate", *again, "--overwrite"]) == 0
+    assert "of the recipe only the settings are left" in caplog.text
+
+
 def test_several_photos_of_one_person_and_another_face(call: list[str], photo: Path, tmp_path: Path) -> None:
     assert cli.main(["generate", *call, "--face", str(photo), "--which", "1"]) == 0
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")

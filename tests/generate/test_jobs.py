@@ -35,10 +35,13 @@ def test_every_prompt_with_every_seed() -> None:
         "portrait-1-7.png": "a hat",
         "portrait-2-7.png": "snow",
     }
+    names = [path.name for form in ("jpeg", "webp") for path in wanted(Path("out"), SETTINGS, ["a hat"], form=form)]
+    assert names == ["portrait-7.jpg", "portrait-7.webp"]
 
 
-def test_each_is_saved_before_the_next_is_made(tmp_path: Path) -> None:
-    pictures = wanted(tmp_path / "out", SETTINGS, ["a hat"], count=3)
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_each_is_saved_before_the_next_is_made(tmp_path: Path, form: str) -> None:
+    pictures = wanted(tmp_path / "out", SETTINGS, ["a hat"], count=3, form=form)
     made = make_portraits(pictures, make)
     path, recipe = next(made)
     assert list((tmp_path / "out").iterdir()) == [path]
@@ -58,5 +61,7 @@ def test_what_is_there_is_kept_only_if_it_is_what_is_wanted(tmp_path: Path) -> N
     with pytest.raises(UserError, match="has another `faces`"):
         finished(pictures, {"faces": ["b"]})
     next(iter(pictures)).write_text("precious")
+    with pytest.raises(UserError, match=r"is a file, no folder for pictures: choose another --out"):
+        wanted(next(iter(pictures)), SETTINGS, ["a hat"])
     with pytest.raises(UserError, match="cannot read a recipe"):
         finished(pictures, ORIGIN)

@@ -6,7 +6,6 @@ Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130 interr
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from facefact import __version__
+from facefact.apps.parser import Parser
 from facefact.types import UserError
 
 COMMANDS = {
@@ -29,9 +29,9 @@ COMMANDS = {
 }
 
 
-def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+def build_parser(asked: str | None = None) -> Parser:
     """The parser; only the command that is asked for has its options."""
-    parser = argparse.ArgumentParser(prog="facefact", description="Identity-preserved portraits with the FACT adapter.")
+    parser = Parser(prog="facefact", description="Identity-preserved portraits with the FACT adapter.")
     parser.add_argument("--version", action="version", version=f"facefact {__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, (module, help_line) in COMMANDS.items():

@@ -99,6 +99,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Where pictures go, and what becomes of those that are there."""
     output = parser.add_argument_group("the output")
     output.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where to write (default: out)")
+    output.add_argument(
+        "--format",
+        choices=("png", "jpeg", "webp"),
+        default="png",
+        help="of the pictures; all carry their recipe, png and webp every pixel too (default: png)",
+    )
     again = output.add_mutually_exclusive_group()
     again.add_argument("--overwrite", action="store_true", help="replace pictures of the same names")
     again.add_argument("--resume", action="store_true", help="go on with interrupted work: keep what is finished")

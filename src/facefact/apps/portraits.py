@@ -53,7 +53,7 @@ def pictures_wanted(args: argparse.Namespace, settings: Any, prompts: Sequence[s
     is there already, and no option says what to do with it."""
     from facefact.generate.jobs import refuse_to_overwrite, wanted
 
-    pictures = wanted(args.out, settings, prompts, count=args.count)
+    pictures = wanted(args.out, settings, prompts, count=args.count, form=args.format)
     if not (args.overwrite or args.resume):
         refuse_to_overwrite(pictures)
     return pictures

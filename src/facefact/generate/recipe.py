@@ -1,7 +1,6 @@
 """What made a picture, written into the picture: enough to make it again, and the notice that it is AI-generated.
 
-Three standard places in a PNG: the text chunk `facefact` (JSON, the whole recipe), `parameters` (the line that image
-browsers for Stable Diffusion show) and XMP (IPTC "digital source type").
+The recipe is a dict of JSON values; `metadata` says where in the file it lies.
 """
 
 from __future__ import annotations
@@ -12,31 +11,17 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from facefact import __version__
 from facefact.checkpoint import replacing
+from facefact.generate.metadata import recipe_in, save_options
 from facefact.types import Portrait, UserError
 
-CHUNK = "facefact"
 PACKAGES = ("torch", "diffusers", "transformers")
-# cv.iptc.org/newscodes/digitalsourcetype: made by a model; a picture of which a model made a part.
-SOURCE_TYPES = {
-    "text-to-image": "trainedAlgorithmicMedia",
-    "inpainting": "compositeWithTrainedAlgorithmicMedia",
-}
-XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about=""
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/">
-<Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/{source}</Iptc4xmpExt:DigitalSourceType>
-<photoshop:Credit>AI-generated</photoshop:Credit>
-<xmp:CreatorTool>{tool}</xmp:CreatorTool>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="w"?>"""
+# The formats by the ends of their names, and Pillow's names for them.
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def versions() -> dict[str, str]:
@@ -80,51 +65,40 @@ def _model_files(root: Path) -> Iterable[Path]:
     return [index, *(path for folder in folders for path in folder.rglob("*") if path.suffix in kinds)]
 
 
-def png_info(recipe: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    """The recipe as PNG chunks."""
-    info = PngImagePlugin.PngInfo()
-    tool = f"facefact {recipe['versions']['facefact']}"
-    info.add_text(CHUNK, json.dumps(recipe))
-    info.add_text("parameters", parameters_line(recipe))
-    info.add_text("Software", tool)
-    info.add_text("Comment", "AI-generated")
-    info.add_itxt("XML:com.adobe.xmp", XMP.format(source=SOURCE_TYPES[recipe["kind"]], tool=escape(tool)))
-    return info
-
-
-def parameters_line(recipe: dict[str, Any]) -> str:
-    """The recipe in the form that Stable Diffusion's image browsers read."""
-    rest = {
-        "Steps": recipe["steps"],
-        "Sampler": recipe["scheduler"],
-        "CFG scale": recipe["guidance_scale"],
-        "Seed": recipe["seed"],
-        "Size": f"{recipe['width']}x{recipe['height']}",
-        "Face scale": recipe["scale"],
-    }
-    if "model" in recipe:
-        rest["Model hash"] = recipe["model"]["sha256"][:10]
-    line = ", ".join(f"{key}: {value}" for key, value in rest.items())
-    return f"{recipe['prompt']}\nNegative prompt: {recipe['negative_prompt']}\n{line}"
-
-
 def save_portrait(portrait: Portrait, path: str | Path) -> None:
-    """Writes a PNG with its recipe: under a temporary name first, so that no half picture ever has its own."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        portrait.image.save(temporary, format="PNG", pnginfo=png_info(portrait.recipe))
+    """Writes a PNG, JPEG or WebP, as the name ends, with its recipe: under a temporary name first, so that no half
+    picture ever has its own. UserError: another ending, what a JPEG cannot hold, or what the disk does not take."""
+    path, image = Path(path), portrait.image
+    form = format_of(path)
+    if form == "JPEG" and image.has_transparency_data:
+        raise UserError(f"{path}: a JPEG has no transparency, and this picture has: take a PNG or a WebP")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            profile = image.info.get("icc_profile")
+            image.save(temporary, format=form, icc_profile=profile, **save_options(portrait.recipe, form))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except ValueError as error:  # of what is said about the picture: a JPEG's EXIF holds 64 kB
+        raise UserError(f"{path}: {error} (a PNG has no such limit)") from error
+
+
+def format_of(path: Path) -> str:
+    """Pillow's name of the format. UserError: none that portraits are written in."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: portraits are written as {', '.join(FORMATS)}; let the name end so")
+    return FORMATS[path.suffix.lower()]
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe in a picture of `save_portrait`. UserError: no such file, no picture, no recipe in it."""
     try:
         with Image.open(path) as image:
-            recipe = json.loads(image.info[CHUNK])
-    except KeyError:
-        raise UserError(f"{path} carries no recipe: it was not made by facefact, or its metadata was removed") from None
-    except (OSError, ValueError, TypeError, Image.DecompressionBombError) as error:
+            recipe = recipe_in(image)
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read a recipe from {path}: {error}") from error
+    if recipe is None:
+        raise UserError(f"{path} carries no recipe: it was not made by facefact, or its metadata was removed")
     if not isinstance(recipe, dict):
         raise UserError(f"{path} carries a damaged recipe")
     return recipe

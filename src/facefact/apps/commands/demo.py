@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
+from facefact.types import UserError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -16,8 +18,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("demo", help=line, description=line)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the pictures go (default out/)")
     parser.add_argument("--seed", type=int, default=0, help="other people, other noise (default 0)")
-    parser.add_argument("--people", type=int, default=6, help="rows of the contact sheet (default 6)")
-    parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
+    parser.add_argument("--people", type=at_least(2), default=6, help="rows of the contact sheet (default 6)")
+    parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument(
         "--scale", type=float, default=0.7, help="how much the face counts, 0 is the base model (default 0.7)"
     )
@@ -27,6 +29,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{args.out}: cannot be a folder for the pictures ({error.strerror})") from error
     from PIL import Image
 
     from facefact.demo import bundle_path, judges_path, scores
@@ -49,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     references = [reference.image for reference in plan.references]
     adapted = contact_sheet("facefact: the prompt of the column, the person of the row", references, made)
     plain = contact_sheet("the base model alone: same prompts, same seeds", references, base)
-    args.out.mkdir(parents=True, exist_ok=True)
     side_by_side(adapted, plain).save(args.out / "contact_sheet.png")
     for i, reference in enumerate(references):  # something to give to `facefact generate --face`
         Image.fromarray(reference).save(args.out / f"person-{i + 1}.png")

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
 
@@ -45,7 +46,7 @@ def _add_world(protocols: Any) -> None:
     )
     parser.add_argument("--people", type=int, default=100, help="unseen people of each seed (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
-    parser.add_argument("--steps", type=int, default=12, help="denoising steps (default 12)")
+    parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
@@ -105,7 +106,9 @@ def _add_steps(protocols: Any) -> None:
         choices=("curve", "schedule"),
         help="quality against steps, or the parts of the schedule (default: both)",
     )
-    parser.add_argument("--steps", type=int, nargs="+", metavar="N", help="of the curve (default 1 2 4 8 12 25)")
+    parser.add_argument(
+        "--steps", type=at_least(1), nargs="+", metavar="N", help="of the curve (default 1 2 4 8 12 25)"
+    )
     parser.add_argument(
         "--schedulers",
         nargs="+",
@@ -126,7 +129,7 @@ def _add_local(protocols: Any) -> None:
     line = "what local mode loses against exact mode, and what of the adapter's work it saves"
     parser = protocols.add_parser("local", help=line, description=f"Measure {line}.")
     _add_table(parser)
-    parser.add_argument("--steps", type=int, default=12, metavar="N", help="denoising steps (default 12)")
+    parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +141,8 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
         help="where the table goes, row by row; the same one again: adds what it lacks",
     )
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
-    parser.add_argument("--people", type=int, default=100, help="unseen people (default 100)")
-    parser.add_argument("--per-person", type=int, default=1, help="pictures of each (default 1)")
+    parser.add_argument("--people", type=at_least(2), default=100, help="unseen people (default 100)")
+    parser.add_argument("--per-person", type=at_least(1), default=1, help="pictures of each (default 1)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
     parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -154,6 +157,8 @@ def _part(text: str) -> tuple[float, float]:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.json and args.json.is_dir():  # (said before hours of work, not after)
+        raise UserError(f"{args.json} is a folder: name a file in it")
     if args.protocol == "ablation":
         return _ablation(args)
     if args.protocol in ("steps", "local"):

@@ -82,6 +82,8 @@ def _settings_given(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[st
 
 
 def _warn_of_differences(recipe: dict[str, Any], origin: dict[str, Any]) -> None:
-    for key in origin if recipe else ():
-        if recipe.get(key) != origin[key]:
+    if recipe and not recipe.keys() & origin.keys():
+        log.warning("warning: of the recipe only the settings are left, not by which model, and of which face")
+    for key in recipe.keys() & origin.keys():
+        if recipe[key] != origin[key]:
             log.warning("warning: %s is not what the recipe says: the picture will be another one", key)

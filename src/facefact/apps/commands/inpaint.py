@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_for(args.model, InpaintSettings, prompt=prompts[0], **given)
     pictures = portraits.pictures_wanted(args, settings, prompts)
     template = open_template(args.template)
+    if args.format == "jpeg" and template.alpha is not None:
+        raise UserError(f"{args.template} has transparency, which a JPEG has not: --format png or webp")
     detector = get_detector(model=args.yunet)
     face = _template_face(args.template, template, detector, which=args.which)
     person = find_person(args.face, detector=detector, which=args.face_which, model=args.model)
