@@ -68,8 +68,9 @@ class Build:
 
 
 def settings(config: WorldConfig, name: str) -> dict[str, Any]:
-    """The settings of a part that decide its result (not how often it saves, nor who makes its batches)."""
+    """The settings of a part that decide its result (not how often it saves, who makes its batches, or compiles)."""
     tree = asdict(getattr(config, PARTS[name].settings))
+    tree.pop("compile", None)
     for key in WITHOUT_EFFECT:
         tree.get("schedule", {}).pop(key, None)
     return tree
