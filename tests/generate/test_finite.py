@@ -44,7 +44,7 @@ def test_an_autoencoder_that_overflows_makes_no_picture(pipe: Any, adapter: Any,
 def test_a_unet_that_overflows_is_named(pipe: Any, adapter: Any, tokens: FaceTokens) -> None:
     overflow(pipe.unet.conv_out)
     pipe.to(torch.float16)
-    with pytest.raises(UserError, match=r"the U-Net \(or the text encoder\)"):
+    with pytest.raises(UserError, match=r"the U-Net \(or what it reads\)"):
         text_to_image(pipe, adapter, tokens, Settings(prompt="x", steps=2))
 
 

@@ -32,7 +32,7 @@ def finite_pictures(pipe: Any) -> Iterator[None]:
         if bool(torch.isfinite(decoded).all()):
             return None
         in_latents = not bool(torch.isfinite(inputs[0]).all())
-        broken.append("the U-Net (or the text encoder)" if in_latents else "the autoencoder (VAE)")
+        broken.append("the U-Net (or what it reads)" if in_latents else "the autoencoder (VAE)")
         return torch.nan_to_num(decoded, posinf=0.0, neginf=0.0)  # nobody sees it; keeps NumPy from warning
 
     handle = pipe.vae.decoder.register_forward_hook(watch)

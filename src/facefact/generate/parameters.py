@@ -30,7 +30,7 @@ LORA_TAGS = re.compile(r"( <lora:[^<>]*>)+$")
 
 def parameters_text(recipe: Mapping[str, Any]) -> str:
     """The recipe as such a text. A LoRA's weight stands in the prompt, where those tools look for it."""
-    loras = recipe.get("loras") or []
+    loras = (recipe.get("model") or {}).get("loras") or []
     prompt = recipe["prompt"] + "".join(f" <lora:{_tag(lora)}:{lora['weight']:g}>" for lora in loras)
     settings = {name: recipe[field] for name, (field, _) in FIELDS.items() if recipe.get(field) is not None}
     settings["Size"] = f"{recipe['width']}x{recipe['height']}"

@@ -164,8 +164,7 @@ def _count(shapes: Mapping[str, list[int]], prefixes: tuple[str, ...] | None) ->
 
 def check_whole(module: nn.Module, *, file: Path, name: str, given: int | None = None) -> None:
     """UserError where weights stayed without a value, of which diffusers says nothing: with accelerate they may have no
-    memory, without it they are random numbers. given: how many tensors the file has for the module, None if that is
-    unknown."""
+    memory, without it they are random numbers. given: how many tensors the file has for the module, None if unknown."""
     state = module.state_dict()
     missing = [key for key, value in state.items() if value.is_meta]
     if missing or (given is not None and given < len(state)):
