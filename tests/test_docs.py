@@ -43,6 +43,7 @@ TINY = {
     "data.validation_people=1 schedule.steps=1 schedule.batch=2 validation.every=0 trackers=[]",
 }
 ELSEWHERE = {
+    "models pull facechain-fact": "tests/generate/test_published.py::test_one_command_and_the_model_opens",
     "models pull": "tests/generate/test_models.py::test_a_pull_without_network_is_the_users_error",
     "train configs/sd15.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
     "train configs/sdxl.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
@@ -208,6 +209,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipe = tiny_pipeline()
     pipe.save_pretrained(folder / "path/to/sd15")
     as_published(tiny_adapter(pipe), folder)
+    pipe.save_pretrained(folder / "home/facechain-fact")  # as `models pull` leaves it
+    tiny_adapter(pipe).save_pretrained(folder / "home/facechain-fact/adapter")
     return folder
 
 
