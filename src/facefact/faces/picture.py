@@ -10,20 +10,33 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile
 
+from facefact.faces.files import HEIF_MENDING, JPEG_XL_MENDING, heif_is_here
 from facefact.types import UserError
 
 MAX_PIXELS = 120_000_000  # more than that (claimed by the header) is refused before anything is decoded
 MAX_BYTES = 200_000_000
 MAX_SIDE = 4096  # larger pictures are shrunk to this; a face in them is still far above the 112 px that are needed
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # no EPS: it starts a program
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "HEIF",
+)  # no EPS: it starts a program
 ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")  # further frames are time; in the others they are pages or a second eye
-SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif")
 
 UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -172,7 +185,7 @@ def _open(source: Path | io.BytesIO, name: str, head: bytes) -> Image.Image:
     """head: the first 16 bytes."""
     try:
         with _strict():
-            Image.init()
+            _init()
             return Image.open(source, formats=[one for one in FORMATS if one in Image.OPEN])
     except Image.DecompressionBombError as error:
         text = "its header claims too many pixels; shrink it"
@@ -181,10 +194,22 @@ def _open(source: Path | io.BytesIO, name: str, head: bytes) -> Image.Image:
         raise _why_not(name, head) from error
 
 
+@lru_cache
+def _init() -> None:
+    """PIL's formats and, where pillow-heif is installed, HEIF."""
+    Image.init()
+    if heif_is_here():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
 def _why_not(name: str, head: bytes) -> PictureError:
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-        return PictureError(name, "not a picture", "HEIC pictures cannot be read; save it as JPEG or PNG")
     claimed = _claimed_format(head)
+    if claimed == "HEIF" and claimed not in Image.OPEN:
+        return PictureError(name, "not a picture", f"HEIC pictures cannot be read: {HEIF_MENDING}")
+    if claimed == "JPEG XL":
+        return PictureError(name, "not a picture", f"JPEG XL pictures cannot be read: {JPEG_XL_MENDING}")
     if claimed in Image.OPEN:
         return PictureError(name, "damaged", f"begins as a {claimed} picture, and is damaged")
     kinds = "JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can"
@@ -193,11 +218,20 @@ def _why_not(name: str, head: bytes) -> PictureError:
 
 def _claimed_format(head: bytes) -> str | None:
     """The format whose files begin like this. (BMP and PPM begin with two letters: too little to tell.)"""
-    begins = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    jpeg_xl = {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL"}
+    begins = {
+        b"\xff\xd8\xff": "JPEG",
+        b"\x89PNG\r\n": "PNG",
+        b"GIF8": "GIF",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+    } | jpeg_xl
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
         return "AVIF"
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return "HEIF"
     return next((name for start, name in begins.items() if head.startswith(start)), None)
 
 
