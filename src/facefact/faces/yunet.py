@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facefact.faces.closer import Found, look_closer
 from facefact.faces.detector import largest_first
 from facefact.faces.mask import head_ellipse
 from facefact.faces.pose import pose_from_landmarks
@@ -77,39 +78,45 @@ class YuNetDetector:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
-        longest = max(picture.shape[:2])
+        return largest_first(_face(one) for one in look_closer(picture, self._look))
+
+    def _look(self, view: np.ndarray) -> list[Found]:
+        """What the network sees in an (h, w, 3) uint8 RGB view, at the first of SIDES at which it sees anything."""
+        longest = max(view.shape[:2])
         for side in dict.fromkeys(min(side, longest) for side in SIDES):
-            if faces := self._at(picture, side):
-                return faces
+            if found := self._at(view, side):
+                return found
         return []
 
-    def _at(self, picture: np.ndarray, side: int) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, seen shrunk (never enlarged) to a longest side of `side`."""
-        height, width = picture.shape[:2]
+    def _at(self, view: np.ndarray, side: int) -> list[Found]:
+        """Seen shrunk (never enlarged) to a longest side of `side`."""
+        height, width = view.shape[:2]
         scale = min(1.0, side / max(height, width))
         new = max(1, round(width * scale)), max(1, round(height * scale))
-        seen = picture if scale == 1 else cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
+        seen = view if scale == 1 else cv2.resize(view, new, interpolation=cv2.INTER_AREA)
         self._net.setInputSize(new)
         _, rows = self._net.detect(cv2.cvtColor(seen, cv2.COLOR_RGB2BGR))
-        if rows is None:
-            return []
         back = np.array([width / new[0], height / new[1]])
-        return largest_first(_face(row, back) for row in rows if np.isfinite(row).all())
+        return [] if rows is None else [_found(row, back) for row in rows if np.isfinite(row).all()]
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool, an ellipse."""
         return head_ellipse(picture.shape, face.landmarks)
 
 
-def _face(row: np.ndarray, back: np.ndarray) -> Face:
+def _found(row: np.ndarray, back: np.ndarray) -> Found:
     """One (15,) row of OpenCV's answer: x, y, w, h, five points in our order, score. back: (2,) picture pixels per
     pixel that the network saw."""
     corner, size = row[:2] * back, row[2:4] * back
-    landmarks = (row[4:14].reshape(5, 2) * back).astype(np.float32)
+    return Found(np.stack([corner, corner + size]), float(row[14]), row[4:14].reshape(5, 2) * back)
+
+
+def _face(found: Found) -> Face:
+    landmarks = np.asarray(found.points, np.float32)
     return Face(
-        box=(float(corner[0]), float(corner[1]), float(corner[0] + size[0]), float(corner[1] + size[1])),
+        box=(*map(float, found.box[0]), *map(float, found.box[1])),
         landmarks=landmarks,
-        score=float(row[14]),
+        score=found.score,
         pose=pose_from_landmarks(landmarks),
         backend=YuNetDetector.name,
     )
