@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from facefact.faces.align import alignment, inverse, transform
-from facefact.faces.closer import Found, look_closer
+from facefact.faces.closer import Found, look_closer, seen_in
 from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.faces.mask import polygon_mask, template_ellipse
 from facefact.faces.pose import pose_from_landmarks
@@ -104,7 +104,10 @@ class MediaPipeDetector:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
-        meshes = [(self._mesh_of(picture, one.box), one.score) for one in look_closer(picture, self._look)]
+        meshes = [
+            (self._mesh_of(picture, one.box), one.score)
+            for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
+        ]
         found = [self._face(points, score) for points, score in meshes if points is not None]
         return largest_first(overlapping_removed(found))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facefact.faces.closer import Found, look_closer
+from facefact.faces.closer import Found, look_closer, seen_in
 from facefact.faces.detector import largest_first
 from facefact.faces.mask import head_ellipse
 from facefact.faces.pose import pose_from_landmarks
@@ -78,7 +78,9 @@ class YuNetDetector:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
-        return largest_first(_face(one) for one in look_closer(picture, self._look))
+        return largest_first(
+            _face(one) for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
+        )
 
     def _look(self, view: np.ndarray) -> list[Found]:
         """What the network sees in an (h, w, 3) uint8 RGB view, at the first of SIDES at which it sees anything."""
@@ -112,9 +114,9 @@ def _found(row: np.ndarray, back: np.ndarray) -> Found:
 
 
 def _face(found: Found) -> Face:
-    landmarks = np.asarray(found.points, np.float32)
+    landmarks, (x0, y0, x1, y1) = np.asarray(found.points, np.float32), found.box.ravel().tolist()
     return Face(
-        box=(*map(float, found.box[0]), *map(float, found.box[1])),
+        box=(x0, y0, x1, y1),
         landmarks=landmarks,
         score=found.score,
         pose=pose_from_landmarks(landmarks),
