@@ -25,11 +25,13 @@ from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.faces.mask import polygon_mask, template_ellipse
 from facefact.faces.pose import pose_from_landmarks
 from facefact.faces.square import cut, square_about
+from facefact.faces.turned import any_way_up, face_turned, turned, way_up
 from facefact.types import Face, UserError
 
 CONFIDENCE = 0.5
 NEIGHBOURS = 4  # faces that the square about a face may show
 SMALLEST = 16  # pixels; no face can be found in a picture of less
+UPRIGHT = 0.86  # score below which other ways up are tried: one of 60 upright photos, nearly all turned ones
 ENLARGED = 2.0  # side of the square about a detected face that the mesh looks at, in units of the box's longer side
 VIEW_SIZE = 256  # pixels: small squares are enlarged to it
 # Mesh points: iris centres, the tip between 1 and 4, mouth corners; picture-left first.
@@ -101,9 +103,13 @@ class MediaPipeDetector:
         self._oval = _ring(connections)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first, whichever way up it is."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
+        return any_way_up(picture, self._detect, sure=UPRIGHT)
+
+    def _detect(self, picture: np.ndarray) -> list[Face]:
+        """Those that are upright."""
         meshes = [
             (self._mesh_of(picture, one.box), one.score)
             for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
@@ -147,6 +153,8 @@ class MediaPipeDetector:
         """(h, w) bool: the oval and the segmented person that touches it, inside a hood that ends at the chin."""
         if face.oval is None:
             raise ValueError("the face is not from this detector")
+        if turn := way_up(face):
+            return turned(self.head_mask(turned(picture, turn), face_turned(face, picture.shape, turn)), -turn)
         oval = polygon_mask(picture.shape, face.oval)
         to_crop = alignment(face.landmarks)
         chin = float(transform(face.oval, to_crop)[:, 1].max())

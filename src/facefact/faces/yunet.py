@@ -12,6 +12,7 @@ from facefact.faces.closer import Found, look_closer, seen_in
 from facefact.faces.detector import largest_first
 from facefact.faces.mask import head_ellipse
 from facefact.faces.pose import pose_from_landmarks
+from facefact.faces.turned import any_way_up
 from facefact.types import Face, UserError
 
 VARIABLE = "FACEFACT_YUNET"
@@ -19,6 +20,7 @@ FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_640_640.onnx")
 HUB = ("opencv/face_detection_yunet", FILES[0])
 SCORE = 0.7  # below it, hits on foliage and star fields begin
 NMS = 0.3
+UPRIGHT = 0.92  # score below which other ways up are tried: upside down it is nearly as sure, and puts the points wrong
 # Longest side of the picture as the network sees it; the next is tried only where the one before saw no face.
 SIDES = (640, 320, 1280)
 SMALLEST = 16  # pixels; no face can be found in a picture of less
@@ -75,9 +77,13 @@ class YuNetDetector:
             cv2.utils.logging.setLogLevel(level)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first, whichever way up it is."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
+        return any_way_up(picture, self._detect, sure=UPRIGHT)
+
+    def _detect(self, picture: np.ndarray) -> list[Face]:
+        """Those that are upright."""
         return largest_first(
             _face(one) for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
         )
