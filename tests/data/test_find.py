@@ -15,6 +15,7 @@ from facefact.data.prepare_config import FaceSettings, QualitySettings
 from facefact.data.records import Candidate, Unfit
 from facefact.faces import face_from_landmarks, face_quality
 from facefact.faces.align import TEMPLATE
+from facefact.faces.turned import face_turned
 from facefact.types import Face, Pose
 
 PICTURE = decoded(np.full((400, 600, 3), 128, np.uint8))
@@ -102,6 +103,16 @@ def test_each_and_largest() -> None:
     assert [(one.number, one.found, one.face.box[0]) for one in each] == [(0, 3, 150), (1, 3, 10), (2, 3, 300)]
     (largest,) = find(PICTURE, detector, FaceSettings(several="largest"))
     assert largest.face.box[0] == 150
+
+
+def test_a_picture_on_its_side_is_turned_upright() -> None:
+    picture = replace(PICTURE, pixels=PICTURE.pixels[:, :300])
+    lying = face_turned(face(10, 100), (300, picture.pixels.shape[0]), -1)
+    (one,) = find(picture, Seen([lying]), FaceSettings())
+    assert abs(one.face.pose.roll) < 5
+    assert one.face.box == pytest.approx(face(10, 100).box, abs=1e-3)
+    np.testing.assert_array_equal(one.picture.pixels, np.rot90(picture.pixels, 1))
+    assert one.picture.original == picture.original[::-1]
 
 
 def test_two_avatars_side_by_side() -> None:

@@ -113,6 +113,23 @@ def test_captions_beside_the_picture(tmp_path: Path) -> None:
     assert [found[f"p/{i}.jpg"].caption for i in (2, 3, 4, 5)] == [None] * 4
 
 
+def test_captions_of_every_suffix_and_what_systems_leave_behind(tmp_path: Path) -> None:
+    for name, words in (("1", "txt"), ("2", "caption"), ("3", "tags")):
+        put(tmp_path / "p" / f"{name}.jfif")
+        put(tmp_path / "p" / f"{name}.{words}", f"from {words}")
+    put(tmp_path / "p" / "1.caption", "believed later")
+    put(tmp_path / "p" / "2.json", '{"person": "Ann"}')
+    for nothing in ("p/._1.jfif", "p/Thumbs.db", "p/.DS_Store", "__MACOSX/p/1.jfif"):
+        put(tmp_path / nothing)
+    entries = named(list_entries(tmp_path, "people"))
+    assert {name: entry.caption for name, entry in entries.items()} == {
+        "p/1.jfif": "from txt",
+        "p/2.jfif": "from caption",
+        "p/3.jfif": "from tags",
+    }
+    assert entries["p/2.jfif"].person == "Ann"
+
+
 def test_metadata_are_believed_first(tmp_path: Path) -> None:
     for name in ("images/1.jpg", "images/2.jpg", "images/deep/3.jpg"):
         put(tmp_path / name)
@@ -373,6 +390,26 @@ def test_strange_members(kind: int, tmp_path: Path) -> None:
     assert reason(found["a.tar/member2.jpg"])[0] == "empty"
 
 
+def test_names_with_dots_in_a_tar(tmp_path: Path) -> None:
+    """`22.05` is a name; `face` of `0001.face.png` is a part."""
+    path = tar(
+        tmp_path / "in.tar",
+        [("22.05.jpg", b"a"), ("22.05.txt", b"five"), ("22.06.jpg", b"b"), ("22.06.caption", b"six")]
+        + [("22.jpg", b"c"), ("22.json", b'{"source": "a page", "text": "of 22 alone"}')]
+        + [("0001.jpg", b"d"), ("0001.face.png", b"e"), ("0001.tags", b"one")]
+        + [("v1.cat.jpg", b"f"), ("v1.cat.txt", b"cat"), ("v1.dog.jpg", b"g"), ("v1.jpg", b"h")],
+    )
+    entries = named(list_entries(path))
+    assert {name.removeprefix("in.tar/"): (entry.caption, entry.source) for name, entry in entries.items()} == {
+        "22.05.jpg": ("five", None),
+        "22.06.jpg": ("six", None),
+        "22.jpg": ("of 22 alone", "a page"),
+        "0001.jpg": ("one", None),
+        "v1.cat.jpg": ("cat", None),
+        "v1.jpg": (None, None),
+    }
+
+
 def test_members_of_one_name_are_numbered(tmp_path: Path) -> None:
     archive = tar(tmp_path / "a.tar", [("x", b"1"), ("x", b"2"), ("x (2)", b"3"), ("y.jpg", b"4"), ("y.jpg", b"5")])
     found = named(list_entries(archive))
@@ -585,9 +622,9 @@ def test_what_cannot_be_understood_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     error(tmp_path / "empty", "no pictures", "no files")
     error(tmp_path / "empty", "nothing to prepare", layout="people")
-    for name in ("a.heic", "b.heic", "c.zip", "d"):
+    for name in ("a.xyz", "b.xyz", "c.zip", "d"):
         put(tmp_path / "odd" / name)
-    error(tmp_path / "odd", "no pictures", "2 .heic, 1 .zip, 1 without a suffix")
+    error(tmp_path / "odd", "no pictures", "2 .xyz, 1 .zip, 1 without a suffix")
     assert len(list_entries(tmp_path / "odd", "flat")) == 4
     error(tmp_path / "odd", "metadata.jsonl", layout="metadata")
     error(tmp_path / "odd", "nothing to prepare", layout="webdataset")

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from facefact.faces import face_from_landmarks
-from facefact.generate import InpaintSettings, Template, inpaint, open_template
+from facefact.faces import face_from_landmarks, open_picture
+from facefact.generate import InpaintSettings, Template, inpaint, open_template, save_portrait
 from facefact.generate.inpaint import blend, face_region, repaint, work_square
 from facefact.types import Face, UserError
+from profiles import ADOBE_GAMMA, ADOBE_RGB, SRGB, icc
 from tiny import tiny_adapter, tiny_pipeline
 
 SETTINGS = InpaintSettings(prompt="a smile", seed=3, steps=4, strength=0.75)
@@ -111,6 +112,35 @@ def test_only_the_face_changes(in_channels: int, latent_channels: int) -> None:
     assert one.recipe["kind"] == "inpainting"
     assert one.recipe["square"] == list(square)
     assert steps
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+def test_mode_and_profile_are_kept_and_the_rest_looks_as_before(mode: str, tmp_path: Path) -> None:
+    pipe = tiny_pipeline()
+    adapter = tiny_adapter(pipe).attach(pipe)
+    tokens = adapter.tokens(torch.zeros(1, 3, 112, 112))
+    profile = icc(SRGB, 1.8, grey=True) if mode[0] == "L" else icc(ADOBE_RGB, ADOBE_GAMMA)
+    stored = Image.fromarray(picture(300, 400, 4)).convert(mode)
+    stored.save(tmp_path / "a.png", icc_profile=profile)
+    template, face = open_template(tmp_path / "a.png"), face_at(200, 120, scale=0.8)
+    portrait = inpaint(pipe, adapter, tokens, SETTINGS, template=template, face=face)
+    save_portrait(portrait, tmp_path / "b.png")
+    x, y, side = square = work_square(face, template.colours.shape)
+    kept = np.ones((300, 400), bool)
+    kept[y : y + side, x : x + side] = face_region(face, square) == 0
+    with Image.open(tmp_path / "b.png") as out:
+        assert (out.mode, out.info["icc_profile"]) == (mode, profile)
+        np.testing.assert_array_equal(np.asarray(out)[kept], np.asarray(stored)[kept])
+    seen = open_picture(tmp_path / "b.png")
+    np.testing.assert_array_equal(seen[kept], template.seen[kept])
+    assert (seen[~kept] != template.seen[~kept]).mean() > 0.3
+
+
+def test_a_template_that_png_cannot_hold_becomes_srgb(tmp_path: Path) -> None:
+    Image.fromarray(picture(20, 30)).convert("CMYK").save(tmp_path / "a.tif")
+    template = open_template(tmp_path / "a.tif")
+    np.testing.assert_array_equal(template.colours, open_picture(tmp_path / "a.tif"))
+    assert template.image(template.colours).mode == "RGB"
 
 
 def test_local_mode_knows_the_place_of_the_face(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ FIELDS = {  # ours -> what others call it, the first one that says something cou
     "source": ("source", "url"),
     "licence": ("licence", "license"),
 }
+DESCRIBING = ("json", "txt", "caption", "tags")  # suffixes of what describes a picture, believed in this order
 MAX_TEXT = 100_000  # bytes of a caption, or of a JSON beside a picture; longer ones are something else
 
 
@@ -43,6 +44,11 @@ def description_of(row: Mapping[str, object]) -> Description:
     """The description in a row of metadata, whatever its values are."""
     found = {ours: [one_line(row.get(name)) for name in names] for ours, names in FIELDS.items()}
     return Description(**{ours: next((value for value in values if value), None) for ours, values in found.items()})
+
+
+def description_in(suffix: str, content: bytes) -> Description:
+    """The description in a file of one of the suffixes DESCRIBING."""
+    return description_in_json(content) if suffix == "json" else description_in_text(content)
 
 
 def description_in_json(content: bytes) -> Description:

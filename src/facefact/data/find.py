@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facefact.data.duplicates import perceptual_hash
 from facefact.data.prepare_config import FaceSettings, QualitySettings
 from facefact.data.records import Candidate, Decoded, Unfit
 from facefact.faces import Quality, face_quality
 from facefact.faces.detector import Detector
+from facefact.faces.turned import face_turned, turned, way_up
 from facefact.types import Face
 
 
 def find(picture: Decoded, detector: Detector, settings: FaceSettings) -> list[Candidate]:
-    """The faces to take: one, or with several="each" all, largest first. Faces below `min_score` do not count.
+    """The faces to take: one, or with several="each" all, largest first, in the picture turned so that they are
+    upright. Faces below `min_score` do not count.
 
     Unfit: "no face"; "unsure" (all are below `min_score`); "several faces" (several="dominant", and the next is not
     smaller enough).
@@ -29,11 +32,24 @@ def find(picture: Decoded, detector: Detector, settings: FaceSettings) -> list[C
         best = max(seen, key=lambda face: face.score)
         raise Unfit("detect", "unsure", f"score {best.score:.2f}; {settings.min_score:.2f} are needed", face=best)
     faces = sorted(sure, key=lambda face: visible_area(face, height, width), reverse=True)
+    picture, faces = upright(picture, faces)
+    height, width = picture.pixels.shape[:2]
     if settings.several == "each":
         return [Candidate(picture, face, number, len(faces)) for number, face in enumerate(faces)]
     if settings.several == "dominant":
         _check_dominant(faces, (height, width), settings.second)
     return [Candidate(picture, faces[0], 0, len(faces))]
+
+
+def upright(picture: Decoded, faces: list[Face]) -> tuple[Decoded, list[Face]]:
+    """The picture, turned by quarters so that its first face is upright, and its faces there."""
+    turn = way_up(faces[0])
+    if turn == 0:
+        return picture, faces
+    pixels, (height, width) = turned(picture.pixels, turn), picture.original
+    original = (width, height) if turn % 2 else (height, width)
+    faces = [face_turned(face, picture.pixels.shape, turn) for face in faces]
+    return replace(picture, pixels=pixels, original=original, perceptual_hash=perceptual_hash(pixels)), faces
 
 
 def _has_points(face: Face) -> bool:

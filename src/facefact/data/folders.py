@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from facefact.data.description import (
+    DESCRIBING,
     MAX_TEXT,
     NOTHING,
     Description,
-    description_in_json,
-    description_in_text,
+    description_in,
     description_of,
     printable,
 )
 from facefact.data.records import Entry, Place
-from facefact.faces.picture import SUFFIXES
+from facefact.faces.files import is_nothing, is_picture, suffix_of
 from facefact.types import UserError
 
 METADATA = "metadata.jsonl"
@@ -82,7 +82,7 @@ def _scan(path: str) -> tuple[list[str], list[str], list[str]]:
     files, inner, linked = [], [], []
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_nothing(entry.name):
                 continue
             if not _is_folder(entry):
                 files.append(entry.name)
@@ -100,18 +100,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def is_picture(name: str) -> bool:
-    """By its suffix."""
-    return "." in name and name.rsplit(".", 1)[1].lower() in SUFFIXES
-
-
 def list_files(
     root: Path, folders: list[Folder], rows: Mapping[str, Description], *, named_by_folders: bool
 ) -> list[Entry]:
     """An entry for everything that is no metadata, picture or not: who prepares must hear of it.
 
-    Metadata are `metadata.jsonl` (`rows`, see `read_rows`), `.json`, and `.txt` beside a picture of the same name; this
-    is also the order in which they are believed. A row that names no file gives an entry that cannot be read.
+    Metadata are `metadata.jsonl` (`rows`, see `read_rows`), `.json`, and `.txt`, `.caption` and `.tags` beside a
+    picture of the same name; this is also the order in which they are believed. A row that names no file gives an entry
+    that cannot be read.
     named_by_folders: a picture belongs to the person that its top folder is named after, if the metadata name none.
     """
     entries = {}
@@ -139,10 +135,6 @@ def _entry(root: Path, path: str, description: Description) -> Entry:
     return Entry(printable(path), Place(root / path), **asdict(description))
 
 
-def _suffix(name: str) -> str:
-    return name.rsplit(".", 1)[1].lower() if "." in name else ""
-
-
 def _stem(name: str) -> str:
     return name.rsplit(".", 1)[0]
 
@@ -151,13 +143,13 @@ def _beside(files: list[str]) -> dict[str, list[str]]:
     """Stem of each picture of a folder -> the names of its metadata, the JSON first."""
     beside: dict[str, list[str]] = {_stem(name): [] for name in files if is_picture(name)}
     for name in sorted(files):
-        if _suffix(name) in ("json", "txt") and _stem(name) in beside:
+        if suffix_of(name) in DESCRIBING and _stem(name) in beside:
             beside[_stem(name)].append(name)
-    return {stem: sorted(names, key=_suffix) for stem, names in beside.items()}
+    return {stem: sorted(names, key=lambda name: DESCRIBING.index(suffix_of(name))) for stem, names in beside.items()}
 
 
 def _is_metadata(name: str, beside: Mapping[str, list[str]]) -> bool:
-    return name == METADATA or _suffix(name) == "json" or name in beside.get(_stem(name), ())
+    return name == METADATA or suffix_of(name) == "json" or name in beside.get(_stem(name), ())
 
 
 def _description_beside(path: str) -> Description:
@@ -169,7 +161,13 @@ def _description_beside(path: str) -> Description:
         return NOTHING
     if len(content) > MAX_TEXT:
         return NOTHING
-    return description_in_json(content) if _suffix(path) == "json" else description_in_text(content)
+    return description_in(suffix_of(path), content)
+
+
+def caption_beside(picture: Path) -> str | None:
+    """What the first of `.txt`, `.caption` and `.tags` beside a picture says, in one line; None where nothing does."""
+    files = [picture.with_suffix(f".{suffix}") for suffix in DESCRIBING if suffix != "json"]
+    return next((words for file in files if (words := _description_beside(str(file)).caption)), None)
 
 
 # metadata.jsonl

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from facefact.data.description import one_line, printable
-from facefact.data.folders import METADATA, Folder, is_picture, list_files, read_rows, walk
+from facefact.data.folders import METADATA, Folder, list_files, read_rows, walk
 from facefact.data.parquet_rows import list_parquet, read_cell
 from facefact.data.records import Entry, Place, Unfit
 from facefact.data.tars import list_tar, read_member
-from facefact.faces.picture import SUFFIXES
+from facefact.faces.files import SUFFIXES, is_picture, warn_of_unreadable
 from facefact.types import UserError
 
 LAYOUTS = ("auto", "people", "flat", "metadata", "parquet", "webdataset")
@@ -57,6 +57,7 @@ def list_entries(path: Path, layout: str = "auto", *, progress: Progress | None 
                 raise UserError(f"{named_path} has no {METADATA} with rows, which the layout metadata needs")
             entries = list_files(path, folders, rows, named_by_folders=layout == "people")
             entries.sort(key=lambda entry: entry.name.encode())
+    warn_of_unreadable(entry.name for entry in entries if is_picture(entry.name))
     if not entries:
         raise UserError(f"{named_path} holds nothing to prepare (layout {layout}); a folder per person is expected")
     return _unique(entries)

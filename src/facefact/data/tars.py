@@ -1,5 +1,6 @@
 """Pictures that lie in uncompressed tars, as WebDataset groups them: the members of one sample share their name up to
-the first dot. They are read where they lie; nothing is unpacked."""
+the first dot, or, where names have dots of their own (`22.05.jpg`, `22.05.txt`), up to the last. They are read where
+they lie; nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -9,18 +10,19 @@ import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 
 from facefact.data.description import (
+    DESCRIBING,
     MAX_TEXT,
     NOTHING,
     Description,
-    description_in_json,
-    description_in_text,
+    description_in,
     printable,
 )
 from facefact.data.records import Entry, Place, Unfit
-from facefact.faces.picture import SUFFIXES
+from facefact.faces.files import is_nothing, is_picture, suffix_of
 
 BLOCK = tarfile.BLOCKSIZE
 LONG = tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
@@ -37,24 +39,37 @@ class Damaged(Exception):
 
 @dataclass
 class Sample:
-    """The members of one name. parts: (what follows the first dot, member)."""
+    """The members that share their name up to the first dot. parts: (what follows it, member). descriptions: what is
+    between the first dot and the last ("" of `22.json`, "05" of `22.05.json`) -> what the files so named say."""
 
     parts: list[tuple[str, tarfile.TarInfo]] = field(default_factory=list)
-    description: Description = NOTHING
+    descriptions: dict[str, dict[str, Description]] = field(default_factory=dict)
 
-    def inputs(self) -> list[tarfile.TarInfo]:
-        """Its pictures: `jpg` rather than `face.jpg` (a mask or a crop of it), which counts where it is alone. Of a
-        sample without any, what it has instead, so that somebody hears of it."""
-        plain = [member for part, member in self.parts if part in SUFFIXES]
-        named = [member for part, member in self.parts if part.rpartition(".")[2] in SUFFIXES]
-        others = [member for part, member in self.parts if part not in ("json", "txt")]
-        return plain or named or others or [self.parts[0][1]]
+    def inputs(self) -> list[tuple[tarfile.TarInfo, Description]]:
+        """Its pictures: `jpg` rather than `face.jpg` (a mask or a crop of it), which counts where it is alone, or where
+        its name is its own: it begins with a digit (`22.05.jpg`), or a description is named so too. Of a sample without
+        any, what it has instead, so that somebody hears of it."""
+        pictures = [(part.rpartition(".")[0], member) for part, member in self.parts if is_picture(f".{part}")]
+        plain = any(not own for own, _ in pictures)
+        found = [
+            (member, self._description(own, *[] if plain else [""]))
+            for own, member in pictures
+            if not plain or not own or own[0].isdigit() or own in self.descriptions
+        ]
+        others = [member for part, member in self.parts if suffix_of(f".{part}") not in DESCRIBING]
+        return found or [(member, self._description("")) for member in others or [self.parts[0][1]]]
+
+    def _description(self, *names: str) -> Description:
+        """What is said of the first name, then of the next; each in the order of DESCRIBING."""
+        said = [self.descriptions.get(name, {}) for name in names]
+        ordered = [of_name[suffix] for of_name in said for suffix in DESCRIBING if suffix in of_name]
+        return reduce(Description.over, ordered, NOTHING)
 
 
 def list_tar(path: Path, file_name: str) -> list[Entry]:
     """The pictures of a tar, in its order, and one entry more where it is damaged. file_name: the tar's name.
 
-    Captions come from `.txt`, and captions, people, sources and licences from `.json`."""
+    Captions come from `.txt`, `.caption` and `.tags`, and captions, people, sources and licences from `.json`."""
     samples: dict[str, Sample] = {}
     damage = []
     try:
@@ -66,7 +81,7 @@ def list_tar(path: Path, file_name: str) -> list[Entry]:
         damage.append(Entry(f"{file_name}/{name}", Place(path, error.offset, error.size)))
     except OSError:  # reading says why
         damage.append(Entry(file_name, Place(path, 0)))
-    own = [(member, sample.description) for sample in samples.values() for member in sample.inputs()]
+    own = [one for sample in samples.values() for one in sample.inputs()]
     entries = [_entry(path, file_name, member, description) for member, description in own]
     return entries + damage
 
@@ -83,19 +98,17 @@ def _clean(name: str) -> str:
 def _sort_in(samples: dict[str, Sample], member: tarfile.TarInfo, file: io.BufferedReader) -> None:
     """A member to the others of its name; hidden ones and folders are left out."""
     name = _clean(member.name)
-    if member.isdir() or any(part.startswith(".") for part in name.split("/")):
+    if member.isdir() or any(map(is_nothing, name.split("/"))):
         return
     folder, base = posixpath.split(name)
     key, _, part = base.partition(".")
     part = part.lower()
     sample = samples.setdefault(posixpath.join(folder, key), Sample())
     sample.parts.append((part, member))
-    if part in ("json", "txt") and member.size <= MAX_TEXT:
+    own, suffix = part.rpartition(".")[0], suffix_of(f".{part}")
+    if suffix in DESCRIBING and member.size <= MAX_TEXT:
         file.seek(member.offset_data)
-        content = file.read(member.size)
-        description = description_in_json(content) if part == "json" else description_in_text(content)
-        first, second = (description, sample.description) if part == "json" else (sample.description, description)
-        sample.description = first.over(second)
+        sample.descriptions.setdefault(own, {})[suffix] = description_in(suffix, file.read(member.size))
 
 
 def members(file: io.BufferedReader) -> Iterator[tarfile.TarInfo]:

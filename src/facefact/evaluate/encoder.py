@@ -23,7 +23,7 @@ from facefact.encoder.files import load_transface
 from facefact.evaluate.pictures import Progress
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, face_crop_from
-from facefact.faces.picture import SUFFIXES
+from facefact.faces.files import is_nothing, is_picture
 from facefact.metrics.scores import figure, retrieved
 from facefact.metrics.verification import Roc, all_pairs, fold_accuracy, lfw_folds, roc, roc_figures
 from facefact.metrics.views import to_pixels
@@ -99,7 +99,7 @@ def photo_album(directory: Path, *, detector: Detector | None = None, progress: 
         for folder in sorted(directory.iterdir())
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if path.suffix.lower().lstrip(".") in SUFFIXES
+        if is_picture(path.name) and not is_nothing(path.name)
     ]
     crops, owners, skipped = [], [], []
     for done, (folder, path) in enumerate(files, 1):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from facefact.faces.closer import Found, Tile, look_closer
 from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.faces.pose import pose_from_landmarks
 from facefact.types import Face, UserError
@@ -33,7 +34,12 @@ PRESENCE = 0.99
 WINDOW_STEP = 0.5  # a long picture may hold several avatars: square windows, half overlapping
 LONG = 1.4  # a picture is long from this ratio of its sides on
 MAX_WINDOWS = 16
-CUT = 0.02  # of a window's side: a box nearer to its edge is cut off
+SHARE = 0.57  # the face's box in a picture of one avatar, in sides of the picture
+SMALLEST = 0.1  # of a view's side: smaller regions are looked at in smaller views
+ROUNDS = 2  # each moves the view to where the one before saw the middle of the face
+# Of the face's box and the region that looks like a face: the distance of their middles in units of the box, their
+# overlap, and the share of the landmarks on the region. Between two people box and region have little in common.
+APART, AGREEING, ON_FACE = 0.25, 0.2, 0.6
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def net_maps(mask: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(square[..., 0], (size // 4, size // 4), interpolation=cv2.INTER_AREA) / 255.0
 
 
-def windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
+def windows(height: int, width: int) -> list[Tile]:
     """x0, y0, x1, y1 of the parts to look at: the whole picture or, if it is long, overlapping squares along it."""
     side, length = min(height, width), max(height, width)
     if length < LONG * side:
@@ -92,8 +98,51 @@ def windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
     return [(0, int(s), side, int(s) + side) for s in starts]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The network's word on one part (x0, y0, x1, y1) of a picture, and how it lay in the network's square."""
+
+    said: dict[str, np.ndarray]
+    score: float
+    part: Tile
+    placed: Letterbox
+
+    def to_picture(self, fractions: np.ndarray) -> np.ndarray:
+        """(..., 2) fractions of the network's square -> pixels of the picture."""
+        return self.placed.to_pixels(fractions) + self.part[:2]
+
+    @property
+    def box(self) -> np.ndarray:
+        """(2, 2) in pixels of the picture."""
+        return self.to_picture(self.said["box"].reshape(2, 2))
+
+    def ovals(self) -> list[np.ndarray]:
+        """(2, 2) boxes of the regions that look like faces, the largest first, in pixels of the picture.
+
+        The map says of every cell by itself what it shows: several faces are several regions, and between two people
+        there is none."""
+        cells = len(self.said["oval"])
+        _, _, stats, _ = cv2.connectedComponentsWithStats((self.said["oval"] > 0).astype(np.uint8), connectivity=4)
+        boxes = [(area, np.array([[x, y], [x + w, y + h]]) / cells) for x, y, w, h, area in stats[1:]]
+        return [self.to_picture(box) for _, box in sorted(boxes, key=lambda one: -one[0])]
+
+    def agrees(self) -> bool:
+        """Whether box and landmarks, which the network says of the picture as a whole, lie on what it sees as a
+        face: of two people it says one box between them."""
+        ovals = self.ovals()
+        if not ovals:
+            return False
+        apart = np.linalg.norm(ovals[0].mean(0) - self.box.mean(0)) / np.ptp(self.box, axis=0).max()
+        points = np.clip((self.said["landmarks"] * len(self.said["oval"])).astype(int), 0, len(self.said["oval"]) - 1)
+        on_face = (self.said["oval"][points[:, 1], points[:, 0]] > 0).mean()
+        return bool(apart < APART and on_face >= ON_FACE and _overlap(ovals[0], self.box) > AGREEING)
+
+
 class AvatarDetector:
-    """At most one avatar per square window of the picture (see `windows`); the head mask is the network's own map."""
+    """Avatars in pictures and groups; the head mask is the network's own map.
+
+    The network knows one avatar in a square. A picture with one is looked at once. Elsewhere the map of what looks like
+    a face says where to look again, from near and with the face in the middle (see `Answer.ovals`)."""
 
     name = "avatar"
     licence = "Apache-2.0 (trained by this project on its own rendered world)"
@@ -123,75 +172,103 @@ class AvatarDetector:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Avatars of an (h, w, 3) uint8 RGB picture, largest first."""
-        return [face for face, _ in self._faces_and_masks(picture)]
+        return [face for face, _ in self._faces_and_answers(picture)]
+
+    def detect_large(self, picture: np.ndarray) -> list[Face]:
+        """As `detect`, and none where no square window of the picture (see `windows`) shows one that fills it: which
+        costs little in pictures without avatars."""
+        return self.detect(picture) if any(map(self._is_face, self._ask(picture, windows(*picture.shape[:2])))) else []
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool: the head with hair of one face that `detect` returned for this picture (else ValueError)."""
-        for found, mask in self._faces_and_masks(picture):
+        for found, answer in self._faces_and_answers(picture):
             if np.array_equal(found.landmarks, face.landmarks):
+                x0, y0, x1, y1 = answer.part
+                mask = np.zeros(picture.shape[:2], bool)
+                mask[y0:y1, x0:x1] = _to_part(answer.said["head"], answer.part, answer.placed) > 0
                 return mask
         raise ValueError("the face is not from this picture")
 
-    def _faces_and_masks(self, picture: np.ndarray) -> list[tuple[Face, np.ndarray]]:
-        """Of an (h, w, 3) uint8 RGB picture the faces, largest first, each with its (h, w) bool head mask."""
+    def _faces_and_answers(self, picture: np.ndarray) -> list[tuple[Face, Answer]]:
+        height, width = picture.shape[:2]
+        if max(height, width) < LONG * min(height, width):
+            (alone,) = self._ask(picture, [(0, 0, width, height)])
+            if self._is_face(alone):
+                return [(_face(alone), alone)]
+        found = look_closer(picture.shape, lambda tile: self._look(picture, tile))
+        near = [_about(one.box, picture.shape) for one in found]
+        answers = [answer for answer in self._ask(picture, near) if self._is_face(answer)]
+        faces = [_face(answer) for answer in answers]
+        kept = largest_first(overlapping_removed(faces))
+        return [(face, answer) for face in kept for one, answer in zip(faces, answers, strict=True) if one is face]
+
+    def _look(self, picture: np.ndarray, tile: Tile) -> list[Found]:
+        """The avatars of which a tile of an (h, w, 3) uint8 RGB picture shows the face or a part of it."""
+        (whole,) = self._ask(picture, [tile])
+        smallest = SMALLEST * max(tile[2] - tile[0], tile[3] - tile[1])
+        boxes = [box for box in whole.ovals() if np.ptp(box, axis=0).max() > smallest]
+        for _ in range(ROUNDS):
+            near = self._ask(picture, [_about(box, picture.shape) for box in boxes])
+            boxes = [_middle_most(answer.ovals(), box) for answer, box in zip(near, boxes, strict=True)]
+        answers = self._ask(picture, [_about(box, picture.shape) for box in boxes])
+        return [Found(answer.box, answer.score) for answer in answers if self._is_face(answer)]
+
+    def _is_face(self, answer: Answer) -> bool:
+        return answer.score >= self.presence and answer.agrees()
+
+    def _ask(self, picture: np.ndarray, parts: list[Tile]) -> list[Answer]:
+        """What the network says of parts (x0, y0, x1, y1) of an (h, w, 3) uint8 RGB picture."""
         import torch
 
-        parts = windows(*picture.shape[:2])
+        if not parts:
+            return []
         boxed = [letterbox(picture[y0:y1, x0:x1], self.net.config.size) for x0, y0, x1, y1 in parts]
         device = next(self.net.parameters()).device
         with torch.inference_mode():
             output = self.net(net_input([square for square, _ in boxed]).to(device))
-        answers: dict[str, Any] = {key: value.cpu().numpy() for key, value in vars(output).items()}
-        scores = 1 / (1 + np.exp(-answers["presence"].astype(np.float64)))
-        found = [
-            self._face({key: value[i] for key, value in answers.items()}, float(scores[i]), parts[i], boxed[i][1])
-            for i in range(len(parts))
-            if scores[i] >= self.presence
-        ]
-        found = [item for item in found if not _cut_off(item[0], item[1][1], picture.shape)]
-        kept = largest_first(overlapping_removed([face for face, _ in found]))
+        said: dict[str, Any] = {key: value.cpu().numpy() for key, value in vars(output).items()}
+        scores = 1 / (1 + np.exp(-said["presence"].astype(np.float64)))
         return [
-            (face, self._mask(answer, picture.shape[:2])) for face in kept for seen, answer in found if seen is face
+            Answer({key: value[i] for key, value in said.items()}, float(scores[i]), parts[i], boxed[i][1])
+            for i in range(len(parts))
         ]
 
-    @staticmethod
-    def _face(
-        answer: dict[str, np.ndarray], score: float, part: tuple[int, int, int, int], placed: Letterbox
-    ) -> tuple[Face, tuple[np.ndarray, tuple[int, int, int, int], Letterbox]]:
-        """The network's answer for one window as a face in pixels of the picture, and what `_mask` needs."""
-        offset = np.array(part[:2], np.float64)
-        box = placed.to_pixels(answer["box"].reshape(2, 2)) + offset
-        landmarks = (placed.to_pixels(answer["landmarks"]) + offset).astype(np.float32)
-        oval = _outline(_to_part(answer["oval"], part, placed))
-        face = Face(
-            box=(float(box[0, 0]), float(box[0, 1]), float(box[1, 0]), float(box[1, 1])),
-            landmarks=landmarks,
-            score=score,
-            pose=pose_from_landmarks(landmarks),
-            oval=None if oval is None else (oval + offset).astype(np.float32),
-            backend=AvatarDetector.name,
-        )
-        return face, (answer["head"], part, placed)
 
-    @staticmethod
-    def _mask(answer: tuple[np.ndarray, tuple[int, int, int, int], Letterbox], shape: tuple[int, ...]) -> np.ndarray:
-        """(cells, cells) logits of the head, their window and how it was placed -> (h, w) bool, of the picture."""
-        logits, part, placed = answer
-        x0, y0, x1, y1 = part
-        mask = np.zeros(shape, bool)
-        mask[y0:y1, x0:x1] = _to_part(logits, part, placed) > 0
-        return mask
+def _face(answer: Answer) -> Face:
+    """In pixels of the picture."""
+    box, landmarks = answer.box, answer.to_picture(answer.said["landmarks"]).astype(np.float32)
+    oval = _outline(_to_part(answer.said["oval"], answer.part, answer.placed))
+    return Face(
+        box=(float(box[0, 0]), float(box[0, 1]), float(box[1, 0]), float(box[1, 1])),
+        landmarks=landmarks,
+        score=answer.score,
+        pose=pose_from_landmarks(landmarks),
+        oval=None if oval is None else (oval + np.array(answer.part[:2], np.float64)).astype(np.float32),
+        backend=AvatarDetector.name,
+    )
 
 
-def _cut_off(face: Face, part: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
-    """Whether the face reaches an edge of its window inside the picture: another window sees all of it."""
-    low, high = part[0] > 0 or part[1] > 0, part[2] < shape[1] or part[3] < shape[0]
-    axis = 0 if shape[1] > shape[0] else 1
-    margin = CUT * (part[2] - part[0])
-    return (low and face.box[axis] < part[axis] + margin) or (high and face.box[axis + 2] > part[axis + 2] - margin)
+def _about(box: np.ndarray, shape: tuple[int, ...]) -> Tile:
+    """x0, y0, x1, y1 of the square in which a (2, 2) box is as large as the network knows faces, inside the picture."""
+    height, width = shape[:2]
+    side = max(1, min(round(float(np.ptp(box, axis=0).max()) / SHARE), height, width))
+    x, y = (round(float(middle - side / 2)) for middle in box.mean(0))
+    x, y = min(max(x, 0), width - side), min(max(y, 0), height - side)
+    return x, y, x + side, y + side
 
 
-def _to_part(logits: np.ndarray, part: tuple[int, int, int, int], placed: Letterbox) -> np.ndarray:
+def _middle_most(ovals: list[np.ndarray], box: np.ndarray) -> np.ndarray:
+    """Of (2, 2) boxes the one whose middle is nearest to a box's; the box itself where there are none."""
+    return min(ovals, key=lambda one: float(np.linalg.norm(one.mean(0) - box.mean(0))), default=box)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two (2, 2) boxes."""
+    shared = float(np.prod(np.maximum(0, np.minimum(one[1], other[1]) - np.maximum(one[0], other[0]))))
+    return shared / max(float(np.prod(np.ptp(one, axis=0)) + np.prod(np.ptp(other, axis=0))) - shared, 1e-9)
+
+
+def _to_part(logits: np.ndarray, part: Tile, placed: Letterbox) -> np.ndarray:
     """The network's (cells, cells) map at the pixels of the window: (y1 - y0, x1 - x0) logits, bilinear."""
     width, height = part[2] - part[0], part[3] - part[1]
     corner = placed.to_fractions(np.zeros(2)) * len(logits) - 0.5

@@ -36,11 +36,17 @@ class PhotoOrAvatar:
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first. UserError if there is no avatar and no detector for
         photos."""
-        if faces := self.avatar.detect(picture):
+        if faces := getattr(self.avatar, "detect_large", self.avatar.detect)(picture):
             return faces
+        seen = [] if self.photo is None else self.photo.detect(picture)
+        if len(seen) == 1:
+            return seen
+        avatars = self.avatar.detect(picture)  # a group, perhaps
+        if len(avatars) >= max(1, len(seen)):
+            return avatars
         if self.photo is None:
             raise UserError(f"the picture shows no avatar, and no detector for photos is here; {MENDING}")
-        return self.photo.detect(picture)
+        return seen
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool, by the detector that found the face."""

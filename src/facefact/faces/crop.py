@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 
@@ -11,9 +12,12 @@ from facefact.faces.align import alignment, inverse, transform, warp
 from facefact.faces.choice import choose_face, get_detector
 from facefact.faces.detector import Detector
 from facefact.faces.mask import clean_head, face_area
-from facefact.faces.picture import PictureLike, open_picture
+from facefact.faces.picture import PictureLike, name_of, open_picture
 from facefact.faces.pose import pose_from_landmarks
+from facefact.faces.reference import costs
 from facefact.types import Face, FaceCrop, UserError
+
+log = logging.getLogger(__name__)
 
 TEMPLATE_BOX = np.array([[18.0, 22.0], [94.0, 114.0]])  # where a detector's box lies in the 112 px template, on average
 
@@ -24,7 +28,8 @@ def head_mask(picture: np.ndarray, face: Face, *, detector: Detector) -> np.ndar
 
 
 def face_crop(picture: PictureLike, *, detector: Detector | None = None, which: int = 0) -> FaceCrop:
-    """The chosen face (0: the largest) of a picture as the encoder wants it. UserError: which file, what is wrong."""
+    """The chosen face (0: the largest) of a picture as the encoder wants it. The log warns of what makes it a worse
+    reference. UserError: which file, what is wrong."""
     pixels = open_picture(picture)
     try:
         detector = detector or get_detector()
@@ -32,6 +37,8 @@ def face_crop(picture: PictureLike, *, detector: Detector | None = None, which: 
     except UserError as error:
         where = f"{os.fspath(picture)}: " if isinstance(picture, str | os.PathLike) else ""
         raise UserError(f"{where}{error}") from None
+    for cost in costs(pixels, face):
+        log.warning("%s: %s", name_of(picture), cost)
     return _masked_and_aligned(pixels, face, head_mask(pixels, face, detector=detector))
 
 

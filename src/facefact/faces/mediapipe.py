@@ -20,16 +20,18 @@ import cv2
 import numpy as np
 
 from facefact.faces.align import alignment, inverse, transform
+from facefact.faces.closer import Found, look_closer, seen_in
 from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.faces.mask import polygon_mask, template_ellipse
 from facefact.faces.pose import pose_from_landmarks
 from facefact.faces.square import cut, square_about
+from facefact.faces.turned import any_way_up, face_turned, turned, way_up
 from facefact.types import Face, UserError
 
-MOST_FACES = 16
 CONFIDENCE = 0.5
-LONGEST = 1280  # pixels; the networks look at 256 or less, and more only costs time
+NEIGHBOURS = 4  # faces that the square about a face may show
 SMALLEST = 16  # pixels; no face can be found in a picture of less
+UPRIGHT = 0.86  # score below which other ways up are tried: one of 60 upright photos, nearly all turned ones
 ENLARGED = 2.0  # side of the square about a detected face that the mesh looks at, in units of the box's longer side
 VIEW_SIZE = 256  # pixels: small squares are enlarged to it
 # Mesh points: iris centres, the tip between 1 and 4, mouth corners; picture-left first.
@@ -84,7 +86,7 @@ class MediaPipeDetector:
         with quiet():
             self._mesh = solutions.face_mesh.FaceMesh(
                 static_image_mode=True,
-                max_num_faces=MOST_FACES,
+                max_num_faces=NEIGHBOURS,
                 refine_landmarks=True,
                 min_detection_confidence=CONFIDENCE,
             )
@@ -101,29 +103,30 @@ class MediaPipeDetector:
         self._oval = _ring(connections)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
-        height, width = picture.shape[:2]
-        if min(height, width) < SMALLEST:
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first, whichever way up it is."""
+        if min(picture.shape[:2]) < SMALLEST:
             return []
-        scale = min(1.0, LONGEST / max(height, width))
-        new = max(1, round(width * scale)), max(1, round(height * scale))
-        seen = picture if scale == 1 else cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
-        back = np.array([width / new[0], height / new[1]])
-        found = [self._face(points, score, back) for points, score in self._meshes(np.ascontiguousarray(seen))]
+        return any_way_up(picture, self._detect, sure=UPRIGHT)
+
+    def _detect(self, picture: np.ndarray) -> list[Face]:
+        """Those that are upright."""
+        meshes = [
+            (self._mesh_of(picture, one.box), one.score)
+            for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
+        ]
+        found = [self._face(points, score) for points, score in meshes if points is not None]
         return largest_first(overlapping_removed(found))
 
-    def _meshes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        """Mesh points (478, 2) in pixels and detector score of every face."""
-        size = np.array([picture.shape[1], picture.shape[0]])
-        boxes = [box for finder in self._finders for box in _boxes(finder.process(picture), size)]
-        found = []
-        for box, score in _distinct(boxes):
-            square = square_about(box, ENLARGED)
-            part, matrix = cut(picture, square, VIEW_SIZE)
-            points = self._points(part)
-            if points is not None:
-                found.append((transform(points, inverse(matrix)), score))
-        return found
+    def _look(self, view: np.ndarray) -> list[Found]:
+        """What both finders see in an (h, w, 3) uint8 RGB view."""
+        size = np.array([view.shape[1], view.shape[0]])
+        return [found for finder in self._finders for found in _boxes(finder.process(view), size)]
+
+    def _mesh_of(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+        """(478, 2) mesh points in pixels of the face in a (2, 2) box of the picture, None where the mesh sees none."""
+        part, matrix = cut(picture, square_about(box, ENLARGED), VIEW_SIZE)
+        points = self._points(part)
+        return None if points is None else transform(points, inverse(matrix))
 
     def _points(self, part: np.ndarray) -> np.ndarray | None:
         """(478, 2) mesh points in pixels of the face nearest to the middle of a square picture, or None."""
@@ -132,9 +135,8 @@ class MediaPipeDetector:
         all_points = [np.array([(p.x, p.y) for p in mesh.landmark]) * size - 0.5 for mesh in meshes]
         return min(all_points, key=lambda points: float(np.linalg.norm(points.mean(0) - size / 2)), default=None)
 
-    def _face(self, points: np.ndarray, score: float, back: np.ndarray) -> Face:
-        """(478, 2) mesh points in pixels of a view; back: (2,) picture pixels per pixel of the view."""
-        points = (points + 0.5) * back - 0.5
+    def _face(self, points: np.ndarray, score: float) -> Face:
+        """(478, 2) mesh points in pixels."""
         landmarks = np.array([points[list(which)].mean(0) for which in FIVE], np.float32)
         oval = points[self._oval].astype(np.float32)
         low, high = oval.min(0), oval.max(0)
@@ -151,6 +153,8 @@ class MediaPipeDetector:
         """(h, w) bool: the oval and the segmented person that touches it, inside a hood that ends at the chin."""
         if face.oval is None:
             raise ValueError("the face is not from this detector")
+        if turn := way_up(face):
+            return turned(self.head_mask(turned(picture, turn), face_turned(face, picture.shape, turn)), -turn)
         oval = polygon_mask(picture.shape, face.oval)
         to_crop = alignment(face.landmarks)
         chin = float(transform(face.oval, to_crop)[:, 1].max())
@@ -182,21 +186,11 @@ def _ring(connections: Any) -> list[int]:
     return ring
 
 
-def _boxes(answer: Any, size: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """(2, 2) [[x0, y0], [x1, y1]] in pixels and score of everything that a detector found. size: (2,) width, height."""
+def _boxes(answer: Any, size: np.ndarray) -> list[Found]:
+    """Everything that a detector found. size: (2,) width, height of what it saw."""
     found = []
     for detection in answer.detections or []:
         box = detection.location_data.relative_bounding_box
         corner, extent = np.array([box.xmin, box.ymin]), np.array([box.width, box.height])
-        found.append((np.stack([corner * size, (corner + extent) * size]), float(detection.score[0])))
+        found.append(Found(np.stack([corner * size, (corner + extent) * size]), float(detection.score[0])))
     return found
-
-
-def _distinct(boxes: list[tuple[np.ndarray, float]]) -> list[tuple[np.ndarray, float]]:
-    """(2, 2) boxes with their scores -> one per face: both detectors may see it; the higher score stays."""
-    kept: list[tuple[np.ndarray, float]] = []
-    for box, score in sorted(boxes, key=lambda item: item[1], reverse=True):
-        middle = box.mean(0)
-        if not any(((other[0] < middle) & (middle < other[1])).all() for other, _ in kept):
-            kept.append((box, score))
-    return kept[:MOST_FACES]

@@ -5,25 +5,42 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile
 
+from facefact.faces.colour import to_srgb
+from facefact.faces.files import HEIF_MENDING, JPEG_XL_MENDING, heif_is_here
 from facefact.types import UserError
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 120_000_000  # more than that (claimed by the header) is refused before anything is decoded
 MAX_BYTES = 200_000_000
 MAX_SIDE = 4096  # larger pictures are shrunk to this; a face in them is still far above the 112 px that are needed
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # no EPS: it starts a program
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "HEIF",
+)  # no EPS: it starts a program
 ANIMATED = ("PNG", "WEBP", "GIF", "AVIF")  # further frames are time; in the others they are pages or a second eye
-SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "jp2", "avif")
 
 UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,15 +69,16 @@ class PictureError(UserError):
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: (h, w, 3) uint8 RGB, upright, shrunk to the longest side allowed. original: height and width before
+    """pixels: (h, w, 3) uint8 sRGB, upright, shrunk to the longest side allowed. original: height and width before
     shrinking, upright. format: as PIL names it, None of what never was a file. animated: whether this is the first of
-    several frames. turn: the EXIF orientation (1..8) that has been undone."""
+    several frames. turn: the EXIF orientation (1..8) that has been undone. note: what was ignored, in words."""
 
     pixels: np.ndarray
     original: tuple[int, int]
     format: str | None
     animated: bool
     turn: int = 1
+    note: str | None = None
 
 
 def open_picture(
@@ -71,13 +89,25 @@ def open_picture(
     max_bytes: int = MAX_BYTES,
     max_side: int = MAX_SIDE,
 ) -> np.ndarray:
-    """A file, its bytes, a PIL image or an array -> (h, w, 3) uint8 RGB as the picture is meant to be seen.
+    """A file, its bytes, a PIL image or an array -> (h, w, 3) uint8 sRGB as the picture is meant to be seen.
 
-    EXIF orientation is applied, transparency laid over white, the first frame of several taken, 16 bit scaled to 8, a
-    longest side above `max_side` shrunk to it. Arrays: (h, w), (h, w, 1 | 3 | 4), uint8, uint16, bool, or float in [0,
-    1]. name: what messages call it, where it has no file's name. UserError: not there, not a picture, damaged, or more
-    than `max_bytes` or `max_pixels`."""
-    return read_picture(source, name=name, max_pixels=max_pixels, max_bytes=max_bytes, max_side=max_side).pixels
+    EXIF orientation and colour profile are applied (where the profile is broken the log warns), transparency laid over
+    white, the first frame of several taken, 16 bit scaled to 8, a longest side above `max_side` shrunk to it. Arrays:
+    (h, w), (h, w, 1 | 3 | 4), uint8, uint16, bool, or float in [0, 1]. name: what messages call it, where it has no
+    file's name. UserError: not there, not a picture, damaged, or more than `max_bytes` or `max_pixels`."""
+    picture = read_picture(source, name=name, max_pixels=max_pixels, max_bytes=max_bytes, max_side=max_side)
+    if picture.note:
+        log.warning("%s: %s", name or name_of(source), picture.note)
+    return picture.pixels
+
+
+def name_of(source: PictureLike) -> str:
+    """What messages call a picture that nobody named."""
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "the image")
+    if isinstance(source, np.ndarray):
+        return "the array"
+    return "the bytes" if isinstance(source, bytes) else os.fspath(source)
 
 
 def read_picture(
@@ -89,16 +119,14 @@ def read_picture(
     max_side: int = MAX_SIDE,
 ) -> Picture:
     """As `open_picture`, with what else is known of the picture. Errors are PictureErrors (of arrays: UserErrors)."""
+    name = name or name_of(source)
     if isinstance(source, Image.Image):
-        name = name or str(getattr(source, "filename", "") or "the image")
         return _read(source, name, max_pixels, max_side, ours=False)
     if isinstance(source, np.ndarray):
-        return _read(_from_array(source), name or "the array", max_pixels, max_side, ours=True)
+        return _read(_from_array(source), name, max_pixels, max_side, ours=True)
     if isinstance(source, bytes):
-        name = name or "the bytes"
         image = _open_bytes(source, name, max_bytes)
     else:
-        name = name or os.fspath(source)
         image = _open_file(Path(source), name, max_bytes)
     with image:
         return _read(image, name, max_pixels, max_side, ours=True)
@@ -172,7 +200,7 @@ def _open(source: Path | io.BytesIO, name: str, head: bytes) -> Image.Image:
     """head: the first 16 bytes."""
     try:
         with _strict():
-            Image.init()
+            _init()
             return Image.open(source, formats=[one for one in FORMATS if one in Image.OPEN])
     except Image.DecompressionBombError as error:
         text = "its header claims too many pixels; shrink it"
@@ -181,10 +209,22 @@ def _open(source: Path | io.BytesIO, name: str, head: bytes) -> Image.Image:
         raise _why_not(name, head) from error
 
 
+@lru_cache
+def _init() -> None:
+    """PIL's formats and, where pillow-heif is installed, HEIF."""
+    Image.init()
+    if heif_is_here():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
 def _why_not(name: str, head: bytes) -> PictureError:
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif"):
-        return PictureError(name, "not a picture", "HEIC pictures cannot be read; save it as JPEG or PNG")
     claimed = _claimed_format(head)
+    if claimed == "HEIF" and claimed not in Image.OPEN:
+        return PictureError(name, "not a picture", f"HEIC pictures cannot be read: {HEIF_MENDING}")
+    if claimed == "JPEG XL":
+        return PictureError(name, "not a picture", f"JPEG XL pictures cannot be read: {JPEG_XL_MENDING}")
     if claimed in Image.OPEN:
         return PictureError(name, "damaged", f"begins as a {claimed} picture, and is damaged")
     kinds = "JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF can"
@@ -193,11 +233,20 @@ def _why_not(name: str, head: bytes) -> PictureError:
 
 def _claimed_format(head: bytes) -> str | None:
     """The format whose files begin like this. (BMP and PPM begin with two letters: too little to tell.)"""
-    begins = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    jpeg_xl = {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL"}
+    begins = {
+        b"\xff\xd8\xff": "JPEG",
+        b"\x89PNG\r\n": "PNG",
+        b"GIF8": "GIF",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+    } | jpeg_xl
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
         return "AVIF"
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return "HEIF"
     return next((name for start, name in begins.items() if head.startswith(start)), None)
 
 
@@ -213,7 +262,7 @@ def _decode(source: Image.Image, max_side: int, *, ours: bool) -> Picture:
         image.draft(None, (max_side, max_side))  # type: ignore[arg-type]  # decode at 1/2, 1/4, 1/8, not below max_side
     image.load()
     orientation = _orientation(image)
-    image = _to_rgb(image)
+    image, note = _to_rgb(image)
     if max(image.size) > max_side:
         scale = max_side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -221,7 +270,7 @@ def _decode(source: Image.Image, max_side: int, *, ours: bool) -> Picture:
     if orientation != 1:
         image = image.transpose(UPRIGHT[orientation])
     original = (width, height) if orientation >= 5 else (height, width)
-    return Picture(np.array(image, np.uint8), original, source.format, ours and _animated(source), orientation)
+    return Picture(np.array(image, np.uint8), original, source.format, ours and _animated(source), orientation, note)
 
 
 def _animated(image: Image.Image) -> bool:
@@ -241,14 +290,23 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
+    """Of any mode -> RGB in sRGB, transparency over white; and what is to be noted of its profile."""
+    profile = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bit(np.asarray(image), sixteen=";16" in image.mode)).convert("RGB")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.fromarray(_eight_bit(np.asarray(image), sixteen=";16" in image.mode))
+    if not has_alpha(image):
+        return to_srgb(image, profile)
+    image = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+    alpha = image.getchannel("A")
+    colours, note = to_srgb(image.convert(image.mode.removesuffix("A")), profile)
+    colours.putalpha(alpha)
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, colours).convert("RGB"), note
+
+
+def has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 
 def _eight_bit(values: np.ndarray, *, sixteen: bool) -> np.ndarray:

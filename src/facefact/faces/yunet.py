@@ -8,9 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facefact.faces.closer import Found, look_closer, seen_in
 from facefact.faces.detector import largest_first
 from facefact.faces.mask import head_ellipse
 from facefact.faces.pose import pose_from_landmarks
+from facefact.faces.turned import any_way_up
 from facefact.types import Face, UserError
 
 VARIABLE = "FACEFACT_YUNET"
@@ -18,6 +20,7 @@ FILES = ("face_detection_yunet_2023mar.onnx", "yunet_n_640_640.onnx")
 HUB = ("opencv/face_detection_yunet", FILES[0])
 SCORE = 0.7  # below it, hits on foliage and star fields begin
 NMS = 0.3
+UPRIGHT = 0.92  # score below which other ways up are tried: upside down it is nearly as sure, and puts the points wrong
 # Longest side of the picture as the network sees it; the next is tried only where the one before saw no face.
 SIDES = (640, 320, 1280)
 SMALLEST = 16  # pixels; no face can be found in a picture of less
@@ -74,42 +77,54 @@ class YuNetDetector:
             cv2.utils.logging.setLogLevel(level)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, largest first."""
+        """Faces of an (h, w, 3) uint8 RGB picture, largest first, whichever way up it is."""
         if min(picture.shape[:2]) < SMALLEST:
             return []
-        longest = max(picture.shape[:2])
+        return any_way_up(picture, self._detect, sure=UPRIGHT)
+
+    def _detect(self, picture: np.ndarray) -> list[Face]:
+        """Those that are upright."""
+        return largest_first(
+            _face(one) for one in look_closer(picture.shape, lambda tile: seen_in(picture, tile, self._look))
+        )
+
+    def _look(self, view: np.ndarray) -> list[Found]:
+        """What the network sees in an (h, w, 3) uint8 RGB view, at the first of SIDES at which it sees anything."""
+        longest = max(view.shape[:2])
         for side in dict.fromkeys(min(side, longest) for side in SIDES):
-            if faces := self._at(picture, side):
-                return faces
+            if found := self._at(view, side):
+                return found
         return []
 
-    def _at(self, picture: np.ndarray, side: int) -> list[Face]:
-        """Faces of an (h, w, 3) uint8 RGB picture, seen shrunk (never enlarged) to a longest side of `side`."""
-        height, width = picture.shape[:2]
+    def _at(self, view: np.ndarray, side: int) -> list[Found]:
+        """Seen shrunk (never enlarged) to a longest side of `side`."""
+        height, width = view.shape[:2]
         scale = min(1.0, side / max(height, width))
         new = max(1, round(width * scale)), max(1, round(height * scale))
-        seen = picture if scale == 1 else cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
+        seen = view if scale == 1 else cv2.resize(view, new, interpolation=cv2.INTER_AREA)
         self._net.setInputSize(new)
         _, rows = self._net.detect(cv2.cvtColor(seen, cv2.COLOR_RGB2BGR))
-        if rows is None:
-            return []
         back = np.array([width / new[0], height / new[1]])
-        return largest_first(_face(row, back) for row in rows if np.isfinite(row).all())
+        return [] if rows is None else [_found(row, back) for row in rows if np.isfinite(row).all()]
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool, an ellipse."""
         return head_ellipse(picture.shape, face.landmarks)
 
 
-def _face(row: np.ndarray, back: np.ndarray) -> Face:
+def _found(row: np.ndarray, back: np.ndarray) -> Found:
     """One (15,) row of OpenCV's answer: x, y, w, h, five points in our order, score. back: (2,) picture pixels per
     pixel that the network saw."""
     corner, size = row[:2] * back, row[2:4] * back
-    landmarks = (row[4:14].reshape(5, 2) * back).astype(np.float32)
+    return Found(np.stack([corner, corner + size]), float(row[14]), row[4:14].reshape(5, 2) * back)
+
+
+def _face(found: Found) -> Face:
+    landmarks, (x0, y0, x1, y1) = np.asarray(found.points, np.float32), found.box.ravel().tolist()
     return Face(
-        box=(float(corner[0]), float(corner[1]), float(corner[0] + size[0]), float(corner[1] + size[1])),
+        box=(x0, y0, x1, y1),
         landmarks=landmarks,
-        score=float(row[14]),
+        score=found.score,
         pose=pose_from_landmarks(landmarks),
         backend=YuNetDetector.name,
     )

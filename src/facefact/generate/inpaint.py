@@ -18,7 +18,9 @@ from PIL import Image, ImageOps
 
 from facefact.faces import open_picture
 from facefact.faces.align import alignment, inverse, transform
+from facefact.faces.colour import from_srgb
 from facefact.faces.mask import polygon_mask
+from facefact.faces.picture import has_alpha
 from facefact.generate.finite import encode, finite_pictures
 from facefact.generate.text_to_image import (
     Settings,
@@ -63,24 +65,45 @@ class InpaintSettings(Settings):
 
 @dataclass(frozen=True)
 class Template:
-    """A picture to work on. colours: (h, w, 3) uint8 RGB as stored, upright. alpha: (h, w) uint8, or None.
+    """A picture to work on. colours: (h, w, 3) uint8 RGB as stored, upright; of a grey picture three equal channels.
+    alpha: (h, w) uint8, or None.
 
-    seen: (h, w, 3) uint8, transparency laid over white: what detectors and the model look at.
+    seen: (h, w, 3) uint8 sRGB, transparency laid over white: what detectors and the model look at. profile: the ICC
+    profile that `colours` are meant in, None for sRGB. grey: whether the picture made of it is to be grey.
     """
 
     colours: np.ndarray
     alpha: np.ndarray | None
     seen: np.ndarray
+    profile: bytes | None = None
+    grey: bool = False
+
+    def stored(self, patch: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 sRGB -> (h, w, 3) uint8 as `colours` are."""
+        return from_srgb(patch, self.profile, grey=self.grey)
+
+    def image(self, colours: np.ndarray) -> Image.Image:
+        """New colours (h, w, 3) in the template's mode, with its alpha and its profile."""
+        image = Image.fromarray(colours[..., 0] if self.grey else colours)
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        if self.profile:
+            image.info["icc_profile"] = self.profile
+        return image
 
 
 def open_template(path: str | Path) -> Template:
-    """A template at its full size, 8 bits per channel. UserErrors as `open_picture`."""
+    """A template at its full size, 8 bits per channel, mode and profile kept. What PNG cannot hold (CMYK, CIELAB)
+    becomes sRGB, a palette RGB. UserErrors as `open_picture`."""
     seen = open_picture(path, max_side=1 << 30)
     with Image.open(path) as image:
-        if not (image.has_transparency_data and image.mode != "P") and "transparency" not in image.info:
-            return Template(seen, None, seen)
-        rgba = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
-    return Template(rgba[..., :3], rgba[..., 3], seen)
+        profile, upright = image.info.get("icc_profile"), ImageOps.exif_transpose(image)
+    grey = upright.mode in ("1", "L", "LA", "La") or upright.mode.startswith(("I", "F"))
+    if upright.mode in ("CMYK", "LAB") or upright.mode.startswith(("I", "F")):
+        return Template(seen, None, seen, grey=grey)
+    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if has_alpha(upright) else None
+    rgb = upright.convert("RGBA") if alpha is not None else upright
+    return Template(np.asarray(rgb.convert("RGB")), alpha, seen, profile, grey)
 
 
 def work_square(face: Face, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -143,11 +166,9 @@ def inpaint(
     result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step)
     patch = np.asarray(_resized(np.asarray(images(result, [settings])[0].convert("RGB")), (side, side)))
     colours = template.colours.copy()
-    colours[part] = blend(colours[part], patch, weight)
-    channels = [colours] if template.alpha is None else [colours, template.alpha[..., None]]
-    image = Image.fromarray(np.concatenate(channels, axis=2))
+    colours[part] = blend(colours[part], template.stored(patch), weight)
     recipe = make_recipe(pipe, settings, kind="inpainting", size=size, origin=origin)
-    return Portrait(image, recipe | {"square": [x, y, side]})
+    return Portrait(template.image(colours), recipe | {"square": [x, y, side]})
 
 
 def repaint(

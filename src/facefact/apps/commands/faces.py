@@ -26,7 +26,7 @@ from facefact.faces import (
     open_picture,
     why_unusable,
 )
-from facefact.faces.picture import SUFFIXES
+from facefact.faces.files import pictures_below
 from facefact.types import Face, UserError
 
 
@@ -116,7 +116,7 @@ def pictures_of(path: Path) -> list[Path]:
     """The file itself, or all pictures below a folder in a stable order. UserError if a folder has none."""
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower().lstrip(".") in SUFFIXES and file.is_file())
+    found = pictures_below(path)
     if not found:
         raise UserError(f"{path}: no pictures in this folder")
     return found

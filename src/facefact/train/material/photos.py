@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from facefact.checkpoint import content_hash
-from facefact.data.folders import METADATA, read_metadata
+from facefact.data.folders import METADATA, caption_beside, read_metadata
 from facefact.faces import checked_face, face_crop_from, get_detector, open_picture
 from facefact.faces.detector import Detector
+from facefact.faces.files import SUFFIXES, pictures_below
 from facefact.faces.mask import face_mask
-from facefact.faces.picture import SUFFIXES
 from facefact.train.material.samples import Sample, content_key
 from facefact.train.material.square import VERSION, squared
 from facefact.types import UserError
@@ -33,7 +33,8 @@ class Picture:
 
 class FolderSource:
     """Photos of people: a folder per person (as LFW), or any folders with `metadata.jsonl` (file_name, text or caption,
-    optional person; the "imagefolder" convention). A caption may also lie beside its picture (`me.jpg`, `me.txt`).
+    optional person; the "imagefolder" convention). A caption may also lie beside its picture (`me.jpg`, `me.txt`; also
+    `.caption`, `.tags`).
 
     Of each picture the largest face counts. UserError: no pictures, or metadata that do not fit them.
     """
@@ -76,7 +77,7 @@ class FolderSource:
 
 def find_pictures(path: Path) -> list[Picture]:
     """The pictures below a folder, in the order of their names; hidden files and folders are not looked at."""
-    files = [one for one in sorted(path.rglob("*")) if one.suffix[1:].lower() in SUFFIXES and _visible(one, path)]
+    files = pictures_below(path)
     if not files:
         raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES[:4])}, ...): one folder per person is expected")
     said = read_metadata(path)
@@ -87,17 +88,12 @@ def find_pictures(path: Path) -> list[Picture]:
     return [_described(one, name, said.get(name, {})) for name, one in known.items()]
 
 
-def _visible(file: Path, root: Path) -> bool:
-    return not any(part.startswith(".") for part in file.relative_to(root).parts)
-
-
 def _described(file: Path, name: str, said: Mapping[str, Any]) -> Picture:
     """What is known of a file: the metadata's word before its folder's name and the text beside it."""
     folder = name.split("/")[0] if "/" in name else None
     caption = said.get("text", said.get("caption"))
-    beside = file.with_suffix(".txt")
-    if caption is None and beside.is_file():
-        caption = beside.read_text(encoding="utf-8", errors="replace")
+    if caption is None:
+        caption = caption_beside(file)
     who = said.get("person", folder)
     return Picture(file, None if who is None else str(who), " ".join(str(caption or "").split()) or None)
 

@@ -1,0 +1,74 @@
+"""Pictures that lie on their side or stand on their head and do not say so (scans, phones): the way up is found by
+comparing how sure a detector is. Turns are counted in quarters, counter-clockwise, as `np.rot90` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from facefact.faces.detector import largest_first
+from facefact.faces.pose import pose_from_landmarks
+from facefact.types import Face
+
+CLEARLY = 0.02  # by how much the score of another way up must be higher
+
+
+def any_way_up(picture: np.ndarray, detect: Callable[[np.ndarray], list[Face]], *, sure: float) -> list[Face]:
+    """The faces of an (h, w, 3) uint8 RGB picture, whichever way up it is, in its own pixels.
+
+    sure: with a best score of at least that the picture is taken to be upright as it is; otherwise all four ways up
+    are compared, and the one with the highest score is right.
+    """
+    faces = detect(picture)
+    best = _best(faces)
+    if best >= sure:
+        return faces
+    right = 0
+    for turn in (1, 2, 3):
+        found = detect(turned(picture, turn))
+        if _best(found) > best + CLEARLY * (right == 0):
+            faces, best, right = found, _best(found), turn
+    height, width = picture.shape[:2]
+    shape = (width, height) if right % 2 else (height, width)
+    return largest_first(face_turned(face, shape, -right) for face in faces)
+
+
+def _best(faces: list[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)
+
+
+def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """(h, w, ...) turned by so many quarters."""
+    return np.ascontiguousarray(np.rot90(pixels, turn))
+
+
+def way_up(face: Face) -> int:
+    """How many quarters its picture must be turned for the face to be upright, 0..3."""
+    return round(face.pose.roll / 90) % 4
+
+
+def face_turned(face: Face, shape: tuple[int, ...], turn: int) -> Face:
+    """The face as it is in its picture of shape (h, w, ...) when that is turned by so many quarters."""
+    if turn % 4 == 0:
+        return face
+    box = points_turned(np.array(face.box).reshape(2, 2), shape, turn)
+    low, high = box.min(0).tolist(), box.max(0).tolist()
+    landmarks = points_turned(face.landmarks, shape, turn).astype(np.float32)
+    return replace(
+        face,
+        box=(low[0], low[1], high[0], high[1]),
+        landmarks=landmarks,
+        pose=pose_from_landmarks(landmarks),
+        oval=None if face.oval is None else points_turned(face.oval, shape, turn).astype(np.float32),
+    )
+
+
+def points_turned(points: np.ndarray, shape: tuple[int, ...], turn: int) -> np.ndarray:
+    """(n, 2) points x, y of a picture of shape (h, w, ...) where they are when it is turned by so many quarters."""
+    height, width = shape[:2]
+    for _ in range(turn % 4):
+        points = np.stack([points[:, 1], width - 1 - points[:, 0]], -1)
+        height, width = width, height
+    return points
