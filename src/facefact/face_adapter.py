@@ -237,6 +237,11 @@ class FaceAdapter(nn.Module):
         """The model that holds the layers."""
         return self._attachment.model if self._attachment is not None else None
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the model was called with a condition since the last one was made: pipelines may drop it."""
+        return self._attachment is not None and self._attachment.arrived
+
     def condition(
         self,
         tokens: FaceTokens,
@@ -250,9 +255,9 @@ class FaceAdapter(nn.Module):
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
         tokens: face and null (people, m, width): one person, or one row per prompt; rows are repeated to fill the
-        batch, each as often as the other (`num_images_per_prompt`). guidance: True for a batch [negative ; positive]
-        (guidance_scale > 1), with the null face in the negative half; False for a positive batch, or, under guidance,
-        the same face in both halves. scale: of what the adapter adds; a number (0: bit for bit the base model), a
+        batch, each as often as the other (`num_images_per_prompt`). guidance: True: the null face where the batch asks
+        without the prompt (the negative half under guidance, whatever else the pipeline lays out), the face elsewhere;
+        False: the face everywhere. scale: of what the adapter adds; a number (0: bit for bit the base model), a
         tensor (one number, or (rows,): one per row of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; ""
         is the rest, without it the rest stays out). start, end: fractions of the noise schedule between which the face
         counts (start > 0: delayed condition); in the other steps the model costs and does what it does without a face.
@@ -281,8 +286,10 @@ class FaceAdapter(nn.Module):
             start=start,
             end=end,
             local=_local_settings(local),
-            copies=2 if guidance else 1,
+            guided=guidance,
         )
+        if self._attachment is not None:
+            self._attachment.arrived = False
         return self.seam.kwargs(condition)
 
     def record(self) -> AbstractContextManager[list[Increment]]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hosts import anatomy, make_adapter, make_host, make_tokens, run
 
+from facefact import UserError
 from facefact.adapter import detach
 
 
@@ -84,3 +85,49 @@ def test_an_adapter_knows_that_it_was_taken_off() -> None:
     detach(host)
     assert adapter.attached is None
     adapter.attach(host)
+
+
+class Deaf(torch.nn.Module):
+    """In a block's place, as token merging puts its own: it drops what it was given."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: torch.Tensor, **options: Any) -> torch.Tensor:
+        return self.block(x, **options | {"cross_attention_kwargs": None})
+
+
+def deafen(host: Any) -> None:
+    for module in list(host.modules()):
+        for i, block in enumerate(getattr(module, "transformer_blocks", ())):
+            module.transformer_blocks[i] = Deaf(block)
+
+
+@torch.no_grad()
+def test_a_face_that_no_layer_hears_is_an_error() -> None:
+    host = make_host()
+    adapter = make_adapter(host).attach(host)
+    tokens = make_tokens(adapter)
+    before, kwargs = run(host), adapter.condition(tokens)
+    run(host, cross_attention_kwargs=kwargs)
+    deafen(host)
+    assert torch.equal(run(host, cross_attention_kwargs=kwargs), before), "a cache leaves blocks out in later passes"
+    with pytest.raises(UserError, match="UNet2DConditionModel was given a face, and none of the adapter's layers ran"):
+        run(host, cross_attention_kwargs=adapter.condition(tokens))
+    for silent in ({"scale": 0.0}, {"scale": {"mid_block": 0.0}}, {"start": 0.9}):
+        assert torch.equal(run(host, cross_attention_kwargs=adapter.condition(tokens, **silent)), before)
+
+
+@torch.no_grad()
+def test_whether_a_condition_arrived() -> None:
+    host = make_host()
+    adapter = make_adapter(host)
+    assert not adapter.arrived
+    kwargs = adapter.attach(host).condition(make_tokens(adapter))
+    run(host)
+    assert not adapter.arrived
+    run(host, cross_attention_kwargs=kwargs)
+    assert adapter.arrived
+    adapter.condition(make_tokens(adapter))
+    assert not adapter.arrived, "not this one"

@@ -93,8 +93,7 @@ def test_stock_pipeline(pipe: Any) -> None:
     # no guidance: a positive batch
     unguided = draw(pipe, adapter.condition(tokens, guidance=False), guidance_scale=1.0)
     assert not np.array_equal(unguided, draw(pipe, guidance_scale=1.0))
-    with pytest.raises(UserError, match="use guidance=True exactly when"):
-        draw(pipe, adapter.condition(tokens), guidance_scale=1.0)
+    np.testing.assert_allclose(draw(pipe, adapter.condition(tokens), guidance_scale=1.0), unguided, atol=1e-4)
     adapter.detach()
     assert np.array_equal(draw(pipe), before)
 

@@ -94,7 +94,7 @@ def test_rows_fill_the_batch_in_order() -> None:
     layer, x, face = make_layer(), torch.randn(6, 9, 24), torch.randn(3, 4, 10)
     expected = torch.cat([layer(x[i : i + 1], face[i // 2 : i // 2 + 1]) for i in range(6)])
     torch.testing.assert_close(layer(x, face), expected, atol=1e-5, rtol=1e-5)
-    with pytest.raises(UserError, match="3 rows and the model runs a batch of 4: use guidance=True exactly when"):
+    with pytest.raises(UserError, match="3 rows and the model runs a batch of 4: give one person, or as many"):
         layer(x[:4], face)
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from facefact.adapter.batch import BatchReader
 from facefact.adapter.condition import FaceCondition, Increment
-from facefact.adapter.layer import GatedSelfAttention, fill_batch
+from facefact.adapter.denoiser import calling_pipeline
+from facefact.adapter.layer import GatedSelfAttention
 from facefact.adapter.tokens import TokenSubset
 from facefact.types import UserError
 
@@ -24,29 +26,49 @@ class Attachment:
     """The tie between one set of layers and one model, which it does not keep alive. `undo` leaves the model as it was.
 
     schedule_length: timesteps of the model's noise schedule. take_off: what takes the layers off the model, and calls
-    `let_go`. A copy or pickle of the model holds an attachment of its own, which is tied to that copy.
+    `let_go`. blocks: those that have a layer, where it is to be noticed that none ran. A copy or pickle of the model
+    holds an attachment of its own, which is tied to that copy.
     """
 
-    def __init__(self, model: nn.Module, *, schedule_length: int, take_off: Callable[[nn.Module], None]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        schedule_length: int,
+        take_off: Callable[[nn.Module], None],
+        blocks: tuple[str, ...] = (),
+    ) -> None:
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self.schedule_length = schedule_length
         self.take_off = take_off
+        self.blocks = blocks
         self._forget()
 
     def _forget(self) -> None:
-        """What was noted of the model's calls. latents: their shape. seen: blocks that this call recorded already."""
+        """What was noted of the model's calls. latents, text: of the pass. seen: blocks that it recorded already.
+
+        arrived: whether the model was called with a condition. ran: whether a layer did in this pass. asked, served:
+        the face of the pass, and the last one for which a layer ran. condition: as it counts in the pass.
+        """
         self.timestep: Tensor | None = None
-        self.latents: tuple[int, ...] = ()
+        self.latents: Tensor | None = None
+        self.text: Tensor | None = None
+        self.batch = BatchReader()
+        self.arrived = self.ran = False
+        self.condition: FaceCondition | None = None
+        self.asked: Tensor | None = None
+        self.served: Tensor | None = None
         self.increments: list[Increment] | None = None
         self.seen: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "schedule_length": self.schedule_length, "take_off": self.take_off}
+        kept = ("schedule_length", "take_off", "blocks")
+        return {"model": self.model, **{name: getattr(self, name) for name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._model = None if state["model"] is None else weakref.ref(state["model"])
-        self.schedule_length = state["schedule_length"]
-        self.take_off = state["take_off"]
+        model = state.pop("model")
+        self.__dict__.update(state)
+        self._model = None if model is None else weakref.ref(model)
         self._forget()
 
     @property
@@ -66,11 +88,20 @@ class Attachment:
     def begin(self, condition: FaceCondition) -> FaceCondition:
         """Called once per forward pass of the model, before the first layer: the condition as it counts in this pass.
 
-        UserError: its rows do not fill the batch, or it depends on a timestep and the model was called with none.
+        UserError: its people do not fit the batch, or it depends on a timestep and the model was called with none.
         """
         self.seen.clear()
+        self.arrived, self.ran = True, False
+        fitting = self.batch.fit(condition, self.model, self.latents, self.text)._replace(fits=True)
+        counting = self._tracked(self._now(fitting))
+        if not torch.compiler.is_compiling():
+            self.asked, self.condition = condition.face, counting
+        return counting
+
+    def _now(self, condition: FaceCondition) -> FaceCondition:
+        """At scale 0 outside of its start and end."""
         if condition.start <= 0 and condition.end >= 1:
-            return self._tracked(condition)
+            return condition
         if self.timestep is None:
             raise UserError("a face condition with a start or an end needs the model to be called with its timestep")
         timestep = self.timestep.max()
@@ -79,31 +110,51 @@ class Attachment:
             now = now & (timestep > (1 - condition.end) * self.schedule_length)
         if torch.compiler.is_compiling():  # one graph for all steps: no branch on a number
             return condition.scaled_by(now.to(condition.face.device))
-        return self._tracked(condition) if now else condition._replace(scale=0.0)
+        return condition if now else condition._replace(scale=0.0, local=None)
 
     def _tracked(self, condition: FaceCondition) -> FaceCondition:
         """Tells local mode that a pass begins. A compiled model has no memory: it works locally with a mask only."""
         if condition.local is None:
             return condition
-        fill_batch(condition.face, self.latents[0])
+        copies, shape = len(condition.parts), _shape_of_pictures(self.latents)
         known = condition.local.local.mask is not None
         if torch.compiler.is_compiling():
-            return condition._replace(local=condition.local.for_known_mask(self.latents) if known else None)
+            return condition._replace(local=condition.local.for_known_mask(shape, copies) if known else None)
         if self.timestep is None:
             raise UserError("local mode needs the model to be called with its timestep")
-        condition.local.begin(self.latents, float(self.timestep.max()))
+        condition.local.begin(shape, float(self.timestep.max()), copies)
         return condition
 
-    def note_call(self, latents: Tensor | None, timestep: Any) -> None:
+    def note_call(self, latents: Tensor | None, timestep: Any, text: Any = None) -> None:
         """Called before each forward pass of the model, with what it was called with.
 
-        latents: (b, channels, height, width). timestep: a number, a tensor of one, or (b,).
+        latents: (b, channels[, frames], height, width). timestep: a number, a tensor of one, or (b,). text: (b, ...).
         """
-        self.latents = () if latents is None else tuple(latents.shape)
+        self.latents = latents
+        self.text = text if torch.is_tensor(text) else None
         if timestep is None or torch.is_tensor(timestep):
             self.timestep = timestep
         else:  # to the compiler a number that a module holds is a constant, a new model for each
             self.timestep = torch.full((), timestep)
+
+    def end(self) -> None:
+        """Called after each forward pass.
+
+        UserError: it had a condition that counts, and no layer ran. (Later passes of a portrait may leave blocks out:
+        caches.)
+        """
+        condition, self.condition = self.condition, None
+        self.latents = self.text = self.timestep = None
+        if condition is None:
+            return
+        if self.ran:
+            self.served = self.asked
+        elif self.served is not self.asked and any(condition.counts_at(block) for block in self.blocks):
+            raise UserError(
+                f"{calling_pipeline() or type(self.model).__name__} was given a face, and none of the adapter's layers "
+                "ran: something replaced the model's blocks or drops what they are given (token merging, a compiled "
+                "engine, an attention processor); take it off, or ask for scale 0"
+            )
 
     def note_increments(
         self, block: str, x: Tensor, increments: tuple[Tensor, Tensor], subset: TokenSubset | None
@@ -129,6 +180,16 @@ class Attachment:
             self.increments = None
 
 
+def _shape_of_pictures(latents: Tensor | None) -> tuple[int, ...]:
+    """As the layers see them: (b * frames, channels, height, width)."""
+    if latents is None:
+        raise UserError("local mode needs the model to be called with its latents")
+    if latents.ndim == 5:
+        b, channels, frames, *size = latents.shape
+        return (b * frames, channels, *size)
+    return tuple(latents.shape)
+
+
 class LayerPort(nn.Module):
     """Stands in a block of the model and applies the layer, which is no child module. None: nothing to apply."""
 
@@ -141,8 +202,11 @@ class LayerPort(nn.Module):
     def forward(self, x: Tensor, condition: FaceCondition) -> Tensor:
         """x: (b, n, width) latent tokens -> the same with the layer's increments."""
         layer, scale = self._hidden[0], condition.scale_at(self.block)
-        if layer is None or (not torch.is_tensor(scale) and scale == 0):
+        if layer is None or not condition.counts_at(self.block):
             return x
+        if not condition.fits:
+            raise UserError("the model was called by its forward(): call the model itself, or its pipeline")
+        self.attachment.ran = True
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
         subset, increments = None, None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from facefact.adapter.layer import AdapterLayers, FaceKeys
 from facefact.adapter.local import Local, Tracker
+
+Layout = tuple[bool, ...]  # of a batch: its parts, each with a row for every picture; True: with the face, False: null
+PLAIN: Layout = (True,)
+GUIDED: Layout = (False, True)
 
 
 class FaceCondition(NamedTuple):
@@ -20,7 +24,7 @@ class FaceCondition(NamedTuple):
     prefixes ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits
     stay out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads
     of the face, where it is known already; it stays the same from step to step. local: where the face is, for local
-    mode.
+    mode. parts: the layout of its rows. fits: whether they were laid out as the batch of this pass is.
     """
 
     face: Tensor
@@ -29,6 +33,13 @@ class FaceCondition(NamedTuple):
     end: float = 1.0
     keys: Mapping[str, FaceKeys] | None = None
     local: Tracker | None = None
+    parts: Layout = PLAIN
+    fits: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether it has rows of the null face."""
+        return False in self.parts
 
     def scale_at(self, block: str) -> float | Tensor:
         """The scale of a block's layer: a number, or a tensor () or (rows,)."""
@@ -37,11 +48,38 @@ class FaceCondition(NamedTuple):
         fitting = [prefix for prefix in self.scale if not prefix or f"{block}.".startswith(f"{prefix}.")]
         return self.scale[max(fitting, key=len)] if fitting else 0.0
 
+    def counts_at(self, block: str) -> bool:
+        """False where the scale is the number 0: the layer is skipped."""
+        scale = self.scale_at(block)
+        return torch.is_tensor(scale) or scale != 0
+
     def scaled_by(self, factor: float | Tensor) -> FaceCondition:
         """The same condition at a multiple of its scale. factor: a number, or a tensor ()."""
         if isinstance(self.scale, Mapping):
             return self._replace(scale={prefix: scale * factor for prefix, scale in self.scale.items()})
         return self._replace(scale=self.scale * factor)
+
+    def laid_out(self, parts: Layout) -> FaceCondition:
+        """The same with its rows, [null ; face] or [face], in another layout."""
+        if parts == self.parts:
+            return self
+        people = len(self.face) // len(self.parts)
+        starts = [people if self.guided and faced else 0 for faced in parts]
+        order = torch.cat([torch.arange(start, start + people) for start in starts]).to(self.face.device)
+
+        def per_row(scale: float | Tensor) -> float | Tensor:
+            return scale[order] if torch.is_tensor(scale) and scale.shape == self.face.shape[:1] else scale
+
+        if isinstance(self.scale, Mapping):
+            scale: Any = {prefix: per_row(scale) for prefix, scale in self.scale.items()}
+        else:
+            scale = per_row(self.scale)
+        return self._replace(
+            face=self.face[order],
+            scale=scale,
+            keys=self.keys and {block: keys.rows(order) for block, keys in self.keys.items()},
+            parts=parts,
+        )
 
 
 def make_condition(
@@ -52,13 +90,12 @@ def make_condition(
     start: float = 0.0,
     end: float = 1.0,
     local: Local | None = None,
-    copies: int = 1,
+    guided: bool = False,
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
     face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition. Numbers other than 0
-    become tensors: a compiled model then serves every scale. copies: how often the batch will hold the pictures (2:
-    guidance), for local mode.
+    become tensors: a compiled model then serves every scale. guided: whether the first half of the rows is null faces.
     """
     weight = next(layers.parameters())
     face = face.to(weight.device, weight.dtype)
@@ -69,8 +106,9 @@ def make_condition(
         return torch.tensor(number, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
 
     scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
-    tracker = Tracker.of(local.to(weight.device), copies=copies) if local is not None else None
-    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face), tracker)
+    parts = GUIDED if guided else PLAIN
+    tracker = Tracker.of(local.to(weight.device), copies=len(parts)) if local is not None else None
+    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face), tracker, parts)
 
 
 @dataclass(frozen=True)

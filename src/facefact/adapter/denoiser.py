@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from torch import nn
@@ -38,3 +39,15 @@ def schedule_length(target: Any) -> int:
     """Timesteps of the noise schedule that a pipeline's model was trained with."""
     config = getattr(getattr(target, "scheduler", None), "config", None)
     return getattr(config, "num_train_timesteps", None) or SCHEDULE_LENGTH
+
+
+def calling_pipeline() -> str | None:
+    """The name of the pipeline whose call is running, for messages; None outside of one."""
+    from diffusers import DiffusionPipeline
+
+    frame = sys._getframe().f_back
+    while frame is not None:
+        if isinstance(caller := frame.f_locals.get("self"), DiffusionPipeline):
+            return type(caller).__name__
+        frame = frame.f_back
+    return None

@@ -36,6 +36,10 @@ class FaceKeys(NamedTuple):
     values: Tensor
     made_by: tuple[int, ...]
 
+    def rows(self, order: Tensor) -> FaceKeys:
+        """order: (b,) which rows -> those."""
+        return self._replace(keys=self.keys[order], values=self.values[order])
+
 
 @dataclass(frozen=True)
 class LayerConfig:
@@ -216,7 +220,7 @@ def fill_batch(rows: Tensor, batch: int) -> Tensor:
         return rows
     if batch % len(rows):
         raise UserError(
-            f"the face condition has {len(rows)} rows and the model runs a batch of {batch}: use guidance=True "
-            "exactly when the pipeline guides (guidance_scale > 1), and as many people as prompts"
+            f"the face condition has {len(rows)} rows and the model runs a batch of {batch}: give one person, or as "
+            "many people as prompts"
         )
     return rows.repeat_interleave(batch // len(rows), dim=0)

@@ -79,27 +79,28 @@ class Tracker:
         # In steps, so that a compiled model, whose sizes are fixed, need not be made anew for every mask.
         return cls(local, copies, share=math.ceil(share * SHARE_STEPS) / SHARE_STEPS)
 
-    def for_known_mask(self, shape: tuple[int, ...]) -> Tracker:
+    def for_known_mask(self, shape: tuple[int, ...], copies: int | None = None) -> Tracker:
         """The same for one pass over latents of this shape, with the mask for a region: no memory, one graph."""
         assert self.local.mask is not None
-        return Tracker(
-            self.local, self.copies, _mask_per_picture(self.local.mask, shape[0] // self.copies), self.share, shape
-        )
+        copies = copies or self.copies
+        return Tracker(self.local, copies, _mask_per_picture(self.local.mask, shape[0] // copies), self.share, shape)
 
-    def begin(self, shape: tuple[int, ...], timestep: float) -> None:
-        """Before each forward pass. shape: of the latents, (batch, channels, height, width)."""
-        again = not self._another_portrait(shape, timestep)
+    def begin(self, shape: tuple[int, ...], timestep: float, copies: int | None = None) -> None:
+        """Before each forward pass. shape: of the latents, (batch, channels, height, width). copies: of the pictures in
+        this batch, where that is not as before (guidance switched off)."""
+        copies = copies or self.copies
+        again = not self._another_portrait((shape[0] // copies, *shape[1:]), timestep)
         self.timesteps = [*self.timesteps, timestep] if again else [timestep]
         self.steps_served += 1
-        if again and self.reusable and self.steps_served < self.local.reuse:
+        if again and self.reusable and self.steps_served < self.local.reuse and copies == self.copies:
             return  # in the same places
         if self.local.mask is not None:
-            self.region = _mask_per_picture(self.local.mask, shape[0] // self.copies)
+            self.region = _mask_per_picture(self.local.mask, shape[0] // copies)
         elif not again:
             self.steps_looked, self.region = 0, None
         elif self.norms:
             self._learn()
-        self.shape, self.steps_served = shape, 0
+        self.shape, self.copies, self.steps_served = shape, copies, 0
         for memory in (self.norms, self.reusable, self.subsets):
             memory.clear()
 
@@ -122,9 +123,10 @@ class Tracker:
             attention, dense = increments
             self.norms[block] = n, (attention + dense).detach().norm(dim=-1, dtype=torch.float32)
 
-    def _another_portrait(self, shape: tuple[int, ...], timestep: float) -> bool:
-        """Within one, noise only falls; some samplers stay at a level for two steps, but not at the first."""
-        if shape != self.shape or not self.timesteps:
+    def _another_portrait(self, pictures: tuple[int, ...], timestep: float) -> bool:
+        """Within one, noise only falls; some samplers stay at a level for two steps, but not at the first. pictures:
+        the shape of the latents without their copies."""
+        if not self.timesteps or pictures != (self.shape[0] // self.copies, *self.shape[1:]):
             return True
         return timestep > self.timesteps[-1] or (timestep == self.timesteps[0] and len(set(self.timesteps)) == 1)
 

@@ -1,12 +1,14 @@
 """Where a diffusers U-Net has room for the adapter. The one file that knows its seam.
 
 `BasicTransformerBlock.forward` calls `self.fuser(hidden_states, gligen["objs"])` between self-attention and
-cross-attention when `cross_attention_kwargs` carries `gligen`, and `UNet2DConditionModel.forward` first replaces its
-content by `{"objs": self.position_net(**gligen)}`. A port in each of these two slots is all that attaching adds.
+cross-attention when `cross_attention_kwargs` carries `gligen`. A port in each of these slots, and one for the whole
+model that makes the condition ready before each pass, is all that attaching adds. `UNet2DConditionModel.forward` has a
+slot for that too: it replaces the content by `{"objs": self.position_net(**gligen)}`. For all others a hook does it.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,9 +39,12 @@ class UNetSeam:
         model = denoiser(target)
         blocks = face_blocks(model)
         _refuse_taken(model)
+        _check_call(model)
         _check_fit(layers, model, blocks)
 
-        attachment = Attachment(model, schedule_length=schedule_length(target), take_off=self.remove)
+        attachment = Attachment(
+            model, schedule_length=schedule_length(target), take_off=self.remove, blocks=tuple(layers.configs)
+        )
         for name, layer in layers.items():
             layer.attn.heads = blocks[name].attn1.heads
         for name, block in transformer_blocks(model).items():
@@ -53,7 +58,8 @@ class UNetSeam:
         port = getattr(model, "position_net", None)
         if not isinstance(port, ConditionPort):
             return
-        port.hook.remove()
+        for hook in port.hooks:
+            hook.remove()
         del model.position_net
         for block in transformer_blocks(model).values():
             if isinstance(getattr(block, "fuser", None), LayerPort):
@@ -70,21 +76,53 @@ attach, detach = UNET.put, UNET.remove
 
 
 class ConditionPort(nn.Module):
-    """In the model's `position_net` slot: hands the condition on, once per forward pass."""
+    """Makes the condition ready before each forward pass of the model, and sees afterwards whether a layer ran."""
 
     def __init__(self, attachment: Attachment, model: nn.Module) -> None:
         super().__init__()
         self.attachment = attachment
-        self.hook: RemovableHandle = model.register_forward_pre_hook(self.note_call, with_kwargs=True)
+        self.names = _parameters(model)
+        self.calls_slot = "position_net" in inspect.unwrap(type(model).forward).__code__.co_names
+        self.hooks: tuple[RemovableHandle, ...] = (
+            model.register_forward_pre_hook(self.before, with_kwargs=True),
+            model.register_forward_hook(self.after),
+        )
 
     def forward(self, objs: FaceCondition) -> FaceCondition:
+        """In the slot of U-Nets."""
         return self.attachment.begin(objs)
 
-    def note_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before each forward pass of the model: (sample, timestep, ...), by place or by name."""
-        latents = kwargs.get("sample", args[0] if args else None)
-        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
-        self.attachment.note_call(latents, timestep)
+    def before(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Before each forward pass: of models that do not call the slot, the condition among the arguments as it counts
+        in this pass."""
+        given = dict(zip(self.names, args, strict=False)) | kwargs
+        self.attachment.note_call(given.get(self.names[0]), given.get("timestep"), given.get("encoder_hidden_states"))
+        condition = None if self.calls_slot else _condition(given)
+        if condition is None:
+            return None
+        changed = given["cross_attention_kwargs"] | UNET.kwargs(self.attachment.begin(condition))
+        place = self.names.index("cross_attention_kwargs")
+        if place < len(args):
+            return (*args[:place], changed, *args[place + 1 :]), kwargs
+        return args, kwargs | {"cross_attention_kwargs": changed}
+
+    def after(self, model: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        """After each forward pass."""
+        self.attachment.end()
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    """The names of what the model is called with, in their order."""
+    return list(inspect.signature(type(model).forward).parameters)[1:]
+
+
+def _condition(given: Mapping[str, Any]) -> FaceCondition | None:
+    """Among the arguments of the model."""
+    gligen = (given.get("cross_attention_kwargs") or {}).get("gligen")
+    condition = gligen.get("objs") if isinstance(gligen, Mapping) else None
+    return condition if isinstance(condition, FaceCondition) else None
 
 
 def face_blocks(model: nn.Module) -> dict[str, Any]:
@@ -129,6 +167,11 @@ def _refuse_taken(model: nn.Module) -> None:
         )
     if port is not None or any(hasattr(block, "fuser") for block in transformer_blocks(model).values()):
         raise UserError(f"this {type(model).__name__} is a GLIGEN model: the place of the face adapter is taken")
+
+
+def _check_call(model: nn.Module) -> None:
+    if "cross_attention_kwargs" not in _parameters(model):
+        raise UserError(f"{type(model).__name__} takes no cross_attention_kwargs: a face cannot reach its layers")
 
 
 def _check_fit(layers: AdapterLayers, model: nn.Module, blocks: Mapping[str, Any]) -> None:

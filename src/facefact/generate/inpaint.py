@@ -6,7 +6,7 @@ open_template -> work_square -> face_region -> repaint -> blend
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from facefact.generate.finite import encode, finite_pictures
 from facefact.generate.text_to_image import (
     Settings,
     call_arguments,
+    control_arguments,
+    if_face_arrives,
     images,
     make_recipe,
     picture_size,
@@ -150,7 +152,8 @@ def inpaint(
     origin: Mapping[str, Any] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> Portrait:
-    """The template with one of its faces replaced. Works with a text-to-image pipeline and with an inpainting one.
+    """The template with one of its faces replaced. Works with a text-to-image pipeline and with an inpainting one, with
+    ControlNets too: the control image of the settings is that of the whole template.
 
     The adapter is attached to the pipeline. face: the one to replace, found in `template.seen`. UserError: a size the
     model cannot make.
@@ -163,7 +166,9 @@ def inpaint(
     region = torch.from_numpy(np.array(mask)) if settings.local else None
     arguments = call_arguments(pipe, adapter, tokens, [settings], region=region)
     arguments |= {"strength": settings.strength, "image": image}
-    result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step)
+    control = _control_of_square(settings, template.colours.shape, square, size)
+    on_step = if_face_arrives(pipe, adapter, settings, on_step)
+    result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step, control=control)
     patch = np.asarray(_resized(np.asarray(images(result, [settings])[0].convert("RGB")), (side, side)))
     colours = template.colours.copy()
     colours[part] = blend(colours[part], template.stored(patch), weight)
@@ -172,9 +177,16 @@ def inpaint(
 
 
 def repaint(
-    pipe: Any, arguments: dict[str, Any], *, mask: Image.Image, seed: int, on_step: Callable[[], None] | None
+    pipe: Any,
+    arguments: dict[str, Any],
+    *,
+    mask: Image.Image,
+    seed: int,
+    on_step: Callable[[], None] | None,
+    control: Settings | None = None,
 ) -> Any:
     """diffusers' result for `image` among the arguments, new where the mask is not 0. mask: of the image's size, grey.
+    control: settings whose control image, if any, is that of `image`.
 
     An inpainting model is called as such. Of any other, however many channels its latents have, the image-to-image call
     is used, and after every step what the mask leaves out is put back (blended diffusion, Avrahami et al. 2022).
@@ -182,15 +194,41 @@ def repaint(
     from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 
     if reads_latents_alone(pipe):
-        painter = AutoPipelineForImage2Image.from_pipe(pipe)
+        painter = _as(AutoPipelineForImage2Image, pipe)
         callback = step_callback(on_step, putting_back(pipe, arguments["image"], mask, seed=seed))
     else:
-        painter = AutoPipelineForInpainting.from_pipe(pipe)
+        painter = _as(AutoPipelineForInpainting, pipe)
         callback = step_callback(on_step)
         arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
     painter.set_progress_bar_config(disable=True)
+    controls = control_arguments(painter, control) if control else {}
     with finite_pictures(pipe):
-        return painter(callback_on_step_end=callback, **arguments)
+        return painter(callback_on_step_end=callback, **controls, **arguments)
+
+
+def _as(kind: Any, pipe: Any) -> Any:
+    """The same parts as a pipeline of another kind. UserError: diffusers has none for them."""
+    try:
+        return kind.from_pipe(pipe)
+    except ValueError as error:
+        raise UserError(
+            f"diffusers cannot repaint a picture with the parts of {type(pipe).__name__}: give its base pipeline, or "
+            "one with a ControlNet"
+        ) from error
+
+
+def _control_of_square(
+    settings: InpaintSettings, shape: tuple[int, ...], square: tuple[int, int, int], size: tuple[int, int]
+) -> InpaintSettings:
+    """The settings with the control image, which is of the whole template (h, w, ...), cut and scaled as the square."""
+    if settings.control_image is None:
+        return settings
+    x, y, side = square
+    one = isinstance(settings.control_image, Image.Image)
+    images = [settings.control_image] if one else settings.control_image
+    whole = [image.convert("RGB").resize((shape[1], shape[0])) for image in images]  # type: ignore[union-attr]
+    parts = [image.crop((x, y, x + side, y + side)).resize(size, Image.Resampling.LANCZOS) for image in whole]
+    return replace(settings, control_image=parts[0] if one else parts)
 
 
 def putting_back(

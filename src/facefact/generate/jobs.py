@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from facefact.generate.recipe import read_recipe, save_portrait
-from facefact.generate.text_to_image import Settings
+from facefact.generate.text_to_image import Settings, written
 from facefact.types import Portrait, UserError
 
 S = TypeVar("S", bound=Settings)
@@ -49,7 +49,7 @@ def finished(pictures: Mapping[Path, Settings], origin: Mapping[str, Any]) -> di
 
 def _fitting_recipe(path: Path, settings: Settings, origin: Mapping[str, Any]) -> dict[str, Any]:
     recipe = read_recipe(path)
-    asked = {name: value for name, value in asdict(settings).items() if value is not None} | dict(origin)
+    asked = {name: value for name, value in written(settings).items() if value is not None} | dict(origin)
     for name, value in asked.items():
         if recipe.get(name) != value:
             raise UserError(

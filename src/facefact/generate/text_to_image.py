@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,8 @@ class Settings:
     guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
     start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
     local: work for the face's region only, which is cheaper and leaves the rest to the base model.
-    width, height: pixels; None is the model's native size.
+    width, height: pixels; None is the model's native size. control_image: what a ControlNet reads (several: one for
+    each of its nets), at any size; control_scale: how much it counts; control_mode: which kind it is, for union nets.
     """
 
     prompt: str
@@ -46,6 +48,9 @@ class Settings:
     local: bool = False
     width: int | None = None
     height: int | None = None
+    control_image: Image.Image | Sequence[Image.Image] | None = None
+    control_scale: float = 1.0
+    control_mode: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -145,7 +150,13 @@ def _paint(
     width, height = picture_size(pipe, settings[0])
     arguments = call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings)
     with finite_pictures(pipe):
-        result = pipe(width=width, height=height, callback_on_step_end=step_callback(on_step), **arguments)
+        result = pipe(
+            width=width,
+            height=height,
+            callback_on_step_end=step_callback(if_face_arrives(pipe, adapter, settings[0], on_step)),
+            **control_arguments(pipe, settings[0]),
+            **arguments,
+        )
     for job, image in zip(jobs, images(result, settings), strict=True):
         recipe = make_recipe(pipe, job.settings, kind="text-to-image", size=(width, height), origin=job.origin)
         yield Portrait(image, recipe)
@@ -201,6 +212,41 @@ def call_arguments(
     }
 
 
+def control_arguments(pipe: Any, settings: Settings) -> dict[str, Any]:
+    """The arguments for a pipeline's ControlNet; none where it has none.
+
+    UserError: a control image is missing, or there is no ControlNet to read it.
+    """
+    image, name = settings.control_image, type(pipe).__name__
+    if getattr(pipe, "controlnet", None) is None:
+        if image is not None:
+            raise UserError(f"{name} has no ControlNet to read the control image: open one, or leave the image out")
+        return {}
+    if image is None:
+        raise UserError(f"{name} needs a control image: give one in the settings (control_image=)")
+    given = image if isinstance(image, Image.Image) else list(image)
+    place = "control_image" if _takes(pipe, "control_image") else "image"
+    mode = {"control_mode": settings.control_mode} if settings.control_mode is not None else {}
+    return {place: given, "controlnet_conditioning_scale": settings.control_scale, **mode}
+
+
+def if_face_arrives(
+    pipe: Any, adapter: FaceAdapter, settings: Settings, on_step: Callable[[], None] | None
+) -> Callable[[], None]:
+    """What is called after every step. UserError, after the first: the pipeline has kept the face from its model."""
+
+    def stepped() -> None:
+        if settings.scale > 0 and not adapter.arrived:
+            raise UserError(
+                f"{type(pipe).__name__} did not hand the face on to the model that holds the adapter (it drops "
+                "cross_attention_kwargs, or its model was replaced): use a stock pipeline, or scale 0"
+            )
+        if on_step is not None:
+            on_step()
+
+    return stepped
+
+
 def _takes(pipe: Any, name: str) -> bool:
     return name in inspect.signature(type(pipe).__call__).parameters
 
@@ -239,7 +285,7 @@ def make_recipe(
     width, height = size
     return {
         "kind": kind,
-        **asdict(settings),
+        **written(settings),
         "width": width,
         "height": height,
         "scheduler": type(pipe.scheduler).__name__,
@@ -248,3 +294,14 @@ def make_recipe(
         "versions": versions(),
         **(origin or {}),
     }
+
+
+def written(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values; of a control image its hash, and nothing of what was not asked for."""
+    image = settings.control_image
+    fields = asdict(replace(settings, control_image=None))
+    if image is None:
+        return {name: value for name, value in fields.items() if not name.startswith("control_")}
+    pictures = [image] if isinstance(image, Image.Image) else image
+    hashes = [hashlib.sha256(one.convert("RGB").tobytes()).hexdigest() for one in pictures]
+    return fields | {"control_image": hashes}
