@@ -22,12 +22,13 @@ from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
 from facefact.train.adapter.painted import Painter
 from facefact.train.adapter.references import Reference
-from facefact.train.adapter.validation import LeakSamples, Validator, live_pipeline, of_adapter
+from facefact.train.adapter.validation import LeakSamples, Validator, of_adapter
 from facefact.train.engine.loop import Watch, fit
 from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
 from facefact.train.material.encode import token_ids
 from facefact.train.material.frozen import Frozen
+from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
 from facefact.train.report.card import write_card
 from facefact.train.report.page import write_environment, write_report
