@@ -15,6 +15,7 @@ from facefact.adapter import Local
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector
+from facefact.generate import load_base
 from facefact.metrics.views import to_pixels
 from facefact.types import FaceTokens
 from facefact.world import Rendering
@@ -48,10 +49,8 @@ class Painter:
     def open(
         cls, bundle: Path, sampling: Sampling, *, device: str | torch.device, progress: Progress | None
     ) -> Painter:
-        from diffusers import StableDiffusionPipeline
-
-        pipe = StableDiffusionPipeline.from_pretrained(bundle, local_files_only=True).to(device, torch.float32)
-        pipe.set_progress_bar_config(disable=True)
+        """With the bundle's base model; adapters come and go (`adapted`)."""
+        pipe = load_base(bundle, device=device)
         return cls(pipe, sampling, progress) if progress else cls(pipe, sampling)
 
     def base(self, cases: Sequence[Case], title: str = "base model") -> np.ndarray:

@@ -84,8 +84,8 @@ def summary(figures: dict[str, Any], sheet: Path) -> str:
     ]
     if bundle:
         lines += [
-            f"measured with this bundle on {bundle['people']} unseen people, {bundle['images']} pictures, seed "
-            f"{bundle['seed']} (95 % intervals):",
+            f"measured with this bundle on {bundle.get('seeds', 1)} x {bundle['people']} unseen people, "
+            f"{bundle['images']} pictures (95 % intervals):",
             f"  right person first: {with_interval(bundle['adapter']['rank1'])}, among the first five: "
             f"{with_interval(bundle['adapter']['rank5'])}; base model {with_interval(bundle['base']['rank1'])}",
             f"  attributes as the prompt asks: {with_interval(bundle['adapter']['attributes'])}; base model "
