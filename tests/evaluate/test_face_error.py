@@ -54,4 +54,4 @@ def test_the_share_of_a_layer_is_taken_inside_the_face_of_the_half_with_the_face
     added[1, :8] = 0.5  # inside, of the second row
     added[0] = 9.0  # the null face's row
     assert inside_share(Increment("block", entering, added, added), faces) == pytest.approx(0.5)
-    assert inside_share(Increment("block", entering, added, added.flip(1) * 0), faces) == 0
+    assert inside_share(Increment("block", entering, added, added.flip(1) * 0), faces) < 1e-3

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import cv2
 import numpy as np
 import torch
 
@@ -14,6 +13,7 @@ from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
+from facefact.train.losses.fair import mask_for, size_in
 from facefact.types import FaceTokens
 
 ALIVE = 1e-3  # of what enters the layer, inside the face
@@ -41,14 +41,9 @@ def layers_alive(
 
 
 def inside_share(increment: Increment, faces: np.ndarray) -> float:
-    """|increment| / |what entered| inside the face. faces: (n, h, w) bool of the n pictures; the batch may hold them
-    twice (guidance), the half with the face last."""
-    n, places = len(faces), increment.entering.shape[1]
-    side = round(places**0.5)
-    small = [cv2.resize(face.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA).ravel() for face in faces]
-    weight = torch.from_numpy(np.stack(small))
-
-    def size(x: torch.Tensor) -> float:
-        return float((x[-n:].float().cpu().square().sum(-1) * weight.square()).sum().sqrt())
-
-    return size(increment.whole) / max(size(increment.entering), 1e-9)
+    """|increment| / |what entered| inside the face, the mean of n pictures. faces: (n, h, w) bool; the batch may hold
+    them twice (guidance), the half with the face last."""
+    n = len(faces)
+    added, entering = (x[-n:].cpu() for x in (increment.whole, increment.entering))
+    inside = mask_for(torch.from_numpy(faces).float(), entering.shape[1])[..., 0]
+    return float((size_in(added, inside) / size_in(entering, inside)).mean())

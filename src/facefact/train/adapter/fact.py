@@ -14,7 +14,13 @@ from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.identity import ShownIdentity
 from facefact.train.engine.curriculum import value_at
-from facefact.train.losses.diffusion import clean_latents, diffusion_loss, place_weight, snr_weight
+from facefact.train.losses.diffusion import (
+    clean_latents,
+    diffusion_loss,
+    eyes_and_mouth,
+    place_weight,
+    snr_weight,
+)
 from facefact.train.losses.fair import fair, output_leak
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
@@ -92,13 +98,10 @@ class FactStage(nn.Module):
     def place_weight(self, batch: dict[str, Tensor]) -> Tensor:
         """(b, h, w): see `losses.diffusion.place_weight`."""
         face = batch["face"]
-        return place_weight(
-            face,
-            batch["head_to_picture"],
-            float(batch["time_ids"][0, 4]) / face.shape[1],  # pixels of the picture's side
-            face_weight=self.config.face_weight,
-            feature_weight=self.config.feature_weight,
-        )
+        factor = float(batch["time_ids"][0, 4]) / face.shape[1]  # pixels of the picture's side over cells
+        features = eyes_and_mouth(batch["head_to_picture"], (face.shape[1], face.shape[2]), factor)
+        weights = {"face_weight": self.config.face_weight, "feature_weight": self.config.feature_weight}
+        return place_weight(face, features, **weights)
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any] | None

@@ -18,7 +18,7 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from facefact.train.losses.diffusion import eyes_and_mouth
+from facefact.train.losses.diffusion import eyes_and_mouth, place_weight
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.world import corpus
 
@@ -172,7 +172,7 @@ class BaseStage(nn.Module):
         words = self.text_encoder(batch["ids"])[0]
         error = (self.unet(sample, timesteps, words).sample.float() - velocity).square().mean(1)  # (b, h, w)
         features = eyes_and_mouth(batch["head_to_picture"], (face.shape[1], face.shape[2]), self.factor)
-        weight = 1 + (self.face_weight - 1) * face + (self.feature_weight - 1) * features
+        weight = place_weight(face, features, face_weight=self.face_weight, feature_weight=self.feature_weight)
         return {
             "loss": (error * weight).sum() / weight.sum(),
             "plain_loss": error.mean(),

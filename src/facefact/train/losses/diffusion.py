@@ -58,16 +58,10 @@ def eyes_and_mouth(head_to_picture: Tensor, grid: tuple[int, int], factor: float
     return torch.stack(near).amax(0)
 
 
-def place_weight(
-    face: Tensor, head_to_picture: Tensor, factor: float, *, face_weight: float, feature_weight: float
-) -> Tensor:
+def place_weight(face: Tensor, features: Tensor, *, face_weight: float, feature_weight: float) -> Tensor:
     """(b, h, w): how much each latent cell counts: outside the face 1, inside it `face_weight`, at eyes and mouth about
-    `feature_weight`. face: (b, h, w) in [0, 1]; the rest as in `eyes_and_mouth`."""
-    weight = 1 + (face_weight - 1) * face
-    if feature_weight == 1:
-        return weight
-    grid = (face.shape[1], face.shape[2])
-    return weight + (feature_weight - 1) * eyes_and_mouth(head_to_picture, grid, factor)
+    `feature_weight` more. face, features: (b, h, w) in [0, 1], the latter of `eyes_and_mouth`."""
+    return 1 + (face_weight - 1) * face + (feature_weight - 1) * features
 
 
 def diffusion_loss(predicted: Tensor, target: Tensor, place: Tensor, weight: Tensor) -> Tensor:
