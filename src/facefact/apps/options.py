@@ -111,6 +111,19 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", action="store_true", help="print what was made as JSON")
 
 
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """`--set KEY=VALUE ...`, again and again, of a recipe's settings."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help=f"change settings, for instance {example}",
+    )
+
+
 def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pictures")

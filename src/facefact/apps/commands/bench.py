@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.options import typed_again
+from facefact.apps.options import add_overrides, typed_again
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
 
@@ -33,15 +33,7 @@ def _add_train(measured: Any) -> None:
         metavar="CONFIG",
         help="a recipe of an adapter, for instance configs/sd15.yaml (default: the embedded model, 128 px)",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change settings, for instance schedule.batch=8",
-    )
+    add_overrides(parser, "schedule.batch=8")
     parser.add_argument(
         "--steps", type=int, default=12, metavar="N", help="measured steps of each variant (default 12)"
     )
@@ -69,15 +61,7 @@ def _add_prepare(measured: Any) -> None:
     parser.set_defaults(parser=parser)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="real photos: a folder for each person")
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings of the preparation (YAML)")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change settings, for instance people.cluster=0.4",
-    )
+    add_overrides(parser, "people.cluster=0.4")
     parser.add_argument(
         "--only",
         nargs="+",

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.options import add_overrides
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -28,15 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="the folder of the run (default: runs/<name of CONFIG>); the same one again: goes on where it stopped",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change settings, for instance loss.fair=0.02",
-    )
+    add_overrides(parser, "loss.fair=0.02")
     parser.add_argument(
         "--only",
         nargs="+",
