@@ -178,7 +178,10 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = [paint for part, paints in PAINTS for paint in paints if part in figures]
+    weighed = any(row["peak_bytes"] is not None for row in figures.get("variants", {}).values())
+    drawn = [
+        paint for part, paints in PAINTS for paint in paints if part in figures and (weighed or paint != draw_memory)
+    ]
     figure = Figure(figsize=(4.6 * max(1, len(drawn)), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     for i, paint in enumerate(drawn):
@@ -198,7 +201,7 @@ def draw_ratios(axes: Any, figures: dict[str, Any]) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
-    what = "a call's time by the stock call's: wall time pale, CPU time full"
+    what = "a call's time by the stock call's:\nwall time pale, CPU time full"
     axes.set_xlabel(f"{what}\n{one['shape']}, {one['size']} px, {one['dtype']}")
 
 
