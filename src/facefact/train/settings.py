@@ -83,7 +83,8 @@ class Condition:
     different pose, the most different light. pose_gap: degrees of yaw that picture and condition may differ by at most.
     pictures: the greatest number of pictures of a person in one condition (each step draws 1..pictures). face_size: the
     least share of the picture that the face has. face_drop, text_drop, both_drop: chances of the null face alone, the
-    empty prompt alone, and both at once. phrase_drop: of each optional phrase of a caption.
+    empty prompt alone, and both at once. phrase_drop: of each optional phrase of a caption, on average (a share of 2
+    phrase_drop of the captions is shortened, each by a rate of its own).
     """
 
     shuffle: Curve = 1.0

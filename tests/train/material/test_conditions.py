@@ -8,7 +8,7 @@ import torch
 from parts import LOOKS, filled, frozen
 
 from facefact.train.engine.schedule import Schedule
-from facefact.train.material.conditions import batches, choose, choose_condition, others, shortened
+from facefact.train.material.conditions import batches, choose, choose_condition, drop_rate, others, shortened
 from facefact.train.material.samples import Phrase
 from facefact.train.settings import AdapterTraining, Condition, Data
 from facefact.types import UserError
@@ -116,6 +116,14 @@ def test_a_step_has_as_many_batches_as_are_accumulated(cache) -> None:
     stream = batches(lambda step: asked.append(step) or cache, Condition(), batch=2, seed=5, accumulate=2)(4)
     steps = [int(next(stream)["step"]) for _ in range(4)]
     assert steps == asked == [2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.25, 0.8, 1.0])
+def test_captions_lose_phrases_at_rates_of_their_own(mean) -> None:
+    rng = np.random.default_rng(0)
+    rates = np.array([drop_rate(mean, rng) for _ in range(4000)])
+    assert rates.mean() == pytest.approx(mean, abs=0.02)
+    assert (rates == 0).mean() == pytest.approx(max(0.0, 1 - 2 * mean), abs=0.02)  # whole captions remain
 
 
 def test_live_text_gets_shortened_captions(cache) -> None:

@@ -46,13 +46,13 @@ class PortraitsRecipe:
 @dataclass(frozen=True)
 class BaseRecipe:
     """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left
-    out. face_weight, feature_weight: how much more the loss counts in the face, and about eyes and mouth. compile: the
+    out, on average. face_weight, feature_weight: how much more the loss counts in the face, and about eyes and mouth. compile: the
     U-Net, which pays from about a thousand steps on."""
 
     network: BaseConfig = BaseConfig()
     schedule: Schedule = Schedule(steps=6700, batch=32, lr=3e-3, warmup=150, hold=4800, ema=0.05, seed=71)
     text_drop: float = 0.1
-    phrase_drop: float = 0.05
+    phrase_drop: float = 0.25
     face_weight: float = 4.0
     feature_weight: float = 12.0
     compile: bool = True
@@ -73,7 +73,7 @@ class AdapterRecipe:
         ),
         warm_up=Schedule(steps=700, batch=96, lr=2e-3, warmup=30, ema=0.05, seed=82),
     )
-    condition: Condition = Condition(phrase_drop=0.05)
+    condition: Condition = Condition(phrase_drop=0.25)
     loss: Loss = Loss(
         fair=0.0,
         increment="whole",

@@ -84,6 +84,17 @@ def choose(cache: Cache, settings: Condition, *, step: int, batch: int, rng: np.
     )
 
 
+def drop_rate(mean: float, rng: np.random.Generator) -> float:
+    """One caption's chance of losing a phrase: for most captions 0, for the others anything up to 1, `mean` on average.
+
+    One rate for all would make nearly every caption lack a phrase or two and hardly any lack most of them; people
+    write both whole prompts and three words.
+    """
+    if rng.random() >= 2 * mean:
+        return 0.0
+    return float(rng.uniform(max(0.0, 2 * mean - 1), 1))
+
+
 def shortened(phrases: Sequence[Phrase], probability: float, rng: np.random.Generator) -> str:
     """The caption, each optional phrase left out with the given probability."""
     return ", ".join(one.text for one in phrases if not (one.optional and rng.random() < probability))
@@ -92,7 +103,7 @@ def shortened(phrases: Sequence[Phrase], probability: float, rng: np.random.Gene
 def captions_of(cache: Cache, chosen: Chosen, *, phrase_drop: float, rng: np.random.Generator) -> list[str]:
     """b captions as the step reads them: empty where the text is dropped, else without some of their phrases."""
     return [
-        "" if empty else shortened(cache.phrases(int(i)), phrase_drop, rng)
+        "" if empty else shortened(cache.phrases(int(i)), drop_rate(phrase_drop, rng), rng)
         for i, empty in zip(chosen.target, chosen.text_dropped, strict=True)
     ]
 
