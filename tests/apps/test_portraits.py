@@ -237,7 +237,69 @@ def test_inpaint_replaces_one_face(call: list[str], photo: Path, tmp_path: Path,
     assert changed[round((y0 + y1) / 2), round((x0 + x1) / 2)]
     assert x0 - 20 < columns.min() < columns.max() < x1 + 20
     assert y0 - 25 < rows.min() < rows.max() < y1 + 20
-    assert read_recipe(made)["template_which"] == 1
+    assert list(read_recipe(made)["put"]) == ["1"]
+
+
+def test_inpaint_puts_several_people_into_a_folder_of_templates(
+    call: list[str],
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "templates"
+    (folder / "more").mkdir(parents=True)
+    for name in ("one.png", "more/two.png"):
+        Image.fromarray(255 - pixels(photo)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    put = ["--put", f"0={photo}", "--put", f"1={photo}", "--put", f"1={photo}"]
+    wanted = ["inpaint", *call[2:], *put, "--template", str(folder), "--json"]
+    assert cli.main(wanted) == 0
+    assert "left out" in caplog.text
+    assert "broken.png" in caplog.text
+    made = json.loads(capsys.readouterr().out)["portraits"]
+    assert sorted(Path(one["file"]).name for one in made) == ["more-two-0.png", "one-0.png"]
+    assert [len(person["faces"]) for person in made[0]["recipe"]["put"].values()] == [1, 2]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "one-0.png").unlink()
+    assert cli.main([*wanted, "--resume"]) == 0
+    assert before[tmp_path / "out" / "more-two-0.png"] == (tmp_path / "out" / "more-two-0.png").stat().st_mtime_ns
+    assert (tmp_path / "out" / "one-0.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ([], "say who is to be seen"),
+        (["--put", "me.png"], "write N=PICTURE"),
+        (["--put", "7=PHOTO"], "there is no face 7"),
+        (["--put", "0=PHOTO", "--control", "pose"], "needs a ControlNet"),
+        (["--put", "0=PHOTO", "--control-model", "x"], "say what the ControlNet reads"),
+        (["--put", "0=PHOTO", "--control-image", "PHOTO"], "nothing reads the control image"),
+        (["--put", "0=PHOTO", "--control", "depth", "--control-model", "x"], "--control-image"),
+        (["--put", "0=PHOTO", "--control", "pose", "--control-model", "/nowhere"], "no ControlNet in /nowhere"),
+        (["--put", "0=PHOTO", "--mask", "/no/such.png"], "there is no such file"),
+    ],
+)
+def test_a_mistake_of_inpaint_is_one_line(
+    call: list[str], photo: Path, change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.replace("PHOTO", str(photo)) for word in change]
+    assert cli.main(["inpaint", *call[2:], "--template", str(photo), *given]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_inpaint_with_a_mask_and_the_persons_shape(call: list[str], photo: Path, tmp_path: Path) -> None:
+    mask = np.zeros(pixels(photo).shape, np.uint8)
+    mask[40:120, 40:120] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    more = ["--mask", str(tmp_path / "mask.png"), "--keep-skin"]
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more]) == 0
+    changed = (pixels(tmp_path / "out" / "portrait-0.png") != pixels(photo)).any(axis=2)
+    assert changed[60:100, 60:100].mean() > 0.5
+    assert not changed[160:].any()
+    assert cli.main(["inpaint", *call, "--template", str(photo), "--shape", "person", "--overwrite"]) == 0
+    assert read_recipe(tmp_path / "out" / "portrait-0.png")["shape"] == "person"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,21 @@ def test_the_recipe_names_the_model_and_what_is_added(studio: Studio, people: li
     ]
 
 
+def test_the_demo_model_chooses_by_the_seed_what_no_word_names(model: Path, people: list[FaceTokens]) -> None:
+    opened = Studio.open(model=str(model), device="cpu")
+    asked, whole = "portrait of a person, smiling", "portrait of a person, with short red hair, smiling, at the beach"
+    for exact in (False, True):
+        studio = Studio(opened.pipe, opened.adapter, model="demo", exact_prompt=exact)
+        one, other = studio.text_to_images(people[0], [Settings(prompt=asked, steps=1, seed=seed) for seed in (0, 1)])
+        assert one.recipe["prompt"] == asked
+        assert ("words" in one.recipe) is not exact
+        if not exact:
+            assert one.recipe["words"] != other.recipe["words"]
+    assert Studio(opened.pipe, opened.adapter, model="tiny")._completed(Settings(prompt=asked)) == (asked, ())
+    spoken = Studio(opened.pipe, opened.adapter, model="demo").text_to_image(people[0], Settings(prompt=whole, steps=1))
+    assert not any("hair" in words or "beach" in words for words in spoken.recipe["words"])
+
+
 class OneFace:
     """A detector of one face, anywhere."""
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 
-def add_person(parser: argparse.ArgumentParser) -> None:
-    """Whose face, and how much it counts. Options without a default have theirs in the settings record."""
+def add_person(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Whose face, and how much it counts. Options without a default have theirs in the settings record. required:
+    whether no other option says whose face."""
     person = parser.add_argument_group("the person")
     person.add_argument(
         "--face",
         metavar="PICTURE",
         action="append",
-        required=True,
+        required=required,
+        default=None if required else [],
         type=Path,
         help="a photo of the person; repeat it for several photos of the same person",
     )
@@ -51,6 +53,12 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what to show; repeat it for several prompts, each with every seed",
     )
+    picture.add_argument(
+        "--exact-prompt",
+        action="store_true",
+        help="demo model: draw what the prompt says and no more; else the seed chooses hair, pose, scene, ... that it "
+        "leaves open",
+    )
     picture.add_argument("--negative-prompt", help="what not to show")
     picture.add_argument(
         "-n", "--count", type=at_least_one, default=1, help="how many pictures of a prompt (default 1)"
@@ -63,6 +71,13 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
         help="how strictly to follow the prompt; 0 or 1 for turbo models and LCM (default 5; demo: 3)",
     )
     picture.add_argument("--size", type=int, help="width and height the model works at (default: what it is made for)")
+
+
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """What the ControlNet of `--control-model` reads."""
+    control = parser.add_argument_group("the ControlNet")
+    control.add_argument("--control-image", type=Path, metavar="PICTURE", help="what it reads")
+    control.add_argument("--control-scale", type=float, help="how much it counts (default 1)")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +99,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:WEIGHT]",
         help="a LoRA for the base model, weight 1 unless given; repeat it for several",
     )
+    model.add_argument("--control-model", metavar="DIR", help="a ControlNet of diffusers, which reads a control image")
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
     model.add_argument(

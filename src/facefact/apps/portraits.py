@@ -18,19 +18,21 @@ from facefact.apps.progress import silence_loading
 from facefact.types import UserError
 
 if TYPE_CHECKING:
+    from facefact.faces import Detector
     from facefact.generate import Studio
     from facefact.types import Portrait
 
 # The options that are named as the fields of `Settings` that they fill.
-SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "local")
+SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "local", "control_scale")
 
 # (the settings of each picture, what to call after every denoising step) -> the portraits, in the same order
 Make = Callable[[list[Any], Callable[[], None]], Iterator["Portrait"]]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, *, face_required: bool = True) -> None:
     """The options that both commands have."""
-    for add in (options.add_person, options.add_picture, options.add_model, options.add_output):
+    options.add_person(parser, required=face_required)
+    for add in (options.add_picture, options.add_model, options.add_control, options.add_output):
         add(parser)
 
 
@@ -45,21 +47,36 @@ def check_prompts(prompts: Sequence[str], *, model: str) -> None:
 
 def settings_given(args: argparse.Namespace) -> dict[str, Any]:
     """Of the settings of a picture those that both commands have options for; None where the option was not given."""
-    return {name: getattr(args, name) for name in SETTINGS}
+    return {name: getattr(args, name) for name in SETTINGS} | {"control_image": _control_image(args)}
 
 
-def pictures_wanted(args: argparse.Namespace, settings: Any, prompts: Sequence[str]) -> dict[Path, Any]:
-    """The files to be made, each with its settings; `settings` are those of the first. UserError, before any work: one
-    is there already, and no option says what to do with it."""
+def _control_image(args: argparse.Namespace) -> Any:
+    """UserError: a control image without a ControlNet to read it."""
+    if args.control_image is None:
+        return None
+    if args.control_model is None:
+        raise UserError("nothing reads the control image: name a ControlNet with --control-model DIR")
+    from PIL import Image
+
+    from facefact.faces import open_picture
+
+    return Image.fromarray(open_picture(args.control_image))
+
+
+def pictures_wanted(
+    args: argparse.Namespace, settings: Any, prompts: Sequence[str], *, name: str = "portrait"
+) -> dict[Path, Any]:
+    """The files to be made, each with its settings; `settings` are those of the first. name: how the files' names
+    begin. UserError, before any work: one is there already, and no option says what to do with it."""
     from facefact.generate.jobs import refuse_to_overwrite, wanted
 
-    pictures = wanted(args.out, settings, prompts, count=args.count, form=args.format)
+    pictures = wanted(args.out, settings, prompts, count=args.count, form=args.format, name=name)
     if not (args.overwrite or args.resume):
         refuse_to_overwrite(pictures)
     return pictures
 
 
-def open_studio(args: argparse.Namespace) -> Studio:
+def open_studio(args: argparse.Namespace, *, detector: Detector | None = None) -> Studio:
     from facefact.generate import Studio
 
     silence_loading()
@@ -74,6 +91,9 @@ def open_studio(args: argparse.Namespace) -> Studio:
         vae=args.vae,
         scheduler=args.scheduler,
         loras=args.lora,
+        control_model=args.control_model,
+        detector=detector,
+        exact_prompt=args.exact_prompt,
     )
 
 
@@ -91,6 +111,20 @@ def make_and_print(
     pictures: the file of each, and its settings. make: makes them `batch` at a time, with `steps` calls of on_step each
     time. origin: what the recipes say besides the settings.
     """
+    print_made(args, make_missing(args, pictures, make, steps=steps, origin=origin, batch=batch))
+    return 0
+
+
+def make_missing(
+    args: argparse.Namespace,
+    pictures: Mapping[Path, Any],
+    make: Make,
+    *,
+    steps: int,
+    origin: Mapping[str, Any],
+    batch: int = 1,
+) -> dict[Path, dict[str, Any]]:
+    """The first half of `make_and_print`: the recipes of all the pictures, in their order."""
     from tqdm import tqdm
 
     from facefact.generate.jobs import finished, make_portraits
@@ -103,9 +137,13 @@ def make_and_print(
             recipes[path] = recipe
             bar.n = steps * math.ceil(number / batch)
             bar.set_postfix_str(path.name)
-    found = [{"file": str(path), "recipe": recipes[path]} for path in pictures]
-    print(json.dumps({"portraits": found}, indent=2) if args.json else "\n".join(map(str, pictures)))
-    return 0
+    return {path: recipes[path] for path in pictures}
+
+
+def print_made(args: argparse.Namespace, recipes: Mapping[Path, Mapping[str, Any]]) -> None:
+    """The files, one in a line, or JSON with their recipes."""
+    found = [{"file": str(path), "recipe": recipe} for path, recipe in recipes.items()]
+    print(json.dumps({"portraits": found}, indent=2) if args.json else "\n".join(map(str, recipes)))
 
 
 def _advance(bar: Any) -> None:

@@ -17,13 +17,25 @@ def cut(picture: np.ndarray, square: tuple[np.ndarray, float], size: int) -> tup
     middle, side = square
     scale = size / max(side, 1.0)
     matrix = np.array([[scale, 0, size / 2 - scale * middle[0]], [0, scale, size / 2 - scale * middle[1]]])
-    how = cv2.INTER_LINEAR
-    if scale < 0.5:  # bilinear would skip pixels: shrink first
-        shrink = 2.0 * scale
-        new = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
-        small = cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
-        steps = np.array([new[0] / picture.shape[1], new[1] / picture.shape[0]])
-        scaled = matrix.copy()
-        scaled[:, :2] /= steps
-        return cv2.warpAffine(small, scaled, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
-    return cv2.warpAffine(picture, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE), matrix
+    return seen_through(picture, matrix, (size, size)), matrix
+
+
+def seen_through(
+    picture: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    *,
+    how: int = cv2.INTER_LINEAR,
+    border: int = cv2.BORDER_REPLICATE,
+) -> np.ndarray:
+    """What a (2, 3) matrix picture -> view shows of an (h, w[, c]) picture: (height, width[, c]) of `size` = width,
+    height. how, border: OpenCV's names of the interpolation and of what lies beyond the picture's edge."""
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale >= 0.5:
+        return cv2.warpAffine(picture, matrix, size, flags=how, borderMode=border)
+    shrink = 2.0 * scale  # interpolation would skip pixels: shrink first
+    new = max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink))
+    small = cv2.resize(picture, new, interpolation=cv2.INTER_AREA)
+    scaled = matrix.copy()
+    scaled[:, :2] = matrix[:, :2] / np.array([new[0] / picture.shape[1], new[1] / picture.shape[0]])
+    return cv2.warpAffine(small, scaled, size, flags=how, borderMode=border)

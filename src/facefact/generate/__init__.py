@@ -4,16 +4,18 @@ the Studio that holds one model for all of them."""
 from __future__ import annotations
 
 from facefact.generate.face_cache import FaceCache
-from facefact.generate.inpaint import InpaintSettings, Template, inpaint, open_template
+from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint, inpaint_faces
 from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
 from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait
 from facefact.generate.studio import Person, Studio, find_person
+from facefact.generate.template import Template, open_template
 from facefact.generate.text_to_image import Settings, text_to_image, text_to_images
 
 __all__ = [
     "FaceCache",
     "InpaintSettings",
     "Person",
+    "Replacement",
     "Settings",
     "Studio",
     "Template",
@@ -21,6 +23,7 @@ __all__ = [
     "file_hash",
     "find_person",
     "inpaint",
+    "inpaint_faces",
     "list_models",
     "load_base",
     "locate",

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facefact.generate.text_to_image import Settings
-from facefact.types import FaceCrop
+from facefact.generate.wording import completed
+from facefact.types import Face, FaceCrop
 
 log = logging.getLogger("facefact")
 
 S = TypeVar("S", bound=Settings)
 
 DEMO = "demo"  # the name that it is opened by
-DEMO_SETTINGS = {"guidance_scale": 3.0}  # what it was tuned and measured at
+DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": 3.0}  # what it was tuned and measured at
+# Where its portraits have the face's box: middle and longer side, of 40 renders.
+DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
+TURNED = 11.0  # degrees: between what its captions call facing forward and turned
 UNKNOWN_FACE = (
     "warning: %s: the demo model knows drawn avatars only, and this face is none: the portraits will not resemble it. "
     "For photos take a photo model: --model DIR|HUB_ID --adapter DIR"
@@ -32,6 +36,8 @@ WORD = re.compile("[a-z][a-z-]*")
 def settings_for(model: str, kind: type[S], **given: Any) -> S:
     """The settings record `kind` of what is given; what is None has the model's own default, else the record's."""
     defaults = DEMO_SETTINGS if model == DEMO else {}
+    if model == DEMO and "context" in kind.__dataclass_fields__:
+        defaults = defaults | DEMO_SQUARE
     return kind(**(defaults | {name: value for name, value in given.items() if value is not None}))
 
 
@@ -52,3 +58,18 @@ def warn_of_faces(photos: Sequence[str | Path], crops: Sequence[FaceCrop], *, mo
     for photo, crop in zip(photos, crops, strict=True):
         if model == DEMO and crop.face.backend != "avatar":
             log.warning(UNKNOWN_FACE, photo)
+
+
+def words_for_template(face: Face, settings: Settings, *, model: str, shape: str) -> str:
+    """What to add to a prompt so that the demo model turns the head as a face of a template is turned and, where it
+    draws a head of its own (the shape "person"), so that it has some hair; nothing where the prompt says it, and for
+    other models, which read control images."""
+    from facefact.world.caption import POSE
+
+    if model != DEMO:
+        return ""
+    turned = POSE["left" if face.pose.yaw < -TURNED else "right" if face.pose.yaw > TURNED else "front"]
+    words = [] if any(one in settings.prompt for one in POSE.values()) else [turned]
+    if shape == "person":
+        words += completed(settings.prompt, settings.seed, names=("hair",))[1]
+    return ", ".join(words)

@@ -1,59 +1,72 @@
-"""Inpainting: one face of a template picture becomes another person's; every pixel outside the blend stays as it was.
+"""Inpainting: faces of a template picture become other people's; every pixel outside the blend stays as it was.
 
-open_template -> work_square -> face_region -> repaint -> blend
+for each replacement:  view -> repaint in place, or lay the person's own head in -> settle on the old landmarks
+all together:          skin of neck and ears follows -> laid in, nothing blended twice
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
-from facefact.faces import open_picture
-from facefact.faces.align import alignment, inverse, transform
-from facefact.faces.colour import from_srgb
-from facefact.faces.mask import polygon_mask
-from facefact.faces.picture import has_alpha
-from facefact.generate.finite import encode, finite_pictures
+from facefact.faces import Detector
+from facefact.faces.align import inverse, similarity, transform
+from facefact.faces.mask import filled
+from facefact.faces.square import seen_through
+from facefact.generate.pieces import Piece, laid_in
+from facefact.generate.regions import Region, region_mask, softened
+from facefact.generate.repaint import repaint
+from facefact.generate.skin_tone import longer_side, skin_follows
+from facefact.generate.template import Template
 from facefact.generate.text_to_image import (
     Settings,
     call_arguments,
-    control_arguments,
     if_face_arrives,
     images,
     make_recipe,
     picture_size,
     reads_latents_alone,
-    step_callback,
+    text_to_image,
 )
+from facefact.generate.view import View, view_about
 from facefact.types import Face, FaceTokens, Portrait, UserError
 
 if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
 
-CONTEXT = 2.4  # side of the square that the model sees, in longer sides of the face's box
-GROWTH = 0.06  # how far the repainted region reaches beyond the face, in longer sides of its box
-FEATHER = 0.04  # width of the blend (a Gaussian's sigma), in the same unit
-# A face from hairline to chin in the 112 px ArcFace template (eyes at y = 52, mouth corners at y = 92).
-FACE_CENTRE = (56.0, 64.0)
-FACE_AXES = (44.0, 54.0)
+log = logging.getLogger("facefact")
+
+NEAR = 0.02  # of the eye distance: a face that lies nearer than this to the old one is left where it is
+ROUNDS = 2  # a face that was moved may be seen a little differently against the template
+FAR = 1.0  # of the eye distance: what lies further off is no face that was misplaced, but another one
+SEAM = 0.35  # of the noise schedule: the last part, in which a head that was laid in may change too
 
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintSettings(Settings):
     """As Settings; width and height are those of the model's square, not of the template.
 
-    strength: how much of the template's face is forgotten, in (0, 1]; 1 keeps next to nothing of it.
+    shape: "template" repaints in place, which keeps the template's outline; "person" draws a portrait of the person,
+    lays its head in by the landmarks and repaints about it. region: what is repainted: "face", "hair" (with the face)
+    or "head" (all of it); None is the face in place, and face and hair for the person's shape. strength: how much of
+    what is there is forgotten, in (0, 1]; 1 keeps next to nothing of it. skin: whether neck and ears take the new
+    face's colour. context, centre: the square's side in longer sides of the face's box, and where in it the box's
+    middle lies: as in the pictures that the model learned from.
     """
 
+    shape: Literal["template", "person"] = "template"
+    region: Region | None = None
     strength: float = 0.8
+    skin: bool = True
+    context: float = 2.4
+    centre: tuple[float, float] = (0.5, 0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,82 +76,28 @@ class InpaintSettings(Settings):
             raise UserError("inpainting works on a square: width and height must be equal")
         if int(self.steps * self.strength) < 1:
             raise UserError(f"strength {self.strength} leaves none of {self.steps} steps: raise one of them")
+        if self.context < 1:
+            raise UserError(f"a square of {self.context} face sizes does not hold the face: at least 1")
+
+    @property
+    def repainted(self) -> Region:
+        """The region, whether it was chosen or not."""
+        return self.region or ("hair" if self.shape == "person" else "face")
+
+    @property
+    def steps_taken(self) -> int:
+        """Denoising steps for one face."""
+        return int(self.steps * self.strength) + (self.steps if self.shape == "person" else 0)
 
 
 @dataclass(frozen=True)
-class Template:
-    """A picture to work on. colours: (h, w, 3) uint8 RGB as stored, upright; of a grey picture three equal channels.
-    alpha: (h, w) uint8, or None.
+class Replacement:
+    """A face of the template (found in `template.seen`) and who takes its place. words: what the prompt says besides,
+    for this face; may be empty."""
 
-    seen: (h, w, 3) uint8 sRGB, transparency laid over white: what detectors and the model look at. profile: the ICC
-    profile that `colours` are meant in, None for sRGB. grey: whether the picture made of it is to be grey.
-    """
-
-    colours: np.ndarray
-    alpha: np.ndarray | None
-    seen: np.ndarray
-    profile: bytes | None = None
-    grey: bool = False
-
-    def stored(self, patch: np.ndarray) -> np.ndarray:
-        """(h, w, 3) uint8 sRGB -> (h, w, 3) uint8 as `colours` are."""
-        return from_srgb(patch, self.profile, grey=self.grey)
-
-    def image(self, colours: np.ndarray) -> Image.Image:
-        """New colours (h, w, 3) in the template's mode, with its alpha and its profile."""
-        image = Image.fromarray(colours[..., 0] if self.grey else colours)
-        if self.alpha is not None:
-            image.putalpha(Image.fromarray(self.alpha))
-        if self.profile:
-            image.info["icc_profile"] = self.profile
-        return image
-
-
-def open_template(path: str | Path) -> Template:
-    """A template at its full size, 8 bits per channel, mode and profile kept. What PNG cannot hold (CMYK, CIELAB)
-    becomes sRGB, a palette RGB. UserErrors as `open_picture`."""
-    seen = open_picture(path, max_side=1 << 30)
-    with Image.open(path) as image:
-        profile, upright = image.info.get("icc_profile"), ImageOps.exif_transpose(image)
-    grey = upright.mode in ("1", "L", "LA", "La") or upright.mode.startswith(("I", "F"))
-    if upright.mode in ("CMYK", "LAB") or upright.mode.startswith(("I", "F")):
-        return Template(seen, None, seen, grey=grey)
-    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if has_alpha(upright) else None
-    rgb = upright.convert("RGBA") if alpha is not None else upright
-    return Template(np.asarray(rgb.convert("RGB")), alpha, seen, profile, grey)
-
-
-def work_square(face: Face, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """x, y and side of the square around a face that the model sees, inside a picture of shape (h, w, ...)."""
-    height, width = shape[:2]
-    x0, y0, x1, y1 = face.box
-    side = min(round(CONTEXT * max(x1 - x0, y1 - y0)), height, width)
-    x = min(max(round((x0 + x1 - side) / 2), 0), width - side)
-    y = min(max(round((y0 + y1 - side) / 2), 0), height - side)
-    return x, y, side
-
-
-def face_region(face: Face, square: tuple[int, int, int]) -> np.ndarray:
-    """(side, side) float32 in [0, 1]: how much of each pixel in the square is repainted; exactly 0 off the face."""
-    x, y, side = square
-    if face.oval is not None and len(face.oval) > 2:
-        outline = np.asarray(face.oval, np.float64)
-    else:
-        angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-        ellipse = np.column_stack([np.cos(angle), np.sin(angle)]) * FACE_AXES + FACE_CENTRE
-        outline = transform(ellipse, inverse(alignment(face.landmarks)))
-    size = max(face.box[2] - face.box[0], face.box[3] - face.box[1])
-    reach = 2 * round(GROWTH * size) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    inside = cv2.dilate(polygon_mask((side, side), outline - (x, y)).astype(np.float32), kernel)
-    weight = cv2.GaussianBlur(inside, (0, 0), max(0.5, FEATHER * size))
-    return np.where(weight < 1 / 255, 0, weight).astype(np.float32)
-
-
-def blend(colours: np.ndarray, patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8 colours and patch, (h, w) weight -> the mixture; the colours bit for bit where it is 0."""
-    mixed = colours + (patch.astype(np.float32) - colours) * weight[..., None]
-    return np.where(weight[..., None] > 0, np.round(mixed), colours).astype(np.uint8)
+    face: Face
+    tokens: FaceTokens
+    words: str = ""
 
 
 def inpaint(
@@ -149,108 +108,281 @@ def inpaint(
     *,
     template: Template,
     face: Face,
+    detector: Detector | None = None,
+    mask: np.ndarray | None = None,
     origin: Mapping[str, Any] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> Portrait:
-    """The template with one of its faces replaced. Works with a text-to-image pipeline and with an inpainting one, with
-    ControlNets too: the control image of the settings is that of the whole template.
-
-    The adapter is attached to the pipeline. face: the one to replace, found in `template.seen`. UserError: a size the
-    model cannot make.
-    """
-    x, y, side = square = work_square(face, template.colours.shape)
-    part = np.s_[y : y + side, x : x + side]
-    weight = face_region(face, square)
-    size = picture_size(pipe, settings)
-    image, mask = _resized(template.seen[part], size), _resized((weight > 0).astype(np.uint8) * 255, size)
-    region = torch.from_numpy(np.array(mask)) if settings.local else None
-    arguments = call_arguments(pipe, adapter, tokens, [settings], region=region)
-    arguments |= {"strength": settings.strength, "image": image}
-    control = _control_of_square(settings, template.colours.shape, square, size)
-    on_step = if_face_arrives(pipe, adapter, settings, on_step)
-    result = repaint(pipe, arguments, mask=mask, seed=settings.seed, on_step=on_step, control=control)
-    patch = np.asarray(_resized(np.asarray(images(result, [settings])[0].convert("RGB")), (side, side)))
-    colours = template.colours.copy()
-    colours[part] = blend(colours[part], template.stored(patch), weight)
-    recipe = make_recipe(pipe, settings, kind="inpainting", size=size, origin=origin)
-    return Portrait(template.image(colours), recipe | {"square": [x, y, side]})
+    """As `inpaint_faces`, for one face."""
+    return inpaint_faces(
+        pipe,
+        adapter,
+        [Replacement(face, tokens)],
+        settings,
+        template=template,
+        detector=detector,
+        mask=mask,
+        origin=origin,
+        on_step=on_step,
+    )
 
 
-def repaint(
+def inpaint_faces(
     pipe: Any,
-    arguments: dict[str, Any],
+    adapter: FaceAdapter,
+    replacements: Sequence[Replacement],
+    settings: InpaintSettings,
     *,
-    mask: Image.Image,
-    seed: int,
-    on_step: Callable[[], None] | None,
-    control: Settings | None = None,
-) -> Any:
-    """diffusers' result for `image` among the arguments, new where the mask is not 0. mask: of the image's size, grey.
-    control: settings whose control image, if any, is that of `image`.
+    template: Template,
+    detector: Detector | None = None,
+    mask: np.ndarray | None = None,
+    origin: Mapping[str, Any] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> Portrait:
+    """The template with some of its faces replaced, one after the other, each seeing those before it. Works with a
+    text-to-image pipeline and with an inpainting one, with ControlNets too: the control image of the settings is that
+    of the whole template.
 
-    An inpainting model is called as such. Of any other, however many channels its latents have, the image-to-image call
-    is used, and after every step what the mask leaves out is put back (blended diffusion, Avrahami et al. 2022).
+    The adapter is attached to the pipeline. detector: finds the new face, which is then moved onto the old one's
+    landmarks; needed for the person's shape, and for regions with hair. None leaves it where it was drawn. mask: (h, w)
+    bool of the template, repainted in the place of the region. UserError: a size the model cannot make, a mask that
+    leaves a face out, something that needs a detector without one, no face in the person's portrait.
     """
-    from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+    check(pipe, replacements, settings, template=template, detector=detector, mask=mask)
+    work = Work(pipe, adapter, settings, template, detector, mask, on_step)
+    seen, pieces = template.seen, []
+    placed: list[np.ndarray] = []
+    for one in replacements:
+        piece, landmarks = replaced(work, one, seen)
+        pieces.append(piece)
+        placed.append(landmarks)
+        seen = laid_in(template.seen, pieces)
+    if settings.skin:
+        pieces += skin_pieces(template.seen, seen, replacements, placed, pieces)
+    stored = [replace(piece, patch=template.stored(piece.patch)) for piece in pieces]
+    recipe = make_recipe(pipe, settings, kind="inpainting", size=work.size, origin=origin)
+    recipe["windows"] = [list(piece.window) for piece in pieces]
+    if words := [one.words for one in replacements if one.words]:
+        recipe["words"] = words
+    return Portrait(template.image(laid_in(template.colours, stored)), recipe)
 
-    if reads_latents_alone(pipe):
-        painter = _as(AutoPipelineForImage2Image, pipe)
-        callback = step_callback(on_step, putting_back(pipe, arguments["image"], mask, seed=seed))
-    else:
-        painter = _as(AutoPipelineForInpainting, pipe)
-        callback = step_callback(on_step)
-        arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
-    painter.set_progress_bar_config(disable=True)
-    controls = control_arguments(painter, control) if control else {}
-    with finite_pictures(pipe):
-        return painter(callback_on_step_end=callback, **controls, **arguments)
+
+@dataclass(frozen=True)
+class Work:
+    """What the replacement of every face reads."""
+
+    pipe: Any
+    adapter: FaceAdapter
+    settings: InpaintSettings
+    template: Template
+    detector: Detector | None
+    mask: np.ndarray | None
+    on_step: Callable[[], None] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return picture_size(self.pipe, self.settings)
 
 
-def _as(kind: Any, pipe: Any) -> Any:
-    """The same parts as a pipeline of another kind. UserError: diffusers has none for them."""
-    try:
-        return kind.from_pipe(pipe)
-    except ValueError as error:
+def check(
+    pipe: Any,
+    replacements: Sequence[Replacement],
+    settings: InpaintSettings,
+    *,
+    template: Template,
+    detector: Detector | None,
+    mask: np.ndarray | None,
+) -> None:
+    """UserErrors of `inpaint_faces` that can be said before any work."""
+    if not replacements:
+        raise UserError("no face is to be replaced: name one")
+    if settings.shape == "person" and not reads_latents_alone(pipe):
         raise UserError(
-            f"diffusers cannot repaint a picture with the parts of {type(pipe).__name__}: give its base pipeline, or "
-            "one with a ControlNet"
-        ) from error
+            "the person's shape needs a text-to-image model, which draws the person's portrait first; this is an "
+            "inpainting model: take --shape template, or its base"
+        )
+    if detector is None and (settings.shape == "person" or settings.repainted != "face"):
+        raise UserError("the person's shape and regions with hair need a face detector")
+    if mask is not None and mask.shape != template.seen.shape[:2]:
+        wanted, given = (f"{shape[1]} x {shape[0]}" for shape in (template.seen.shape, mask.shape))
+        raise UserError(f"the mask is {given} and the template {wanted}: they must have the same size")
+    for one in replacements:
+        if mask is not None and not mask[_inside(one.face, mask.shape)].any():
+            raise UserError("the mask leaves the chosen face out: paint it white where the picture may change")
 
 
-def _control_of_square(
-    settings: InpaintSettings, shape: tuple[int, ...], square: tuple[int, int, int], size: tuple[int, int]
-) -> InpaintSettings:
-    """The settings with the control image, which is of the whole template (h, w, ...), cut and scaled as the square."""
+def _inside(face: Face, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the face's landmarks."""
+    points = np.round(face.landmarks).astype(int)
+    return np.clip(points[:, 1], 0, shape[0] - 1), np.clip(points[:, 0], 0, shape[1] - 1)
+
+
+def replaced(work: Work, one: Replacement, seen: np.ndarray) -> tuple[Piece, np.ndarray]:
+    """One face of the picture as it is by now, (h, w, 3) uint8 sRGB: the piece that replaces it, and the new face's
+    (5, 2) landmarks in the picture."""
+    settings = work.settings
+    view = view_about(one.face, seen.shape, work.size[0], context=settings.context, centre=settings.centre)
+    look = view.look(seen)
+    weight = _old_region(work, one.face)
+    if settings.shape == "person":
+        look, weight, freedom = laid_over(work, one, view, look, weight)
+    else:
+        freedom = (view.look_at_mask(weight) > 0).astype(np.float32)
+    drawn = np.asarray(painted(work, one, view, look, freedom).convert("RGB"))
+    mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
+    drawn, landmarks = settled(drawn, view.points(one.face.landmarks), work.detector, behind=look, mask=mask)
+    return Piece(view.window, view.back(drawn), weight[view.part]), _to_picture(view, landmarks)
+
+
+def _to_picture(view: View, points: np.ndarray) -> np.ndarray:
+    return transform(points, inverse(view.matrix))
+
+
+def _old_region(work: Work, face: Face) -> np.ndarray:
+    """(h, w) float32: the weight of what is repainted of the template."""
+    if work.mask is not None:
+        return softened(work.mask, longer_side(face))
+    region = work.settings.repainted
+    head = None
+    if region != "face" and work.detector is not None:
+        head = work.detector.head_mask(work.template.seen, face)
+    return softened(region_mask(face, work.template.seen, region=region, head=head), longer_side(face))
+
+
+def painted(work: Work, one: Replacement, view: View, look: np.ndarray, freedom: np.ndarray) -> Image.Image:
+    """The view, (size, size, 3) uint8, with the person in it where there is freedom (see `repaint`)."""
+    settings = _with_words(work.settings, one.words)
+    region = torch.from_numpy((freedom > 0).astype(np.uint8) * 255) if settings.local else None
+    arguments = call_arguments(work.pipe, work.adapter, one.tokens, [settings], region=region)
+    arguments |= {"strength": settings.strength, "image": Image.fromarray(look)}
+    result = repaint(
+        work.pipe,
+        arguments,
+        freedom=freedom,
+        on_step=if_face_arrives(work.pipe, work.adapter, settings, work.on_step),
+        control=control_of_view(settings, work.template.seen.shape, view),
+    )
+    return images(result, [settings])[0]
+
+
+def _with_words(settings: InpaintSettings, words: str) -> InpaintSettings:
+    return replace(settings, prompt=f"{settings.prompt}, {words}") if words else settings
+
+
+def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: View) -> InpaintSettings:
+    """The settings with the control image, which is of the whole template (h, w, ...), as the view shows it."""
     if settings.control_image is None:
         return settings
-    x, y, side = square
     one = isinstance(settings.control_image, Image.Image)
-    images = [settings.control_image] if one else settings.control_image
-    whole = [image.convert("RGB").resize((shape[1], shape[0])) for image in images]  # type: ignore[union-attr]
-    parts = [image.crop((x, y, x + side, y + side)).resize(size, Image.Resampling.LANCZOS) for image in whole]
+    given = [settings.control_image] if one else settings.control_image
+    whole = [np.asarray(image.convert("RGB").resize((shape[1], shape[0]))) for image in given]  # type: ignore[union-attr]
+    parts = [Image.fromarray(view.look(image)) for image in whole]
     return replace(settings, control_image=parts[0] if one else parts)
 
 
-def putting_back(
-    pipe: Any, image: Image.Image, mask: Image.Image, *, seed: int
-) -> Callable[[Any, int, torch.Tensor], torch.Tensor]:
-    """(pipeline, step, latents) -> latents with the image where the mask is 0, at the next step's noise level."""
-    clean = encode(pipe.vae, pipe.image_processor.preprocess(image).to(pipe._execution_device))
-    noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(seed)).to(clean)
-    painted = torch.from_numpy(np.array(mask)).to(clean)[None, None]
-    new = F.adaptive_max_pool2d(painted, clean.shape[-2:]) > 0
+def settled(
+    drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None, *, behind: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(size, size, 3) uint8 with the face that was drawn moved, so that the middle of its eyes and that of its mouth
+    lie where the (5, 2) wanted landmarks have them; and its landmarks.
 
-    def edit(pipe: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
-        timesteps = pipe.scheduler.timesteps
-        following = len(timesteps) - pipe.num_timesteps + step + 1
-        ended = following >= len(timesteps)
-        old = clean if ended else pipe.scheduler.add_noise(clean, noise, timesteps[following : following + 1])
-        return torch.where(new, latents, old.to(latents.dtype))
+    Looked for in what will be seen: the drawing over what is behind, (size, size, 3), by the mask (size, size, 1). It
+    stays as it is where no face is found, or none that could be meant."""
+    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
+    placed, matrix, points = drawn, np.eye(3)[:2], wanted
+    for _ in range(ROUNDS):
+        over = np.round(behind + mask * (placed.astype(np.float32) - behind)).astype(np.uint8)
+        found = found_landmarks(over, wanted, detector)
+        if found is None:
+            break
+        points = found
+        if np.linalg.norm(middles(points) - middles(wanted), axis=1).max() <= NEAR * distance:
+            break
+        moved = similarity(middles(points), middles(wanted))
+        points = transform(points, moved)
+        matrix = (np.vstack([moved, [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]]))[:2]
+        placed = seen_through(drawn, matrix, (drawn.shape[1], drawn.shape[0]), how=cv2.INTER_CUBIC)
+    return placed, points
 
-    return edit
+
+def middles(points: np.ndarray) -> np.ndarray:
+    """(5, 2) landmarks -> (2, 2): the middle of the eyes, and that of the mouth."""
+    return np.stack([points[:2].mean(0), points[3:].mean(0)])
 
 
-def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """(h, w[, 3]) uint8 -> a PIL image of the size (width, height)."""
-    image = Image.fromarray(pixels)
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+def found_landmarks(drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None) -> np.ndarray | None:
+    """(5, 2) of the face that lies nearest to the wanted landmarks; None without one that could be meant."""
+    faces = [] if detector is None else detector.detect(drawn)
+    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
+    away = [float(np.linalg.norm(face.landmarks - wanted, axis=1).mean()) / distance for face in faces]
+    if not away or min(away) > FAR:
+        return None
+    return faces[int(np.argmin(away))].landmarks.astype(np.float64)
+
+
+def laid_over(
+    work: Work, one: Replacement, view: View, look: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The view with the head of a portrait of the person laid in by the landmarks, what of the picture is new then (h,
+    w), and the freedom of the view's pixels: the seam and what the old head leaves bare all the time, the new head's
+    inside in the last part.
+
+    look: (size, size, 3) uint8. weight: (h, w) of the old head."""
+    portrait, head, points = portrait_of(work, one, view)
+    size, side = (view.size, view.size), longer_side(one.face) * float(np.sqrt(np.linalg.det(view.matrix[:, :2])))
+    matrix = similarity(points, view.points(one.face.landmarks))
+    new_head = seen_through(head.astype(np.float32), matrix, size, border=cv2.BORDER_CONSTANT) > 0.5
+    laid = seen_through(portrait, matrix, size, how=cv2.INTER_CUBIC)
+    old = view.look_at_mask(weight) > 0
+    bare = cv2.inpaint(look, (old & ~new_head).astype(np.uint8), max(3, round(0.05 * side)), cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(new_head.astype(np.float32), (0, 0), max(0.5, 0.015 * side))[..., None]
+    over = np.round(bare + soft * (laid.astype(np.float32) - bare)).astype(np.uint8)
+    kernel = np.ones((max(3, 2 * round(0.04 * side) + 1),) * 2, np.uint8)
+    inside = cv2.erode(new_head.astype(np.uint8), kernel, borderValue=1) > 0
+    new = softened(new_head, side)
+    freedom = np.where(inside, SEAM, (old | (new > 0)).astype(np.float32))
+    whole = np.zeros(weight.shape, np.float32)
+    whole[view.part] = np.clip(view.back(new, how=cv2.INTER_LINEAR), 0, 1)
+    return over, np.maximum(weight, np.where(whole < 1 / 255, 0, whole)), freedom.astype(np.float32)
+
+
+def portrait_of(work: Work, one: Replacement, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A portrait of the person, of the view's size: (size, size, 3) uint8, its head (size, size) bool, its landmarks
+    (5, 2). UserError: no face is found in it."""
+    settings = control_of_view(_with_words(work.settings, one.words), work.template.seen.shape, view)
+    made = text_to_image(work.pipe, work.adapter, one.tokens, settings, on_step=work.on_step)
+    pixels = np.asarray(made.image.convert("RGB"))
+    assert work.detector is not None
+    faces = work.detector.detect(pixels)
+    if not faces:
+        raise UserError(
+            f"no face is found in the portrait of the person (seed {settings.seed}): try another --seed or --prompt, "
+            "or --shape template"
+        )
+    head = region_mask(faces[0], pixels, region=work.settings.repainted, head=work.detector.head_mask(pixels, faces[0]))
+    return pixels, filled(head), faces[0].landmarks.astype(np.float64)
+
+
+def skin_pieces(
+    old: np.ndarray,
+    new: np.ndarray,
+    replacements: Sequence[Replacement],
+    placed: Sequence[np.ndarray],
+    pieces: Sequence[Piece],
+) -> list[Piece]:
+    """Neck and ears of all the replaced faces. placed: (5, 2) landmarks of the new faces. pieces: the new faces."""
+    taken = np.zeros(old.shape[:2], np.float32)
+    for piece in pieces:
+        taken[piece.part] = np.maximum(taken[piece.part], piece.weight)
+    found = [
+        skin_follows(
+            old,
+            new,
+            one.face,
+            landmarks,
+            taken=taken,
+            others=[other.face for other in replacements if other is not one],
+        )
+        for one, landmarks in zip(replacements, placed, strict=True)
+    ]
+    return [piece for piece in found if piece is not None]

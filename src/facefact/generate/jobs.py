@@ -16,17 +16,19 @@ S = TypeVar("S", bound=Settings)
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
-def wanted(out: Path, settings: S, prompts: Sequence[str], *, count: int = 1, form: str = "png") -> dict[Path, S]:
+def wanted(
+    out: Path, settings: S, prompts: Sequence[str], *, count: int = 1, form: str = "png", name: str = "portrait"
+) -> dict[Path, S]:
     """The files to be made in the folder `out`, each with its settings: every prompt with `count` seeds.
 
     settings: what all have in common, and the first seed; the next pictures have those that follow it. form: png, jpeg
-    or webp. UserError: `out` is a file.
+    or webp. name: how the files' names begin. UserError: `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, no folder for pictures: choose another --out")
     numbers = [f"{i}-" for i in range(1, len(prompts) + 1)] if len(prompts) > 1 else [""]
     return {
-        out / f"portrait-{number}{seed}{SUFFIXES[form]}": replace(settings, prompt=prompt, seed=seed)
+        out / f"{name}-{number}{seed}{SUFFIXES[form]}": replace(settings, prompt=prompt, seed=seed)
         for number, prompt in zip(numbers, prompts, strict=True)
         for seed in range(settings.seed, settings.seed + count)
     }

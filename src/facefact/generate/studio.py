@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+import numpy as np
 
 from facefact import demo
 from facefact.adapter import fast_kernels
 from facefact.device import choose_device, choose_dtype
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, get_detector
-from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words
-from facefact.generate.inpaint import InpaintSettings, Template, inpaint
+from facefact.generate.control import add_controlnet
+from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words, words_for_template
+from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
+from facefact.generate.prompts import windows
 from facefact.generate.recipe import file_hash
+from facefact.generate.template import Template
 from facefact.generate.text_to_image import Settings, text_to_images
+from facefact.generate.wording import completed
 from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
+
+log = logging.getLogger("facefact")
+
+CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,8 @@ class Studio:
 
     pipe: a diffusers pipeline. adapter: attached to it. model: the name that it was opened by; "demo" has settings of
     its own and warns of what it cannot draw. origin: names and content hashes of both, for the recipe. yunet: a YuNet
-    model that finds faces, None for the best detector there is.
+    model that finds faces, None for the best detector there is; detector: one that is open already.
+    exact_prompt: of the demo model's prompts, that the seed chooses nothing which they do not name (see `wording`).
     """
 
     def __init__(
@@ -65,12 +76,16 @@ class Studio:
         model: str = "",
         origin: Mapping[str, Any] | None = None,
         yunet: str | Path | None = None,
+        detector: Detector | None = None,
+        exact_prompt: bool = False,
     ) -> None:
         self.pipe = pipe
         self.adapter = adapter
         self.model = model
         self.origin = dict(origin or {})
         self._yunet = yunet
+        self._detector = detector
+        self.exact_prompt = exact_prompt
         self._painting = Lock()
         self._finding = Lock()
 
@@ -88,12 +103,16 @@ class Studio:
         vae: str | Path | None = None,
         scheduler: str | None = None,
         loras: Sequence[str] = (),
+        control_model: str | Path | None = None,
+        detector: Detector | None = None,
+        exact_prompt: bool = False,
     ) -> Studio:
         """Opens a base model with the adapter that is named, or with the one inside the model.
 
         model, adapter: a directory, a name in the models directory or a hub id; "demo" ships with the package, and a
         model may be one .safetensors file of SD1.5, SD2 or SDXL. vae: another autoencoder, a directory or a file.
-        scheduler: the name of one of diffusers' schedulers. loras: FILE or FILE:WEIGHT of each. device: "cuda",
+        scheduler: the name of one of diffusers' schedulers. loras: FILE or FILE:WEIGHT of each. control_model: a
+        ControlNet's directory; the settings then need a control image. device: "cuda",
         "cuda:1", "mps", "cpu"; None for the best there is. dtype: "fp32", "fp16", "bf16"; None for what the device does
         well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU too, where
         faster ways are used otherwise. UserError: no such model, adapter, part or device, or they do not fit.
@@ -119,16 +138,28 @@ class Studio:
             origin["scheduler"] = type(pipe.scheduler).__name__
         if chosen_loras:
             base["loras"] = add_loras(pipe, chosen_loras)
+        if control_model is not None:
+            pipe, base["controlnet"] = add_controlnet(pipe, control_model)
         if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
         opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
         origin["adapter"] = {"name": _public_name(adapter or model), "sha256": opened.content_hash()}
-        return cls(pipe, opened.attach(pipe), model=model, origin=origin, yunet=yunet)
+        return cls(
+            pipe,
+            opened.attach(pipe),
+            model=model,
+            origin=origin,
+            yunet=yunet,
+            detector=detector,
+            exact_prompt=exact_prompt,
+        )
 
-    @cached_property
+    @property
     def detector(self) -> Detector:
-        """What finds faces; opened when first asked for. UserError: there is none."""
-        return get_detector(model=self._yunet)
+        """What finds faces; unless it was given, opened when first asked for. UserError: there is none."""
+        if self._detector is None:
+            self._detector = get_detector(model=self._yunet)
+        return self._detector
 
     def find_person(self, photos: Sequence[str | Path], *, which: int = 0) -> Person:
         """As the function of that name, with this Studio's detector; one call at a time."""
@@ -154,9 +185,23 @@ class Studio:
         """As `facefact.generate.text_to_images`. origin: what is to be in the recipe besides this Studio's own, for all
         pictures or for each. Other calls have their turn between two batches."""
         several = [origin or {}] * len(settings) if origin is None or isinstance(origin, Mapping) else origin
-        origins = [self.origin | dict(one) for one in several]
-        made = text_to_images(self.pipe, self.adapter, people, settings, batch=batch, origin=origins, on_step=on_step)
+        wordings = [self._completed(one) for one in settings]
+        if words := next((words for _, words in wordings if words), None):
+            log.warning(CHOSEN_WORDS, ", ".join(words))
+        whole = [replace(one, prompt=prompt) for one, (prompt, _) in zip(settings, wordings, strict=True)]
+        origins = [
+            self.origin | dict(said) | ({"prompt": one.prompt, "words": list(words)} if words else {})
+            for one, said, (_, words) in zip(settings, several, wordings, strict=True)
+        ]
+        made = text_to_images(self.pipe, self.adapter, people, whole, batch=batch, origin=origins, on_step=on_step)
         return _locked(self._painting, made)
+
+    def _completed(self, settings: Settings) -> tuple[str, tuple[str, ...]]:
+        """The prompt that is painted, and what was added to the one that was given: see `wording`. (The text encoder
+        reads one window of it.)"""
+        if self.model != DEMO or self.exact_prompt:
+            return settings.prompt, ()
+        return completed(settings.prompt, settings.seed, fits=lambda text: windows(self.pipe, text) == 1)
 
     def text_to_image(
         self,
@@ -176,18 +221,39 @@ class Studio:
         *,
         template: Template,
         face: Face,
+        mask: np.ndarray | None = None,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
-        """As `facefact.generate.inpaint`: the template with the face in it replaced."""
+        """As `inpaint_faces`, for one face."""
+        people = [(face, tokens)]
+        return self.inpaint_faces(people, settings, template=template, mask=mask, origin=origin, on_step=on_step)
+
+    def inpaint_faces(
+        self,
+        people: Sequence[tuple[Face, FaceTokens]],
+        settings: InpaintSettings,
+        *,
+        template: Template,
+        mask: np.ndarray | None = None,
+        origin: Mapping[str, Any] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> Portrait:
+        """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
+        who takes the place of each. Where the prompt names no pose, the demo model is told the template's in words."""
+        found = [
+            Replacement(face, tokens, words_for_template(face, settings, model=self.model, shape=settings.shape))
+            for face, tokens in people
+        ]
         with self._painting:
-            return inpaint(
+            return inpaint_faces(
                 self.pipe,
                 self.adapter,
-                tokens,
+                found,
                 settings,
                 template=template,
-                face=face,
+                detector=self.detector,
+                mask=mask,
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -299,7 +300,7 @@ def make_recipe(
 def written(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values; of a control image its hash, and nothing of what was not asked for."""
     image = settings.control_image
-    fields = asdict(replace(settings, control_image=None))
+    fields = json.loads(json.dumps(asdict(replace(settings, control_image=None))))  # as they are read again
     if image is None:
         return {name: value for name, value in fields.items() if not name.startswith("control_")}
     pictures = [image] if isinstance(image, Image.Image) else image
