@@ -53,6 +53,7 @@ ELSEWHERE = {
     "test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits",
     "eval encoder": "tests/evaluate/test_encoder.py::test_the_command_writes_the_figures_and_the_curve",
     "eval steps": "tests/evaluate/test_sampling.py::test_an_interrupted_table_goes_on",
+    "eval inpaint": "tests/evaluate/test_inpaint.py::test_the_command_measures_every_way",
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
     "bench unet": "tests/bench/test_unet.py::test_the_command",
@@ -206,6 +207,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         portrait = Image.fromarray(render(person(number), look(100 * number), size=size).image)
         group.paste(portrait, (left, 192 - size))
     group.save(folder / "group.png")
+    (folder / "templates").mkdir()
+    group.crop((0, 0, 192, 192)).save(folder / "templates/one.png")
     pipe = tiny_pipeline()
     pipe.save_pretrained(folder / "path/to/sd15")
     as_published(tiny_adapter(pipe), folder)

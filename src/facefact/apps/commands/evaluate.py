@@ -1,4 +1,4 @@
-"""`facefact eval world`, `encoder`, `ablation`, `steps` and `local`: figures on people that no training saw."""
+"""`facefact eval`: figures on people that no training saw."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.commands import eval_inpaint
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -22,6 +23,7 @@ def add_parser(subparsers: Any) -> None:
     _add_ablation(protocols)
     _add_steps(protocols)
     _add_local(protocols)
+    eval_inpaint.add(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -165,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
         return _steps(args) if args.protocol == "steps" else _local(args)
     from facefact.evaluate.figures_page import write_table
 
-    report = _encoder(args) if args.protocol == "encoder" else _world(args)
+    reports = {"encoder": _encoder, "inpaint": eval_inpaint.figures, "world": _world}
+    report = reports[args.protocol](args)
     if args.json:
         _write(report, args.json)
     for page in getattr(args, "out", []):
