@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facefact.data.dlib_net import BLOCKS, DlibNet, added, read_dlib_net
-from facefact.data.recognisers import dlib_weights, dlib_lacks
+from facefact.data.recognisers import dlib_lacks, dlib_weights
 from facefact.types import UserError
 
 
