@@ -124,7 +124,7 @@ def looked_at(
 def stages(clock: Clock, pictures: int) -> dict[str, Any]:
     """Milliseconds of each part for a picture of the input, its share of the whole, and how many pictures (faces, from
     `masks` on) the part was asked about: not every one comes to every stage."""
-    order = sorted(clock.seconds, key=lambda name: ORDER.index(name.partition(":")[0]))
+    order = sorted(clock.seconds, key=lambda name: (ORDER.index(name.partition(":")[0]), name))
     total = sum(clock.seconds.values())
     return {
         "n": pictures,

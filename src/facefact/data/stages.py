@@ -137,7 +137,7 @@ def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Insp
     with clock.part("masks and crop"):
         masks = cover.masks(candidate, tools.detector)
     covered = cover.covered(candidate, masks, tools.covers, settings.cover, clock=clock)
-    with clock.part("person: view", int(known is not None)):
+    with clock.part("person: alignment", int(known is not None)):
         view = known.view(pixels, face, crop=masks.crop) if known else None
     return Inspected(candidate, quality, masks, covered, view)
 
