@@ -54,11 +54,14 @@ def test_one_detector_alone_is_not_compared(folder: Path, monkeypatch: pytest.Mo
 def test_the_parts_are_the_whole(figures: dict[str, Any]) -> None:
     found = figures["stages"]
     assert found["n"] == figures["input"]["files"] == 10
-    assert found["calls"]["decode"] == 10
-    assert found["calls"]["detect: faces"] == found["calls"]["encode: JPEG and masks"] == 9
+    asked = found["asked"]
+    assert asked["decode"] == 10
+    assert asked["detect: faces"] == asked["encode: JPEG and masks"] == 9
+    assert [asked[name] for name in asked if name.startswith("person")] == [9, 9], "views; all together"
     parts = found["cpu_ms_per_picture"]
     assert list(parts)[0] == "decode"
-    assert list(parts)[-1].startswith("encode")
+    assert list(parts)[-1] == "between"
+    assert sum(found["share"].values()) == pytest.approx(1, abs=0.01)
     assert sum(parts.values()) == pytest.approx(found["cpu_ms_whole"], abs=0.1)
     assert found["pictures_per_cpu_second"] == pytest.approx(1000 / found["cpu_ms_whole"], rel=0.01)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from candidates import avatars, candidate, decoded, portrait
+from facefact.data.clock import Clock
 from facefact.data.cover import Cover, covered, masks, open_covers
 from facefact.data.parsing import Parsing, covering_classes
 from facefact.data.prepare_config import CoverSettings
@@ -118,8 +119,9 @@ def test_the_settings_choose_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_covers(NOTHING) == []
     assert [one.name for one in open_covers(CoverSettings(hands="off"))] == ["skin colour"]
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(UserError, match=r"facefact\[faces\]"):
-        open_covers(replace(NOTHING, hands="on"))
+    for wanted in ("on", "always"):
+        with pytest.raises(UserError, match=r"facefact\[faces\]"):
+            open_covers(CoverSettings(hands=wanted, skin=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not available(), reason="MediaPipe is not installed (extra: faces)")
@@ -211,6 +213,44 @@ def test_a_fist_before_the_chin_is_a_hand_and_a_bare_face_is_none() -> None:
 
 def test_a_hand_beside_the_face_hides_little() -> None:
     assert hand_share("Luiz_Inacio_Lula_da_Silva_0006") < 0.02
+
+
+def photo_and_face(name: str, **changes: Any) -> tuple[np.ndarray, Face]:
+    """A photo, and its face with changes."""
+    path = PHOTOS / name.rpartition("_")[0] / f"{name}.jpg"
+    if not available() or not path.is_file():
+        pytest.skip("MediaPipe and photos of faces (FACEFACT_SHARED) are needed")
+    one = candidate(open_picture(path), for_photos()[0])
+    return one.picture.pixels, replace(one.face, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({"score": 0.96}, []),
+        ({"score": 0.93}, ["first view"]),
+        ({"score": 0.89}, ["first view", "other views"]),
+        ({"score": 0.96, "backend": "yunet"}, ["first view", "other views"]),
+    ],
+)
+def test_hands_are_looked_for_where_the_face_leaves_a_doubt(changes: dict[str, Any], asked: list[str]) -> None:
+    from facefact.data.hands import Hands
+
+    pixels, face = photo_and_face("Bill_Simon_0001", **changes)
+    clock = Clock()
+    assert not Hands(clock=clock).mask(pixels, face).any()
+    assert list(clock.asked) == [f"cover: MediaPipe hands, {view}" for view in asked]
+
+
+def test_a_palm_in_the_first_view_brings_the_others() -> None:
+    from facefact.data.hands import Hands
+
+    pixels, face = photo_and_face("Hamid_Karzai_0006", score=0.93)
+    clock = Clock()
+    hands = Hands(clock=clock)
+    found = hands.mask(pixels, face)
+    assert len(clock.asked) == 2
+    np.testing.assert_array_equal(found, Hands(always=True).mask(pixels, replace(face, score=0.99)))
 
 
 # Face parsing

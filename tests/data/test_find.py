@@ -17,6 +17,7 @@ from facefact.faces import face_from_landmarks, face_quality
 from facefact.faces.align import TEMPLATE
 from facefact.faces.turned import face_turned
 from facefact.types import Face, Pose
+from facefact.world import IDENTITY, Person, look, render
 
 PICTURE = decoded(np.full((400, 600, 3), 128, np.uint8))
 
@@ -179,6 +180,34 @@ def test_each_flaw_has_its_reason(change: Callable[[np.ndarray], np.ndarray], re
     good = candidate(portrait())
     bad = Candidate(decoded(change(good.picture.pixels)), good.face)
     assert refused(lambda: measure(bad, QualitySettings())) == ("quality", reason)
+
+
+def drawn(seed: int, tone: float) -> Candidate:
+    """An avatar in its own light. tone: of the skin, 1 the darkest."""
+    factors = np.zeros(len(IDENTITY))
+    factors[IDENTITY.index("skin_tone")] = tone
+    shown = render(Person(seed, factors), look(seed, glasses="none"), size=256)
+    return Candidate(decoded(shown.image), face_from_landmarks(shown.landmarks))
+
+
+def with_pixels(one: Candidate, pixels: np.ndarray) -> Candidate:
+    return replace(one, picture=decoded(pixels.round().astype(np.uint8)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_dark_skin_is_no_dark_picture(seed: int) -> None:
+    """Skin darker than any that is drawn, in daylight: a third of it but for what is white."""
+    darkest = drawn(seed, 1.0)
+    pixels = darkest.picture.pixels
+    daylight = with_pixels(darkest, np.where(pixels.min(2, keepdims=True) < 170, 0.3 * pixels, pixels))
+    settings = QualitySettings()
+    found = measure(daylight, settings)
+    assert found.brightness < settings.dark
+    assert found.score > 0.8 * measure(darkest, settings).score, "nor is it worth less"
+    underexposed = with_pixels(drawn(seed, 0.0), drawn(seed, 0.0).picture.pixels * 0.25)
+    assert face_quality(underexposed.picture.pixels, underexposed.face).brightness > 0.8 * found.brightness
+    for dark in (underexposed, with_pixels(darkest, pixels * 0.25)):
+        assert refused(lambda dark=dark: measure(dark, settings)) == ("quality", "dark")
 
 
 def test_what_is_mediocre_in_everything_is_poor() -> None:

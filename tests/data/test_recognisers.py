@@ -14,7 +14,7 @@ import torch
 
 from facefact.data import recognisers
 from facefact.data.prepare_config import PeopleSettings
-from facefact.data.recognisers import AVATAR_ENCODER, Recogniser, open_recogniser, unit, which_recogniser
+from facefact.data.recognisers import AVATAR_ENCODER, BATCH, Recogniser, open_recogniser, unit, which_recogniser
 from facefact.data.records import Unfit
 from facefact.encoder import TransFace, TransFaceConfig
 from facefact.encoder.files import save_transface
@@ -52,20 +52,31 @@ def distances(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("directory", [AVATAR_ENCODER, JUDGE], ids=["adapter", "judge"])
 def test_a_transface_tells_avatars_apart_with_or_without_the_crop(directory: Path) -> None:
     recogniser = opened(str(directory))
-    embeddings: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    views: dict[bool, list[np.ndarray]] = {False: [], True: []}
     for number in range(36):
         drawn = render(person(HELD_OUT + 500 + number // 3), look(number), size=160)
         face = face_from_landmarks(drawn.landmarks)
         crop = face_crop_from(drawn.image, landmarks=drawn.landmarks, head=drawn.head).pixels
-        embeddings[False].append(recogniser.embed(drawn.image, face))
-        embeddings[True].append(recogniser.embed(drawn.image, face, crop=crop))
-    for told in embeddings.values():
-        vectors = np.stack(told)
+        views[False].append(recogniser.view(drawn.image, face))
+        views[True].append(recogniser.view(drawn.image, face, crop=crop))
+    for shown in views.values():
+        vectors = np.stack([unit(one) for one in recogniser.embed(shown)])
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
         same, different = distances(vectors, np.arange(36) // 3)
         assert separated(same, different) > 0.97
         assert np.median(same) < recogniser.cluster < recogniser.outlier < np.median(different)
+
+
+@pytest.mark.parametrize("name", [str(AVATAR_ENCODER), "dlib"])
+def test_a_face_has_the_same_numbers_whoever_is_beside_it(name: str) -> None:
+    recogniser = opened(name)
+    side = 150 if name == "dlib" else 112
+    views = list(np.random.default_rng(0).integers(0, 256, (BATCH + 3, side, side, 3), np.uint8))
+    together = recogniser.embed(views)
+    assert len(together) == BATCH + 3
+    np.testing.assert_array_equal(together[BATCH + 1], recogniser.embed(views[BATCH + 1 :])[0])
+    np.testing.assert_array_equal(together[::-1], recogniser.embed(views[::-1]))
 
 
 def test_the_name_of_a_transface_is_that_of_its_weights(tmp_path: Path) -> None:
@@ -139,10 +150,9 @@ def photos(people: int, each: int) -> list[Path]:
 def test_dlib_tells_people_apart_at_its_own_distances() -> None:
     recogniser, detector = opened("dlib"), get_detector("yunet", model=YUNET)
     paths = photos(12, 3)
-    vectors = []
-    for path in paths:
-        pixels = open_picture(path)
-        vectors.append(recogniser.embed(pixels, detector.detect(pixels)[0]))
+    pictures = [open_picture(path) for path in paths]
+    views = [recogniser.view(pixels, detector.detect(pixels)[0]) for pixels in pictures]
+    vectors = [unit(one) for one in recogniser.embed(views)]
     same, different = distances(np.stack(vectors), np.array([hash(path.parent) for path in paths]))
     assert separated(same, different) > 0.995
     assert np.mean(same < recogniser.cluster) > 0.9
@@ -156,4 +166,5 @@ def test_dlib_sees_the_same_face_in_a_larger_turned_picture() -> None:
     matrix = cv2.getRotationMatrix2D((125.0, 125.0), 20, 3.0) + np.array([[0, 0, 300], [0, 0, 280]])
     larger = cv2.warpAffine(pixels, matrix, (900, 850), flags=cv2.INTER_CUBIC)
     moved = face_from_landmarks(face.landmarks @ matrix[:, :2].T + matrix[:, 2])
-    assert np.linalg.norm(recogniser.embed(pixels, face) - recogniser.embed(larger, moved)) < 0.1
+    one, other = recogniser.embed([recogniser.view(pixels, face), recogniser.view(larger, moved)])
+    assert np.linalg.norm(one - other) < 0.1

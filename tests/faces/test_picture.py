@@ -139,6 +139,24 @@ def test_huge_ones_are_shrunk(suffix: str, tmp_path: Path) -> None:
     assert abs(picture.astype(int) - (255, 0, 0)).max() < 4
 
 
+@pytest.mark.parametrize(
+    ("size", "most", "seen"),
+    [
+        ((1000, 750), 510, (375, 500)),  # as a phone's 4000 px for 2048: half of it is nearly as much
+        ((1000, 750), 520, (390, 520)),
+        ((900, 2), 16, (1, 16)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_size_that_is_looked_at(
+    size: tuple[int, int], most: int, seen: tuple[int, int], tmp_path: Path
+) -> None:
+    Image.new("RGB", size, "red").save(tmp_path / "phone.jpg")
+    picture = read_picture(tmp_path / "phone.jpg", max_side=most)
+    assert picture.pixels.shape == (*seen, 3)
+    assert picture.original == size[::-1]
+    assert abs(picture.pixels.astype(int) - (255, 0, 0)).max() < 4
+
+
 def test_the_callers_image_is_left_alone() -> None:
     image = Image.new("RGBA", (1200, 300), "red")
     open_picture(image, max_side=100)

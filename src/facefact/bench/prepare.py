@@ -3,7 +3,7 @@
     run         the command itself with one worker, on the folder and on a folder of `times` as many pictures (copies of
                 the files with a few bytes appended, under names of as many more people; the search for look-alikes is
                 off there): what is kept and why not, pictures a second, peak memory
-    stages      CPU time of each stage, in this process
+    stages      CPU time of each stage and how many pictures came to it, as a worker does it but in this process
     people      the same pictures without their folders' names: which pairs of pictures are put together, and which of
                 these are of one person
     alignment   the landmarks of each two detectors that are here, on the faces that both take
@@ -16,12 +16,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,15 +29,15 @@ from facefact.bench.alignment import Progress, alignments
 from facefact.bench.memory import Watched, watch
 from facefact.bench.people import LabelledFaces, figures, person_numbers
 from facefact.bench.timing import machine
+from facefact.data.clock import Clock
 from facefact.data.dataset import INDEX, REJECTED
-from facefact.data.decode import decode
 from facefact.data.inputs import list_entries
 from facefact.data.local import one_thread
 from facefact.data.people import check_people, decide
 from facefact.data.prepare import without_paths_in
 from facefact.data.prepare_config import DuplicateSettings, PrepareConfig, check_limits
-from facefact.data.records import Brief, Entry, Unfit
-from facefact.data.stages import Tools, captions, fit_faces, open_tools, packed
+from facefact.data.records import Brief, Entry
+from facefact.data.stages import Tools, open_tools, run_stages
 from facefact.data.tables import read_rows
 from facefact.metrics.scores import Figure, figure
 from facefact.types import UserError
@@ -103,93 +99,45 @@ def versions() -> dict[str, Any]:
     return found
 
 
-# Stages: the row of stages in this process, each part with its own clock
-
-
-@dataclass
-class Clock:
-    """Seconds of CPU time (of this process, all threads) and calls of each part."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    calls: Counter[str] = field(default_factory=Counter)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        began = time.process_time()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.process_time() - began
-            self.calls[name] += 1
-
-    def timed(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        with self.part(name):
-            return call(*args, **named)
-
-
-class Timed:
-    """A model some of whose methods (method -> part) are timed; otherwise that model."""
-
-    def __init__(self, model: Any, clock: Clock, **methods: str) -> None:
-        self._model, self._clock, self._methods = model, clock, methods
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._model, name)
-        return partial(self._clock.timed, self._methods[name], value) if name in self._methods else value
-
-
-def timed_tools(tools: Tools, clock: Clock) -> Tools:
-    detector: Any = Timed(tools.detector, clock, detect="detect: faces", head_mask="masks: head")
-    covers: list[Any] = [Timed(one, clock, share=f"cover: {one.name}") for one in tools.covers]
-    known = tools.recogniser
-    recogniser: Any = None if known is None else Timed(known, clock, embed=f"person: {known.name}")
-    return Tools(detector, covers, recogniser, tools.captioner)
+# Stages: what a worker does, in this process
 
 
 def looked_at(
     entries: Sequence[Entry], tools: Tools, settings: PrepareConfig, progress: Progress
 ) -> tuple[Clock, list[Brief]]:
-    """Every entry through the row of stages; what deciding on the whole set needs of the samples, names forgotten."""
-    clock, briefs = Clock(), []
-    timed = timed_tools(tools, clock)
-    for done, entry in enumerate(entries, 1):
-        with clock.part("decode"), suppress(Unfit):
-            decode(entry, settings.decode)
-        with clock.part("seen"):
-            seen = list(fit_faces(entry, timed, settings, []))
-        with clock.part("caption"):
-            described = captions(seen, tools.captioner, settings) if seen else []
-        for one, (caption, by) in zip(seen, described, strict=True):
-            with clock.part("encode: JPEG and masks"):
-                sample = packed(one, caption, by, settings)
-            row = sample.row
+    """Every entry through the row of stages, chunk by chunk as a worker takes them; what deciding on the whole set
+    needs of the samples, names forgotten."""
+    briefs = []
+    for first in range(0, len(entries), settings.chunk):
+        some = entries[first : first + settings.chunk]
+        with tools.clock.part(BETWEEN, 0):
+            chunk = run_stages(some, tools, settings)
+        for one in chunk.samples:
+            row = one.row
             briefs.append(
-                Brief(row.sample, None, row.sha256, sample.perceptual_hash, row.quality, sample.embedding, row.name)
+                Brief(row.sample, None, row.sha256, one.perceptual_hash, row.quality, one.embedding, row.name)
             )
-        progress("stages", done, len(entries))
-    return clock, briefs
+        progress("stages", first + len(some), len(entries))
+    return tools.clock, briefs
 
 
 def stages(clock: Clock, pictures: int) -> dict[str, Any]:
-    """Milliseconds of each part for a picture of the input: not every picture comes to every stage. What is in `seen`
-    and in no other part are the measurements: size, pose, quality, and the drawing of masks and crop."""
-    seconds = dict(clock.seconds)
-    whole = seconds.pop("seen")
-    inside = sum(value for name, value in seconds.items() if name == "decode" or name.startswith(INSIDE))
-    seconds["size, pose, quality, masks, crop"] = max(0.0, whole - inside)
-    order = sorted(seconds, key=lambda name: ORDER.index(name.partition(":")[0]))
-    total = sum(seconds.values())
+    """Milliseconds of each part for a picture of the input, its share of the whole, and how many pictures (faces, from
+    `masks` on) the part was asked about: not every one comes to every stage."""
+    order = sorted(clock.seconds, key=lambda name: (ORDER.index(name.partition(":")[0]), name))
+    total = sum(clock.seconds.values())
     return {
         "n": pictures,
-        "cpu_ms_per_picture": {name: round(1000 * seconds[name] / pictures, 2) for name in order},
-        "calls": {name: clock.calls[name] for name in order if name in clock.calls},
+        "cpu_ms_per_picture": {name: round(1000 * clock.seconds[name] / pictures, 2) for name in order},
+        "share": {name: round(clock.seconds[name] / total, 4) for name in order},
+        "asked": {name: clock.asked[name] for name in order if clock.asked[name]},
         "cpu_ms_whole": round(1000 * total / pictures, 2),
         "pictures_per_cpu_second": round(pictures / total, 2),
     }
 
 
-INSIDE = ("detect", "masks", "cover", "person")  # parts of `seen`
-ORDER = ("decode", "detect", "size, pose, quality, masks, crop", "masks", "cover", "person", "caption", "encode")
+BETWEEN = "between"  # the stages
+ORDER = ("decode", "detect", "size, pose, quality", "masks and crop", "cover", "person", "caption", "encode", BETWEEN)
 
 
 # People: without the folders' names

@@ -87,15 +87,25 @@ def speed_section(figures: dict[str, Any]) -> str:
             )
         parts.append(f"{words}\n\n{markdown_table(names, rows)}")
     if stages := figures.get("stages"):
-        calls = {name: f"{count:,}" for name, count in stages["calls"].items()}
-        used = [(name, f"{ms:.1f}", calls.get(name, "")) for name, ms in stages["cpu_ms_per_picture"].items()]
-        used.append(("all", f"{stages['cpu_ms_whole']:.1f}", ""))
+        used = [stage_row(name, stages) for name in stages["cpu_ms_per_picture"]]
+        used.append(
+            ("all", f"{stages['cpu_ms_whole']:.1f}", "100 %", f"{stages['n']:,}", f"{stages['cpu_ms_whole']:.1f}")
+        )
         words = (
             f"Where it goes: CPU time of each part over {stages['n']:,} pictures in one process, without starting: "
             f"{stages['pictures_per_cpu_second']:.1f} pictures a second of one core."
         )
-        parts.append(f"{words}\n\n{markdown_table(('part', 'ms of CPU time a picture', 'calls'), used)}")
+        names = ("part", "ms of CPU time a picture", "share", "asked about", "ms each")
+        parts.append(f"{words}\n\n{markdown_table(names, used)}")
     return "\n\n".join(["## Speed", *parts]) if parts else ""
+
+
+def stage_row(name: str, stages: dict[str, Any]) -> tuple[str, ...]:
+    """A stage's milliseconds over all pictures, its share, how many it was asked about, milliseconds for each of
+    these."""
+    ms, asked = stages["cpu_ms_per_picture"][name], stages["asked"].get(name)
+    own = (f"{asked:,}", f"{ms * stages['n'] / asked:.1f}") if asked else ("", "")
+    return name, f"{ms:.1f}", f"{100 * stages['share'][name]:.0f} %", *own
 
 
 def memory_section(run: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from facefact.data.clock import Clock
 from facefact.data.prepare_config import CoverSettings
 from facefact.data.records import Candidate, Masks, Unfit
 from facefact.faces import face_crop_from
@@ -58,14 +59,14 @@ def share_of(part: np.ndarray, whole: np.ndarray) -> float:
     return float((part & whole).sum() / max(1, whole.sum()))
 
 
-def open_covers(settings: CoverSettings, *, offline: bool = False) -> list[Cover]:
-    """What the settings ask for. offline: a parsing model is not fetched from the hub.
+def open_covers(settings: CoverSettings, *, offline: bool = False, clock: Clock | None = None) -> list[Cover]:
+    """What the settings ask for. offline: a parsing model is not fetched from the hub. clock: told where time goes.
 
-    UserError: hands="on" without MediaPipe; a parsing model that cannot be had.
+    UserError: hands="on" or "always" without MediaPipe; a parsing model that cannot be had.
     """
     covers: list[Cover] = []
-    if (settings.hands == "auto" and mediapipe_faces.available()) or settings.hands == "on":
-        covers += _open_hands(settings.hands)
+    if (settings.hands == "auto" and mediapipe_faces.available()) or settings.hands in ("on", "always"):
+        covers += _open_hands(settings.hands, clock)
     if settings.skin is not None:
         from facefact.data.skin import Skin
 
@@ -77,27 +78,36 @@ def open_covers(settings: CoverSettings, *, offline: bool = False) -> list[Cover
     return covers
 
 
-def _open_hands(wanted: str) -> list[Cover]:
+def _open_hands(wanted: str, clock: Clock | None) -> list[Cover]:
     """Empty, with a warning, where MediaPipe is there but does not work, and nobody insists."""
     from facefact.data.hands import Hands
 
     try:
-        return [Hands()]
+        return [Hands(always=wanted == "always", clock=clock)]
     except UserError as error:
-        if wanted == "on":
+        if wanted != "auto":
             raise UserError(f"hands over faces cannot be looked for: {error}") from error
         log.warning("hands over faces are not looked for: %s", error)
         return []
 
 
-def covered(candidate: Candidate, masks: Masks, covers: Sequence[Cover], settings: CoverSettings) -> float:
+def covered(
+    candidate: Candidate,
+    masks: Masks,
+    covers: Sequence[Cover],
+    settings: CoverSettings,
+    *,
+    clock: Clock | None = None,
+) -> float:
     """The share of the face that is hidden, as whoever sees most of it says; 0 when nobody looks.
 
     Unfit: "hand" or "object", when that is more than `max_covered`.
     """
     most, reason, by = 0.0, "", ""
+    clock = clock or Clock()
     for cover in covers:
-        share = cover.share(candidate, masks)
+        with clock.part(f"cover: {cover.name}"):
+            share = cover.share(candidate, masks)
         if share > most:
             most, reason, by = share, cover.reason, cover.name
     if most > settings.max_covered:

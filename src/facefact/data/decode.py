@@ -48,9 +48,11 @@ def missing_share(picture: Picture) -> float:
     """
     if picture.format not in ("JPEG", "MPO"):
         return 0.0
-    grey = (picture.pixels == GREY).all(2)
-    lines = grey.all(1) if picture.turn < 5 else grey.all(0)  # the file's rows, wherever they are now
+    rows = picture.pixels if picture.turn < 5 else picture.pixels.swapaxes(0, 1)  # the file's, wherever they are now
     if picture.turn in (1, 2, 5, 8):
-        lines = lines[::-1]
+        rows = rows[::-1]
+    if not (rows[0] == GREY).all():
+        return 0.0
+    lines = (rows == GREY).all((1, 2))
     share = 1.0 if lines.all() else int(lines.argmin()) / len(lines)  # argmin: the first that is not grey
     return share if share == 1 or not lines[-1] else 0.0

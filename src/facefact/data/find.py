@@ -120,7 +120,11 @@ def limits(quality: Quality, settings: QualitySettings) -> tuple[Limit, ...]:
     sharpness, score = quality.sharpness, quality.score
     most, least = settings.max_clipped, settings.min_sharpness
     return (
-        Limit("dark", light < settings.dark, f"mean grey level {light:.0f}; {settings.dark:.0f} are needed"),
+        Limit(
+            "dark",
+            light < settings.dark and not quality.well_lit,
+            f"mean grey level {light:.0f}, nothing above {quality.highlight:.0f}; {settings.dark:.0f} are needed",
+        ),
         Limit(
             "bright", light > settings.bright, f"mean grey level {light:.0f}; up to {settings.bright:.0f} is allowed"
         ),

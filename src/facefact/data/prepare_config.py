@@ -56,7 +56,9 @@ class FaceSettings:
 @dataclass(frozen=True)
 class QualitySettings:
     """min_sharpness: RMS of the Laplacian in grey levels. dark, bright: mean grey level of the face between which it is
-    kept, in 0..255. max_clipped: share of black and white pixels. min_quality: of the product of all (`face_quality`).
+    kept, in 0..255; below `dark` it is kept too where highlights say that the skin is dark and not the picture
+    (`Quality.well_lit`). max_clipped: share of black and white pixels. min_quality: of the product of all
+    (`face_quality`).
 
     The worst of 360 press photos have sharpness 5.5, levels 74 and 199, 0.12 clipped, quality 0.56. Blur of 3 pixels on
     a face of 100 takes sharpness below 4 and makes a recogniser's distances grow by a fifth; at level 40 a picture
@@ -72,13 +74,14 @@ class QualitySettings:
 @dataclass(frozen=True)
 class CoverSettings:
     """max_covered: share of the face that hands or objects may hide. hands: whether hands over the face are looked for
-    (needs MediaPipe; "auto": where it is installed). skin: how far (in CIELAB a, b) the colour of a piece of cheek,
+    (needs MediaPipe; "auto": where it is installed), as far as a face leaves a doubt; "always": as far as can be, in
+    twice the time for all. skin: how far (in CIELAB a, b) the colour of a piece of cheek,
     forehead, nose or chin may be from the rest before it counts as hidden; None does not look. Birthmarks and face
     paint look like objects to it. parsing: a face-parsing model (SegFormer) of transformers, by directory or hub id,
     which sees objects too; None for none."""
 
     max_covered: float = 0.1
-    hands: Literal["auto", "on", "off"] = "auto"
+    hands: Literal["auto", "on", "always", "off"] = "auto"
     skin: float | None = 22.0
     parsing: str | None = None
 

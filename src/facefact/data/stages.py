@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -14,22 +14,24 @@ from PIL import Image
 
 from facefact.data import cover, find
 from facefact.data.caption import Captioner, open_captioner, words
+from facefact.data.clock import Clock
 from facefact.data.cover import Cover, open_covers
 from facefact.data.decode import decode
 from facefact.data.prepare_config import PrepareConfig
-from facefact.data.recognisers import Recogniser, open_recogniser
+from facefact.data.recognisers import Recogniser, open_recogniser, unit
 from facefact.data.records import Candidate, CheckedSample, Entry, Masks, Rejection, Row, Unfit
 from facefact.faces import Detector, Quality, get_detector
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The models of one worker."""
+    """The models of one worker, and the clock of its work."""
 
     detector: Detector
     covers: Sequence[Cover]
     recogniser: Recogniser | None
     captioner: Captioner | None
+    clock: Clock = field(default_factory=Clock)
 
     def about(self) -> list[dict[str, str]]:
         """Stage, name and licence of each model: for the dataset card, and part of a finished chunk's key."""
@@ -45,23 +47,26 @@ def open_tools(settings: PrepareConfig) -> Tools:
     """UserError: a model that is named cannot be had."""
     detector = get_detector(settings.face.detector, model=settings.face.model)
     recogniser = open_recogniser(settings.people, detector_name=detector.name)
-    return Tools(detector, open_covers(settings.cover), recogniser, open_captioner(settings.caption))
+    clock = Clock()
+    covers = open_covers(settings.cover, clock=clock)
+    return Tools(detector, covers, recogniser, open_captioner(settings.caption), clock)
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A sample that passed every stage but the caption."""
+    """A sample that passed every stage but the caption. view: what the recogniser will compare."""
 
     candidate: Candidate
     quality: Quality
     masks: Masks
     covered: float
-    embedding: np.ndarray | None
+    view: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What became of some entries, in their order: each is in `samples` (once for each face taken) or in `rejected`."""
+    """What became of some entries: each is in `samples` (once for each face taken) or in `rejected`, both in the
+    entries' order, but that faces which the recogniser refuses are the last of the rejected."""
 
     samples: list[CheckedSample]
     rejected: list[Rejection]
@@ -69,24 +74,47 @@ class Chunk:
 
 def run_stages(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) -> Chunk:
     """All stages on some entries; never raises because of a picture. Captions are made `caption.batch` at a time, and
-    no more pictures than that are in memory."""
-    chunk = Chunk([], [])
+    no more pictures than that are in memory; who they are is asked of all together, from their small views."""
+    chunk, views = Chunk([], []), []
     seen = (one for entry in entries for one in fit_faces(entry, tools, settings, chunk.rejected))
     while batch := list(islice(seen, settings.caption.batch if tools.captioner else 1)):
-        for one, (caption, by) in zip(batch, captions(batch, tools.captioner, settings), strict=True):
-            chunk.samples.append(packed(one, caption, by, settings))
-    return chunk
+        with tools.clock.part("caption", len(batch)):
+            described = captions(batch, tools.captioner, settings)
+        for one, (caption, by) in zip(batch, described, strict=True):
+            with tools.clock.part("encode: JPEG and masks"):
+                chunk.samples.append(packed(one, caption, by, settings))
+            views.append(one.view)
+    return recognised(chunk, [view for view in views if view is not None], tools)
+
+
+def recognised(chunk: Chunk, views: Sequence[np.ndarray], tools: Tools) -> Chunk:
+    """With the embedding of each sample. views: one for each; none without a recogniser."""
+    if tools.recogniser is None or not views:
+        return chunk
+    with tools.clock.part(f"person: {tools.recogniser.name}", len(views)):
+        embeddings = tools.recogniser.embed(views)
+    found = Chunk([], [*chunk.rejected])
+    for sample, embedding in zip(chunk.samples, embeddings, strict=True):
+        try:
+            found.samples.append(replace(sample, embedding=unit(embedding)))
+        except Unfit as unfit:
+            row = sample.row
+            why = unfit.stage, unfit.reason, unfit.detail
+            found.rejected.append(Rejection(row.name, *why, sample.person, row.sha256, row.box, row.landmarks))
+    return found
 
 
 def fit_faces(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: list[Rejection]) -> Iterator[Inspected]:
     """The faces of one entry that are fit; the others are added to `rejected`."""
     try:
-        picture = decode(entry, settings.decode)
+        with tools.clock.part("decode"):
+            picture = decode(entry, settings.decode)
     except Unfit as unfit:
         rejected.append(rejection(entry, unfit))
         return
     try:
-        candidates = find.find(picture, tools.detector, settings.face)
+        with tools.clock.part("detect: faces"):
+            candidates = find.find(picture, tools.detector, settings.face)
     except Unfit as unfit:
         rejected.append(rejection(entry, unfit, picture.sha256))
         return
@@ -99,15 +127,19 @@ def fit_faces(entry: Entry, tools: Tools, settings: PrepareConfig, rejected: lis
 
 
 def inspect(candidate: Candidate, tools: Tools, settings: PrepareConfig) -> Inspected:
-    """Size, pose, quality, masks, what covers the face, and who it may be. Unfit: the first that fails."""
-    find.check_size(candidate, settings.face)
-    find.check_pose(candidate, settings.face)
-    quality = find.measure(candidate, settings.quality)
-    masks = cover.masks(candidate, tools.detector)
-    covered = cover.covered(candidate, masks, tools.covers, settings.cover)
-    pixels, face = candidate.picture.pixels, candidate.face
-    embedding = tools.recogniser.embed(pixels, face, crop=masks.crop) if tools.recogniser else None
-    return Inspected(candidate, quality, masks, covered, embedding)
+    """Size, pose, quality, masks, what covers the face, and its view for the recogniser. Unfit: the first that
+    fails."""
+    pixels, face, known, clock = candidate.picture.pixels, candidate.face, tools.recogniser, tools.clock
+    with clock.part("size, pose, quality"):
+        find.check_size(candidate, settings.face)
+        find.check_pose(candidate, settings.face)
+        quality = find.measure(candidate, settings.quality)
+    with clock.part("masks and crop"):
+        masks = cover.masks(candidate, tools.detector)
+    covered = cover.covered(candidate, masks, tools.covers, settings.cover, clock=clock)
+    with clock.part("person: alignment", int(known is not None)):
+        view = known.view(pixels, face, crop=masks.crop) if known else None
+    return Inspected(candidate, quality, masks, covered, view)
 
 
 def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejection:
@@ -171,10 +203,10 @@ def packed(one: Inspected, caption: str, by: str, settings: PrepareConfig) -> Ch
         "jpg": encoded(picture.pixels, "JPEG", quality=settings.write.quality, subsampling=0),
         "face.png": encoded(masks.face, "PNG"),
         "head.png": encoded(masks.head, "PNG"),
-        "crop.png": encoded(masks.crop, "PNG"),
+        "crop.png": encoded(masks.crop, "PNG", compress_level=1),  # a third of the time for 7 % more bytes
     }
     alone = candidate.found == 1 or settings.face.several != "each"  # of several, the folder's name is nobody's
-    return CheckedSample(row, files, entry.person if alone else None, picture.perceptual_hash, one.embedding)
+    return CheckedSample(row, files, entry.person if alone else None, picture.perceptual_hash)
 
 
 def sample_name(candidate: Candidate) -> str:

@@ -98,7 +98,7 @@ def _background(pixels: np.ndarray, face: Face, head: np.ndarray) -> str:
     small_head = cv2.resize(head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     behind = cv2.distanceTransform(1 - small_head, cv2.DIST_L2, 3) > HAIR * scale * (face.box[3] - face.box[1])
     behind[max(0, round(scale * face.box[3])) :] = False
-    black = cv2.dilate((~small.any(axis=2)).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    black = cv2.dilate(cv2.inRange(small, (0, 0, 0), (0, 0, 0)), np.ones((5, 5), np.uint8)) > 0
     coloured = behind & ~black  # pure black is what rotation and cutting out leave
     if coloured.mean() < SMALLEST:
         return "black background" if behind.mean() >= SMALLEST else ""
