@@ -382,6 +382,10 @@ Every diffusers pipeline whose call takes `cross_attention_kwargs`, tried at tin
 the stock picture bit for bit; elsewhere it is refused with these words, when the adapter is attached or after the first
 step. Written by `python tests/adapter/pipelines.py`; a test holds it to the code.
 
+`facefact.generate`'s `text_to_image` and `inpaint` call them too. The pipeline's ControlNet, ControlNet-XS or
+T2I-Adapter reads `Settings(control_image=Image.open("pose.png"), control_scale=0.8)` (a list: one for each of several).
+A union net is told with `control_mode` which kind of picture it is.
+
 | pipeline | the face |
 |---|---|
 {rows}
