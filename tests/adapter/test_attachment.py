@@ -13,6 +13,7 @@ from hosts import anatomy, make_adapter, make_host, make_tokens, run
 
 from facefact import UserError
 from facefact.adapter import detach
+from tiny import tiny_pipeline
 
 
 def through_pickle(thing: Any) -> Any:
@@ -117,6 +118,35 @@ def test_a_face_that_no_layer_hears_is_an_error() -> None:
         run(host, cross_attention_kwargs=adapter.condition(tokens))
     for silent in ({"scale": 0.0}, {"scale": {"mid_block": 0.0}}, {"start": 0.9}):
         assert torch.equal(run(host, cross_attention_kwargs=adapter.condition(tokens, **silent)), before)
+
+
+def test_a_pipeline_that_keeps_the_face_is_an_error_after_the_first_step() -> None:
+    from diffusers import StableDiffusionPipeline
+
+    class Keeping(StableDiffusionPipeline):
+        def __call__(self, prompt: str, cross_attention_kwargs: Any = None, **options: Any) -> Any:
+            return super().__call__(prompt, **options)
+
+    steps: list[int] = []
+
+    def note(pipe: Any, step: int, *_: Any) -> dict[str, Any]:
+        steps.append(step)
+        return {}
+
+    parts = tiny_pipeline().components
+    pipe, stock = (kind(**parts, requires_safety_checker=False) for kind in (Keeping, StableDiffusionPipeline))
+    adapter = make_adapter(pipe).attach(pipe)
+    tokens = make_tokens(adapter)
+    options = {"num_inference_steps": 3, "output_type": "latent", "callback_on_step_end": note}
+    for _ in range(2):
+        steps.clear()
+        with pytest.raises(UserError, match="Keeping keeps the face from its model .* take another pipeline"):
+            pipe("x", cross_attention_kwargs=adapter.condition(tokens), **options)
+        assert steps == [0]
+    kwargs = adapter.condition(tokens)
+    stock("x", **options)  # the condition is not of this call
+    stock("x", cross_attention_kwargs=kwargs, **options)
+    pipe("x", cross_attention_kwargs=adapter.condition(tokens, scale=0.0), **options)
 
 
 @torch.no_grad()

@@ -9,6 +9,12 @@ from hosts import make_adapter, make_host, make_tokens, run
 from facefact.adapter import attention as kernels
 from facefact.adapter import fast_kernels
 
+ONE_RESOLUTION = {  # the compiler reads every block anew: the fewer, the faster the test
+    "block_out_channels": (16,),
+    "down_block_types": ("CrossAttnDownBlock2D",),
+    "up_block_types": ("CrossAttnUpBlock2D",),
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [0.0, 0.3])
@@ -20,7 +26,7 @@ def test_one_graph(start: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         kernels, "FEWEST_SCORES", 0
     )  # blocks for every layer: the kernel that is an operator of its own
-    host = make_host()
+    host = make_host(**ONE_RESOLUTION)
     adapter = make_adapter(host).attach(host)
     fast_kernels(host)
     torch._dynamo.reset()
@@ -41,7 +47,7 @@ def test_one_graph(start: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_graph_for_a_known_region() -> None:
     from torch._dynamo.utils import counters
 
-    host = make_host()
+    host = make_host(**ONE_RESOLUTION)
     adapter = make_adapter(host).attach(host)
     torch._dynamo.reset()
     counters.clear()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hosts import BLOCKS, HOSTS, make_adapter, make_tokens
+from hosts import BLOCKS, HOSTS, make_adapter, make_host, make_tokens
 from torch import Tensor
 
-from facefact import UserError
+from facefact import FaceAdapter, UserError
 
 Call = Callable[..., Tensor]
 
@@ -34,7 +35,6 @@ def pixart() -> tuple[Any, Call]:
 
 def motion() -> tuple[Any, Call]:
     from diffusers import MotionAdapter, UNetMotionModel
-    from hosts import make_host
 
     layers = MotionAdapter(
         block_out_channels=(16, 32), motion_layers_per_block=1, motion_norm_num_groups=4, motion_num_attention_heads=2
@@ -99,6 +99,45 @@ def test_all_settings(make: Callable[[], tuple[Any, Call]]) -> None:
 
 
 @torch.no_grad()
+def test_controlnet_xs_takes_the_adapter_of_its_base(tmp_path: Path) -> None:
+    """Its blocks have other names, and the control branch has blocks of its own."""
+    from diffusers import ControlNetXSAdapter, UNetControlNetXSModel
+
+    torch.manual_seed(0)
+    types = {
+        "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        "layers_per_block": 2,
+    }
+    base = make_host("sd15", **types)
+    small = {"conditioning_embedding_out_channels": (4, 4, 4, 4)}
+    model = UNetControlNetXSModel.from_unet(base, ControlNetXSAdapter.from_unet(base, size_ratio=0.5, **small)).eval()
+    make_adapter(base).save_pretrained(tmp_path)
+    adapter = FaceAdapter.from_pretrained(tmp_path)
+    assert adapter.layers.configs == make_adapter(model).layers.configs
+    kwargs = adapter.attach(base).condition(make_tokens(adapter))
+    latents, text = torch.randn(1, 4, 8, 8).repeat(2, 1, 1, 1), torch.randn(2, 7, 12)
+    adapted = base(latents, 500, text, cross_attention_kwargs=kwargs).sample
+    adapter.detach().attach(model)
+
+    def call(**options: Any) -> Tensor:
+        return model(latents, 500, text, controlnet_cond=torch.ones(2, 3, 64, 64), **options).sample
+
+    tolerance = {"atol": 2e-4, "rtol": 0}  # diffusers' two models differ by as much without a face
+    torch.testing.assert_close(call(apply_control=False), base(latents, 500, text).sample, **tolerance)
+    torch.testing.assert_close(call(cross_attention_kwargs=kwargs, apply_control=False), adapted, **tolerance)
+    before = call()
+    with adapter.record() as increments:
+        faced = call(cross_attention_kwargs=adapter.condition(make_tokens(adapter)))
+    assert not torch.allclose(faced, before, atol=1e-3)
+    assert {one.block for one in increments} == set(adapter.layers.configs)
+    assert torch.equal(call(cross_attention_kwargs=adapter.condition(make_tokens(adapter), scale=0.0)), before)
+    adapter.detach()
+    assert torch.equal(call(), before)
+    assert not any(hasattr(module, "fuser") for module in model.modules())
+
+
+@torch.no_grad()
 def test_past_the_hooks() -> None:
     model, _ = pixart()
     adapter = make_adapter(model.eval()).attach(model)
@@ -110,8 +149,6 @@ def test_past_the_hooks() -> None:
 
 
 def test_a_model_that_takes_no_kwargs() -> None:
-    from hosts import make_host
-
     class Other(type(make_host())):  # type: ignore[misc]
         def forward(self, sample: Tensor, timestep: int, encoder_hidden_states: Tensor) -> Any:  # type: ignore[override]
             return super().forward(sample, timestep, encoder_hidden_states)

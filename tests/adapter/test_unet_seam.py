@@ -9,6 +9,7 @@ import torch
 from hosts import HOSTS, anatomy, make_adapter, make_host, make_tokens, run
 
 from facefact import UserError
+from tiny import tiny_pipeline
 
 
 @pytest.mark.parametrize("kind", HOSTS)
@@ -151,6 +152,33 @@ def test_hosts_without_a_place_are_refused() -> None:
         adapter.attach("runwayml/stable-diffusion")
     with pytest.raises(UserError, match="is a GLIGEN model"):
         adapter.attach(make_host("sd15", attention_type="gated"))
+
+
+@torch.no_grad()
+def test_a_pipeline_that_takes_no_face_is_refused_its_model_alone_is_not() -> None:
+    from diffusers import SemanticStableDiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+
+    parts = tiny_pipeline().components
+    del parts["image_encoder"]
+    pipe = SemanticStableDiffusionPipeline(**parts, requires_safety_checker=False)
+    adapter = make_adapter(pipe)
+    with pytest.raises(UserError, match="the call of SemanticStableDiffusionPipeline takes no cross_attention_kwargs"):
+        adapter.attach(pipe)
+    assert adapter.attach(pipe.unet).attached is pipe.unet
+    before = run(pipe.unet)
+    assert not torch.equal(run(pipe.unet, cross_attention_kwargs=adapter.condition(make_tokens(adapter))), before)
+    gligen = UNet2DConditionModel(**dict(pipe.unet.config) | {"attention_type": "gated"})
+    with pytest.raises(UserError, match="this UNet2DConditionModel of StableDiffusionPipeline is a GLIGEN model"):
+        make_adapter(gligen).attach(StableDiffusionPipeline(**parts | {"unet": gligen}, requires_safety_checker=False))
+
+
+@torch.no_grad()
+def test_boxes_of_gligen_in_the_place_of_a_face() -> None:
+    host = make_host()
+    make_adapter(host).attach(host)
+    boxes = {"boxes": torch.zeros(2, 1, 4), "masks": torch.ones(2, 1)}
+    with pytest.raises(UserError, match="this call puts GLIGEN's boxes and masks in the place of the face: take"):
+        run(host, cross_attention_kwargs={"gligen": boxes})
 
 
 @torch.no_grad()

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hosts import make_adapter, make_tokens
 from PIL import Image
+from pipelines import made, pipelines
 
 from facefact.faces import face_from_landmarks
 from facefact.generate import InpaintSettings, Settings, Template, inpaint, text_to_image
@@ -64,6 +66,80 @@ def test_several_nets() -> None:
     assert len(set(portrait.recipe["control_image"])) == 2
 
 
+def opened(name: str) -> tuple[Any, Any, Any]:
+    """A pipeline by its name, at tiny size, whose control net does something, with an adapter."""
+    pipe = made(name, pipelines()[name])
+    nets = [getattr(pipe, part) for part in ("controlnet", "adapter", "unet") if hasattr(pipe, part)]
+    net = pipe.unet if "XS" in name else nets[0]  # ControlNet-XS is in its U-Net
+    for parameter in (p for p in net.parameters() if not p.any()):
+        torch.nn.init.normal_(parameter)  # they begin with zeros, so that a fresh net changes nothing
+    if hasattr(net, "controlnet_cond_embedding"):
+        net.controlnet_cond_embedding.conv_out.weight.data *= 100
+    adapter = make_adapter(pipe).attach(pipe)
+    return pipe, adapter, make_tokens(adapter)
+
+
+def plain(colour: str) -> Image.Image:
+    return Image.new("RGB", (64, 64), colour)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "StableDiffusionAdapterPipeline",
+        "StableDiffusionXLAdapterPipeline",
+        "StableDiffusionControlNetPAGPipeline",
+        "StableDiffusionXLControlNetPAGPipeline",
+        "StableDiffusionXLControlNetUnionPipeline",
+        "StableDiffusionControlNetXSPipeline",
+    ],
+)
+def test_every_kind_of_control(name: str) -> None:
+    pipe, adapter, tokens = opened(name)
+    steps: list[int] = []
+
+    def make(**changes: Any) -> np.ndarray:
+        given = {"prompt": "x", "steps": 2, "width": 64, "height": 64, "control_image": plain("black")} | changes
+        if "Union" in name:
+            given = {"control_mode": 1} | given
+        portrait = text_to_image(pipe, adapter, tokens, Settings(**given), on_step=lambda: steps.append(1))
+        return np.asarray(portrait.image)
+
+    one = make()
+    assert len(steps) == 2
+    assert not np.array_equal(one, make(scale=0.0))
+    assert not np.array_equal(one, make(control_image=plain("white")))
+    for wrong, message in (
+        ({"control_image": None}, f"{name} needs a control image"),
+        ({"control_image": "pose.png"}, "a control image is a str: give a PIL image"),
+        ({"control_image": [plain("red")] * 2}, rf"{name} reads 1 control image\(s\), .* 2 are given"),
+        ({"control_mode": 99}, "control_mode=0 to 5" if "Union" in name else "of one kind: leave control_mode out"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make(**wrong)
+
+
+def test_several_t2i_adapters() -> None:
+    from diffusers import MultiAdapter
+
+    pipe, adapter, tokens = opened("StableDiffusionAdapterPipeline")
+    pipe.adapter = MultiAdapter([pipe.adapter, opened("StableDiffusionAdapterPipeline")[0].adapter])
+
+    def make(*colours: str, **changes: Any) -> np.ndarray:
+        settings = Settings(prompt="x", steps=2, control_image=[plain(colour) for colour in colours], **changes)
+        return np.asarray(text_to_image(pipe, adapter, tokens, settings).image)
+
+    assert not np.array_equal(make("black", "black"), make("black", "white"))
+    assert not np.array_equal(make("black", "black"), make("black", "black", control_scale=0.0))
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionImg2ImgPipeline", "StableDiffusionControlNetPAGInpaintPipeline"])
+def test_a_pipeline_that_starts_from_a_picture(name: str) -> None:
+    pipe, adapter, tokens = opened(name)
+    with pytest.raises(UserError, match=f"{name} starts from a picture: use it with inpaint"):
+        text_to_image(pipe, adapter, tokens, Settings(prompt="x"))
+
+
 def test_no_net_to_read_it() -> None:
     pipe = tiny_pipeline()
     adapter = tiny_adapter(pipe).attach(pipe)
@@ -89,18 +165,52 @@ def base() -> tuple[Any, Any, Any, Settings]:
 
 @pytest.mark.parametrize("in_channels", [4, 9])
 def test_inpainting(in_channels: int) -> None:
-    pipe, adapter, tokens = with_controlnet(in_channels=in_channels)
+    check_inpainting(*with_controlnet(in_channels=in_channels))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "StableDiffusionControlNetImg2ImgPipeline",
+        "StableDiffusionControlNetInpaintPipeline",
+        "StableDiffusionControlNetPAGPipeline",
+        "StableDiffusionControlNetPAGInpaintPipeline",
+        "StableDiffusionXLControlNetPAGImg2ImgPipeline",
+        "StableDiffusionXLControlNetUnionInpaintPipeline",
+    ],
+)
+def test_inpainting_with_every_kind(name: str) -> None:
+    size = {"width": 64, "height": 64} | ({"control_mode": 1} if "Union" in name else {})
+    check_inpainting(*opened(name), **size)
+
+
+def test_inpainting_with_a_model_that_reads_masks_and_pag() -> None:
+    import diffusers
+
+    pipe, adapter, _ = with_controlnet(in_channels=9)
+    adapter.detach()
+    for name in ("StableDiffusionControlNetPAGPipeline", "StableDiffusionControlNetPAGInpaintPipeline"):
+        parts = dict(pipe.components)
+        other = getattr(diffusers, name)(**parts, requires_safety_checker=False)
+        adapter = tiny_adapter(other).attach(other)
+        check_inpainting(other, adapter, adapter.tokens(torch.zeros(1, 3, 112, 112)))
+        adapter.detach()
+
+
+def check_inpainting(pipe: Any, adapter: Any, tokens: Any, **options: Any) -> None:
+    """Face and control image count; the rest of the template stays."""
     template = Template(RGB, None, RGB)
+    black, white = (Image.new("RGB", (240, 200), colour) for colour in ("black", "white"))
 
     def make(**changes: Any) -> np.ndarray:
-        given = {"prompt": "x", "steps": 3, "control_image": control(size=(240, 200))} | changes
+        given = {"prompt": "x", "steps": 3, "control_image": black} | options | changes
         portrait = inpaint(pipe, adapter, tokens, InpaintSettings(**given), template=template, face=FACE)
         return np.asarray(portrait.image)
 
     one = make()
     assert np.array_equal(one[0], RGB[0])
     assert not np.array_equal(one, RGB)
-    assert not np.array_equal(one, make(control_image=control(1, (240, 200))))
+    assert not np.array_equal(one, make(control_image=white))
     assert not np.array_equal(one, make(scale=0.0))
     with pytest.raises(UserError, match="needs a control image"):
         make(control_image=None)

@@ -48,7 +48,8 @@ class Attachment:
         """What was noted of the model's calls. latents, text: of the pass. seen: blocks that it recorded already.
 
         arrived: whether the model was called with a condition. ran: whether a layer did in this pass. asked, served:
-        the face of the pass, and the last one for which a layer ran. condition: as it counts in the pass.
+        the face of the pass, and the last one for which a layer ran. condition: as it counts in the pass. dropped: the
+        face that the last pass should have got from its pipeline, and that pass's timestep.
         """
         self.timestep: Tensor | None = None
         self.latents: Tensor | None = None
@@ -56,6 +57,7 @@ class Attachment:
         self.batch = BatchReader()
         self.arrived = self.ran = False
         self.condition: FaceCondition | None = None
+        self.dropped: tuple[Tensor, float] | None = None
         self.asked: Tensor | None = None
         self.served: Tensor | None = None
         self.increments: list[Increment] | None = None
@@ -91,7 +93,7 @@ class Attachment:
         UserError: its people do not fit the batch, or it depends on a timestep and the model was called with none.
         """
         self.seen.clear()
-        self.arrived, self.ran = True, False
+        self.arrived, self.ran, self.dropped = True, False, None
         fitting = self.batch.fit(condition, self.model, self.latents, self.text)._replace(fits=True)
         counting = self._tracked(self._now(fitting))
         if not torch.compiler.is_compiling():
@@ -136,6 +138,23 @@ class Attachment:
             self.timestep = timestep
         else:  # to the compiler a number that a module holds is a constant, a new model for each
             self.timestep = torch.full((), timestep)
+
+    def note_dropped(self, condition: FaceCondition, pipeline: str) -> None:
+        """Called before each forward pass that has no condition while its pipeline was given one.
+
+        UserError: the condition counts, and the pipeline has made a whole step without it. (One step may have passes
+        without the face beside those with it.)
+        """
+        if self.timestep is None or not any(condition.counts_at(block) for block in self.blocks):
+            return
+        timestep, before = float(self.timestep.max()), self.dropped
+        self.dropped = condition.face, timestep
+        if before is not None and before[0] is condition.face and before[1] != timestep:
+            self.dropped = None
+            raise UserError(
+                f"{pipeline} keeps the face from its model (it drops cross_attention_kwargs): take another pipeline "
+                "of the same base model, or ask for scale 0"
+            )
 
     def end(self) -> None:
         """Called after each forward pass.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -41,13 +42,24 @@ def schedule_length(target: Any) -> int:
     return getattr(config, "num_train_timesteps", None) or SCHEDULE_LENGTH
 
 
-def calling_pipeline() -> str | None:
-    """The name of the pipeline whose call is running, for messages; None outside of one."""
+def model_name(target: Any) -> str:
+    """What messages call the model of a pipeline, or a bare one."""
+    model = type(denoiser(target)).__name__
+    return model if isinstance(target, nn.Module) else f"{model} of {type(target).__name__}"
+
+
+def calling_pipelines() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The running calls of pipelines, from the innermost: the pipeline's name, and the call's local variables."""
     from diffusers import DiffusionPipeline
 
     frame = sys._getframe().f_back
     while frame is not None:
-        if isinstance(caller := frame.f_locals.get("self"), DiffusionPipeline):
-            return type(caller).__name__
+        variables = frame.f_locals
+        if isinstance(caller := variables.get("self"), DiffusionPipeline):
+            yield type(caller).__name__, variables
         frame = frame.f_back
-    return None
+
+
+def calling_pipeline() -> str | None:
+    """The name of the pipeline whose call is running, for messages; None outside of one."""
+    return next((name for name, _ in calling_pipelines()), None)

@@ -9,18 +9,24 @@ slot for that too: it replaces the content by `{"objs": self.position_net(**glig
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from facefact.adapter.attachment import Attachment, LayerPort
 from facefact.adapter.condition import FaceCondition
-from facefact.adapter.denoiser import denoiser, schedule_length, transformer_blocks
+from facefact.adapter.denoiser import calling_pipelines, denoiser, model_name, schedule_length, transformer_blocks
 from facefact.adapter.layer import AdapterLayers, LayerConfig
 from facefact.adapter.seam import token_width
 from facefact.types import UserError
+
+# Parts of names in ControlNet-XS: `down_blocks.0.base_attentions.0`, `mid_block.base_midblock.attentions.0`.
+CONTROL_XS_BASE = re.compile(r"base_(?=attentions\.)|base_midblock\.")
+CONTROL_XS_BRANCH = re.compile(r"\.ctrl_(attentions|midblock)\.")
 
 
 class UNetSeam:
@@ -34,21 +40,23 @@ class UNetSeam:
         """Put the layers into a pipeline's U-Net or a bare one; each then has as many heads as its block.
 
         UserError: the model has no place for them (it is a GLIGEN model, or no block of it reads text), has an adapter
-        already, or is not the kind of base that they were made for.
+        already, or is not the kind of base that they were made for; or no face can reach it through the pipeline.
         """
+        _check_pipeline(target)
         model = denoiser(target)
-        blocks = face_blocks(model)
-        _refuse_taken(model)
+        blocks = face_blocks(target)
+        _refuse_taken(target)
         _check_call(model)
         _check_fit(layers, model, blocks)
 
         attachment = Attachment(
             model, schedule_length=schedule_length(target), take_off=self.remove, blocks=tuple(layers.configs)
         )
+        for name, block in transformer_blocks(model).items():
+            block.fuser = LayerPort(name, None, attachment)
         for name, layer in layers.items():
             layer.attn.heads = blocks[name].attn1.heads
-        for name, block in transformer_blocks(model).items():
-            block.fuser = LayerPort(name, layers[name] if name in blocks else None, attachment)
+            blocks[name].fuser = LayerPort(name, layer, attachment)
         model.position_net = ConditionPort(attachment, model)
         return attachment
 
@@ -88,8 +96,14 @@ class ConditionPort(nn.Module):
             model.register_forward_hook(self.after),
         )
 
-    def forward(self, objs: FaceCondition) -> FaceCondition:
-        """In the slot of U-Nets."""
+    def forward(self, objs: FaceCondition | None = None, **others: Any) -> FaceCondition:
+        """In the slot of U-Nets. UserError: a GLIGEN pipeline fills it with its boxes."""
+        if objs is None:
+            name = next((name for name, _ in calling_pipelines()), "this call")
+            raise UserError(
+                f"{name} puts GLIGEN's {' and '.join(others)} in the place of the face: take the adapter off "
+                "(its detach()), or use a pipeline without GLIGEN"
+            )
         return self.attachment.begin(objs)
 
     def before(
@@ -99,14 +113,22 @@ class ConditionPort(nn.Module):
         in this pass."""
         given = dict(zip(self.names, args, strict=False)) | kwargs
         self.attachment.note_call(given.get(self.names[0]), given.get("timestep"), given.get("encoder_hidden_states"))
-        condition = None if self.calls_slot else _condition(given)
-        if condition is None:
+        condition = _condition(given)
+        if condition is None and not torch.compiler.is_compiling():
+            self._note_dropped()
+        if condition is None or self.calls_slot:
             return None
         changed = given["cross_attention_kwargs"] | UNET.kwargs(self.attachment.begin(condition))
         place = self.names.index("cross_attention_kwargs")
         if place < len(args):
             return (*args[:place], changed, *args[place + 1 :]), kwargs
         return args, kwargs | {"cross_attention_kwargs": changed}
+
+    def _note_dropped(self) -> None:
+        for name, variables in calling_pipelines():
+            if (condition := _condition(variables)) is not None:
+                self.attachment.note_dropped(condition, name)
+                return
 
     def after(self, model: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         """After each forward pass."""
@@ -119,23 +141,27 @@ def _parameters(model: nn.Module) -> list[str]:
 
 
 def _condition(given: Mapping[str, Any]) -> FaceCondition | None:
-    """Among the arguments of the model."""
-    gligen = (given.get("cross_attention_kwargs") or {}).get("gligen")
+    """Among the arguments of the model, or of a pipeline."""
+    kwargs = given.get("cross_attention_kwargs")
+    gligen = kwargs.get("gligen") if isinstance(kwargs, Mapping) else None
     condition = gligen.get("objs") if isinstance(gligen, Mapping) else None
     return condition if isinstance(condition, FaceCondition) else None
 
 
-def face_blocks(model: nn.Module) -> dict[str, Any]:
-    """The blocks that get a layer: those that read the text. UserError when there is none."""
+def face_blocks(target: Any) -> dict[str, Any]:
+    """The blocks that get a layer, by name: those that read the text. UserError when there is none.
+
+    ControlNet-XS has the blocks of its base and of its control branch side by side: the base's, by the base's names.
+    """
     blocks = {
-        name: block
-        for name, block in transformer_blocks(model).items()
-        if block.attn2 is not None and block.attn2.is_cross_attention
+        CONTROL_XS_BASE.sub("", name): block
+        for name, block in transformer_blocks(denoiser(target)).items()
+        if block.attn2 is not None and block.attn2.is_cross_attention and not CONTROL_XS_BRANCH.search(name)
     }
     if not blocks:
         raise UserError(
-            f"{type(model).__name__} has no transformer block that reads text: the adapter needs a U-Net such as "
-            "that of Stable Diffusion 1.5, 2 or XL"
+            f"{model_name(target)} has no transformer block that reads text: take a model or pipeline of "
+            "Stable Diffusion 1.5, 2 or XL"
         )
     return blocks
 
@@ -149,7 +175,7 @@ def layer_configs(target: Any, *, token_width: int | None = None) -> dict[str, L
             heads=block.attn1.heads,
             inner_width=block.attn1.inner_dim,
         )
-        for name, block in face_blocks(denoiser(target)).items()
+        for name, block in face_blocks(target).items()
     }
 
 
@@ -158,15 +184,34 @@ def text_width(target: Any) -> int:
     return token_width(layer_configs(target))
 
 
-def _refuse_taken(model: nn.Module) -> None:
+def _check_pipeline(target: Any) -> None:
+    """UserError: no face can reach the model through this pipeline."""
+    from diffusers import DiffusionPipeline
+
+    if not isinstance(target, DiffusionPipeline):
+        return
+    name, parameters = type(target).__name__, inspect.signature(type(target).__call__).parameters
+    if hasattr(target, "vocoder"):
+        raise UserError(f"{name} makes sound, no pictures: take a pipeline of Stable Diffusion 1.5, 2 or XL")
+    if "cross_attention_kwargs" not in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
+        raise UserError(
+            f"the call of {name} takes no cross_attention_kwargs, so no face can reach its model: take a pipeline "
+            "whose call does, or attach the adapter to the model alone and call that yourself"
+        )
+
+
+def _refuse_taken(target: Any) -> None:
+    model, name = denoiser(target), model_name(target)
     port = getattr(model, "position_net", None)
     if isinstance(port, ConditionPort):
         raise UserError(
-            f"this {type(model).__name__} has a face adapter already: take it off first (its detach(), or "
+            f"this {name} has a face adapter already: take it off first (its detach(), or "
             "facefact.adapter.detach(model))"
         )
     if port is not None or any(hasattr(block, "fuser") for block in transformer_blocks(model).values()):
-        raise UserError(f"this {type(model).__name__} is a GLIGEN model: the place of the face adapter is taken")
+        raise UserError(
+            f"this {name} is a GLIGEN model: the place of the face adapter is taken; take a base model without GLIGEN"
+        )
 
 
 def _check_call(model: nn.Module) -> None:

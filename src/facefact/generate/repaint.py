@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from facefact.generate.finite import encode, finite_pictures
-from facefact.generate.text_to_image import Settings, control_arguments, reads_latents_alone, step_callback
+from facefact.generate.text_to_image import Settings, control_arguments, reads_latents_alone, step_callback, takes
 from facefact.types import UserError
 
 
@@ -33,17 +33,14 @@ def repaint(
     change; 0 is never, 1 from the first step on. control: settings whose control image, if any, is that of `image`.
 
     An inpainting model is called as such; it repaints where there is any freedom. Of any other, however many channels
-    its latents have, the image-to-image call is used.
+    its latents have, the image-to-image call is used, or its inpainting one where diffusers has no other.
     """
-    from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
-
     own = Noise()
+    painter = painter_of(pipe)
+    callback = step_callback(on_step)
     if reads_latents_alone(pipe):
-        painter = another(AutoPipelineForImage2Image, pipe)
         callback = step_callback(on_step, putting_back(pipe, arguments["image"], freedom, own))
-    else:
-        painter = another(AutoPipelineForInpainting, pipe)
-        callback = step_callback(on_step)
+    if takes(painter, "mask_image"):
         mask = Image.fromarray((freedom > 0).astype(np.uint8) * 255)
         arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
     painter.set_progress_bar_config(disable=True)
@@ -52,15 +49,23 @@ def repaint(
         return painter(callback_on_step_end=callback, **controls, **arguments)
 
 
-def another(kind: Any, pipe: Any) -> Any:
-    """The same parts as a pipeline of another kind. UserError: diffusers has none for them."""
-    try:
-        return kind.from_pipe(pipe)
-    except ValueError as error:
-        raise UserError(
-            f"diffusers cannot repaint a picture with the parts of {type(pipe).__name__}: give its base pipeline, or "
-            "one with a ControlNet"
-        ) from error
+def painter_of(pipe: Any) -> Any:
+    """The same parts as a pipeline that starts from a picture. UserError: diffusers has none for them."""
+    from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+
+    kinds: list[Any] = [AutoPipelineForInpainting]
+    if reads_latents_alone(pipe):
+        kinds = [AutoPipelineForImage2Image, AutoPipelineForInpainting]
+    failures = []
+    for kind in kinds:
+        try:
+            return kind.from_pipe(pipe)
+        except ValueError as error:
+            failures.append(error)
+    raise UserError(
+        f"diffusers cannot repaint a picture with the parts of {type(pipe).__name__}: give its base pipeline, or "
+        "one with a ControlNet"
+    ) from failures[0]
 
 
 @dataclass

@@ -34,8 +34,9 @@ class Settings:
     guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
     start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
     local: work for the face's region only, which is cheaper and leaves the rest to the base model.
-    width, height: pixels; None is the model's native size. control_image: what a ControlNet reads (several: one for
-    each of its nets), at any size; control_scale: how much it counts; control_mode: which kind it is, for union nets.
+    width, height: pixels; None is the model's native size. control_image: what a ControlNet or T2I-Adapter reads
+    (several: one for each of its nets), at any size; control_scale: how much it counts; control_mode: which kind it is,
+    for union nets.
     """
 
     prompt: str
@@ -106,6 +107,10 @@ def text_to_images(
         raise UserError(f"a batch of {batch} pictures is none: at least 1")
     if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: use it with `facefact inpaint`, or take its text-to-image base")
+    if takes(pipe, "strength") or takes(pipe, "inpaint_strength"):
+        raise UserError(
+            f"{type(pipe).__name__} starts from a picture: use it with inpaint(), or take its text-to-image pipeline"
+        )
     everyone, origins = _for_each(settings, people, "people"), _for_each(settings, origin, "origins")
     lengths = [prompts.windows(pipe, one.prompt, one.negative_prompt) for one in settings]
     jobs = [Job(*job) for job in zip(settings, everyone, origins, lengths, strict=True)]
@@ -154,13 +159,20 @@ def _paint(
         result = pipe(
             width=width,
             height=height,
-            callback_on_step_end=step_callback(if_face_arrives(pipe, adapter, settings[0], on_step)),
+            **_watched(pipe, if_face_arrives(pipe, adapter, settings[0], on_step)),
             **control_arguments(pipe, settings[0]),
             **arguments,
         )
     for job, image in zip(jobs, images(result, settings), strict=True):
         recipe = make_recipe(pipe, job.settings, kind="text-to-image", size=(width, height), origin=job.origin)
         yield Portrait(image, recipe)
+
+
+def _watched(pipe: Any, on_step: Callable[[], None]) -> dict[str, Any]:
+    """The argument by which a pipeline tells of each step; that of T2I-Adapters is an old one."""
+    if takes(pipe, "callback") and not takes(pipe, "callback_on_step_end"):
+        return {"callback": lambda *_: on_step()}
+    return {"callback_on_step_end": step_callback(on_step)}
 
 
 def rows_of(people: Sequence[FaceTokens]) -> FaceTokens:
@@ -183,7 +195,8 @@ def picture_size(pipe: Any, settings: Settings) -> tuple[int, int]:
 
 def reads_latents_alone(pipe: Any) -> bool:
     """False for inpainting models, whose U-Net reads a mask and a masked picture besides the latents."""
-    return pipe.unet.config.in_channels == pipe.vae.config.latent_channels
+    channels = pipe.vae.config.latent_channels
+    return getattr(pipe.unet.config, "in_channels", channels) == channels  # ControlNet-XS does not say
 
 
 def call_arguments(
@@ -199,7 +212,7 @@ def call_arguments(
     count. region: (h, w), where the face is, for local mode.
     """
     one = settings[0]
-    guides = _takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
+    guides = takes(pipe, "negative_prompt")  # the pipeline of latent consistency models does not
     guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
     negative = [each.negative_prompt for each in settings] if guides else None
     local: bool | torch.Tensor = one.local if region is None else region
@@ -214,21 +227,47 @@ def call_arguments(
 
 
 def control_arguments(pipe: Any, settings: Settings) -> dict[str, Any]:
-    """The arguments for a pipeline's ControlNet; none where it has none.
+    """The arguments for a pipeline's ControlNet or T2I-Adapter; none where it has none.
 
-    UserError: a control image is missing, or there is no ControlNet to read it.
+    UserError: a control image is missing or of no use, or there is nothing to read it.
     """
     image, name = settings.control_image, type(pipe).__name__
-    if getattr(pipe, "controlnet", None) is None:
+    part = next((part for part in ("controlnet", "adapter") if getattr(pipe, part, None) is not None), None)
+    if part is None:
         if image is not None:
             raise UserError(f"{name} has no ControlNet to read the control image: open one, or leave the image out")
         return {}
     if image is None:
         raise UserError(f"{name} needs a control image: give one in the settings (control_image=)")
-    given = image if isinstance(image, Image.Image) else list(image)
-    place = "control_image" if _takes(pipe, "control_image") else "image"
-    mode = {"control_mode": settings.control_mode} if settings.control_mode is not None else {}
-    return {place: given, "controlnet_conditioning_scale": settings.control_scale, **mode}
+    pictures = [image] if isinstance(image, Image.Image) or not isinstance(image, Sequence) else list(image)
+    nets = list(getattr(getattr(pipe, part), "nets" if part == "controlnet" else "adapters", [None]))
+    for one in pictures:
+        if not isinstance(one, Image.Image):
+            raise UserError(f"a control image is a {type(one).__name__}: give a PIL image, such as Image.open(file)")
+    if len(pictures) != len(nets):
+        raise UserError(
+            f"{name} reads {len(nets)} control image(s), one for each of its nets: {len(pictures)} are given"
+        )
+    mode, scale = _control_mode(pipe, settings), settings.control_scale
+    given = pictures[0] if len(nets) == 1 else pictures
+    if part == "adapter":
+        return {"image": given, "adapter_conditioning_scale": scale if len(nets) == 1 else [scale] * len(nets)}
+    place = "control_image" if takes(pipe, "control_image") else "image"
+    return {place: given, "controlnet_conditioning_scale": scale, **mode}
+
+
+def _control_mode(pipe: Any, settings: Settings) -> dict[str, Any]:
+    """For union nets. UserError: they cannot do without, or have no such mode."""
+    mode, name = settings.control_mode, type(pipe).__name__
+    if not takes(pipe, "control_mode"):
+        if mode is not None:
+            raise UserError(f"{name} reads control images of one kind: leave control_mode out")
+        return {}
+    kinds = getattr(pipe.controlnet.config, "num_control_type", None)
+    if mode is None or (kinds is not None and not 0 <= mode < kinds):
+        last = "the number of its kinds" if kinds is None else kinds - 1
+        raise UserError(f"{name} reads control images of several kinds: say which this is, control_mode=0 to {last}")
+    return {"control_mode": mode}
 
 
 def if_face_arrives(
@@ -248,7 +287,8 @@ def if_face_arrives(
     return stepped
 
 
-def _takes(pipe: Any, name: str) -> bool:
+def takes(pipe: Any, name: str) -> bool:
+    """Whether the pipeline's call has a parameter of this name."""
     return name in inspect.signature(type(pipe).__call__).parameters
 
 
