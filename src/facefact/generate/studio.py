@@ -23,6 +23,7 @@ from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
 from facefact.generate.prompts import windows
 from facefact.generate.recipe import file_hash
+from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.generate.wording import completed
@@ -162,9 +163,12 @@ class Studio:
         return self._detector
 
     def find_person(self, photos: Sequence[str | Path], *, which: int = 0) -> Person:
-        """As the function of that name, with this Studio's detector; one call at a time."""
+        """As the function of that name, with this Studio's detector; one call at a time. Of a photo that shows somebody
+        else than the others the log warns."""
         with self._finding:
-            return find_person(photos, detector=self.detector, which=which, model=self.model)
+            person = find_person(photos, detector=self.detector, which=which, model=self.model)
+            warn_of_strangers(photos, person.crops, encoder=self.adapter.encoder)
+            return person
 
     def settings(self, kind: type[S], **given: Any) -> S:
         """The settings record `kind`; what is not given, or None, has this model's own default, else the record's. Of

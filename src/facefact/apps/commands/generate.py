@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.generate import Settings, find_person
     from facefact.generate.demo_model import settings_for
     from facefact.generate.reopen import check_same
+    from facefact.generate.strangers import warn_of_strangers
 
     settings = settings_for(args.model, Settings, prompt=prompts[0], **_settings_given(args, recipe))
     pictures = portraits.pictures_wanted(args, settings, prompts)
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if recipe and not args.prompt and "words" not in recipe:
         args.exact_prompt = True  # as it was made
     studio = portraits.open_studio(args)
+    warn_of_strangers(args.face, person.crops, encoder=studio.adapter.encoder)
     tokens = studio.adapter.encode(person.crops)
     check_same(recipe, studio.origin, given=given)
     _warn_of_differences(recipe, studio.origin | person.origin)
