@@ -47,6 +47,13 @@ def test_another_autoencoder_is_named_as_the_web_ui_does() -> None:
     assert text.endswith('Hashes: {"model": "0123456789", "vae": "1234567890"}')
 
 
+def test_a_loras_weight_can_be_read_whatever_its_name() -> None:
+    lora = {"name": 'sd\\style "a", <b>:{1}.safetensors', "sha256": "ab" * 32, "weight": 0.25}
+    prompt, _, settings = read_parameters(parameters_text(RECIPE | {"model": MODEL | {"loras": [lora]}}))
+    assert prompt.endswith(" <lora:sdstyle a b1:0.25>")
+    assert settings["Lora hashes"] == "sdstyle a b1: ababababab"
+
+
 def test_what_is_not_there_is_not_named() -> None:
     text = parameters_text(RECIPE | {"negative_prompt": ""})
     assert text.splitlines()[0] == RECIPE["prompt"]

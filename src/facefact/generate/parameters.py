@@ -134,8 +134,9 @@ def _tag(lora: Mapping[str, str]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """The name of a file without `.safetensors` and without what ends a name in those texts."""
-    return re.sub(r'[,:"<>{}\n]', "", name.removesuffix(".safetensors"))
+    """The name of a file without `.safetensors` and without what ends a name in those texts. (CivitAI reads no weight
+    of a LoRA whose name has a backslash.)"""
+    return re.sub(r'[,:"<>{}\n\\]', "", name.removesuffix(".safetensors"))
 
 
 def _quoted(value: Any) -> str:
