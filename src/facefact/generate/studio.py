@@ -122,12 +122,7 @@ class Studio:
         chosen_dtype = choose_dtype(chosen_device, dtype)
         base_path = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
         adapter_folder = locate(adapter, offline=offline) if adapter else base_path / "adapter"
-        if adapter_folder.is_file():
-            raise UserError(
-                f"{adapter} is no adapter's directory: `facefact models import` makes one of published files"
-            )
-        if not adapter_folder.is_dir():
-            raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
+        _check_adapter(adapter_folder, adapter, model)
         chosen_loras = [Lora.parse(one) for one in loras]
         pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
         base: dict[str, Any] = {"name": _public_name(model), "sha256": content_hash(base_path)}
@@ -271,6 +266,14 @@ def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
         if portrait is None:
             return
         yield portrait
+
+
+def _check_adapter(folder: Path, adapter: str | None, model: str) -> None:
+    """UserError: the folder is none."""
+    if folder.is_file():
+        raise UserError(f"{adapter} is no adapter's directory: `facefact models import` makes one of published files")
+    if not folder.is_dir():
+        raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
 
 
 def _public_name(name: str) -> str:

@@ -45,7 +45,8 @@ class Template:
 
 def open_template(path: str | Path) -> Template:
     """A template at its full size, 8 bits per channel, mode and profile kept (colours that the file declares in
-    another way get a profile that says the same). What PNG cannot hold (CMYK, CIELAB) becomes sRGB, a palette RGB. UserErrors as `open_picture`."""
+    another way get a profile that says the same). What PNG cannot hold (CMYK, CIELAB) becomes sRGB, a palette RGB.
+    UserErrors as `open_picture`."""
     seen = open_picture(path, max_side=1 << 30)
     with Image.open(path) as image:
         (profile, _), upright = profile_of(image), ImageOps.exif_transpose(image)
