@@ -1,9 +1,10 @@
-"""ICC profiles from primaries, and what their colours are in sRGB: written from the standards, without the code under
-test."""
+"""ICC profiles from primaries, what their colours are in sRGB, and PNGs with chunks about colour: written from the
+standards, without the code under test."""
 
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 
@@ -66,3 +67,20 @@ def in_srgb(stored: np.ndarray, primaries: tuple[tuple[float, float], ...], gamm
     linear = value**gamma if gamma else np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ (np.linalg.inv(to_xyz(SRGB)) @ to_xyz(primaries)).T, 0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def png(*chunks: tuple[bytes, bytes], pixels: np.ndarray) -> bytes:
+    """An RGB or grey PNG with these chunks before its pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = pixels.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    body = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in body)
+
+
+def cicp(primaries: int, transfer: int, *, full: int = 1) -> tuple[bytes, bytes]:
+    return b"cICP", bytes([primaries, transfer, 0, full])

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load_file, save_file
 
 from facefact import FaceAdapter
 from facefact.apps import cli
@@ -218,7 +221,7 @@ def test_other_formats_are_resumed_and_made_again(
     with Image.open(made) as image:  # as programs that do not know XMP write it
         image.save(made, exif=image.info["exif"], xmp=b"")
     assert cli.main(["generate", *again, "--overwrite"]) == 0
-    assert "of the recipe only the settings are left" in caplog.text
+    assert "of which face the picture was, it does not say" in caplog.text
 
 
 def test_several_photos_of_one_person_and_another_face(call: list[str], photo: Path, tmp_path: Path) -> None:
@@ -386,3 +389,93 @@ def test_models_import_and_pull_say_what_is_wrong(tmp_path: Path, capsys: pytest
     assert "x.ckpt: there is no such file" in capsys.readouterr().err
     assert cli.main(["models", "pull", "someone/model"]) == 2
     assert "cannot pull someone/model" in capsys.readouterr().err
+
+
+@pytest.fixture
+def furnished(call: list[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command, without --model, whose parts lie in the models directory; and the picture that they made is there."""
+    home, pipe = tmp_path / "home", tiny_pipeline()
+    pipe.save_pretrained(home / "owner--tiny")
+    tiny_adapter(pipe).save_pretrained(home / "face")
+    vae = tiny_pipeline().vae
+    with torch.no_grad():
+        vae.decoder.conv_out.bias += 0.3
+    vae.save_pretrained(home / "soft")
+    save_file(tiny_lora(pipe), home / "style.safetensors")
+    monkeypatch.setenv("FACEFACT_HOME", str(home))
+    more = ["--model", "owner/tiny", "--adapter", "face", "--vae", str(home / "soft"), "--scheduler", "DDIM"]
+    lora = ["--lora", f"{home / 'style.safetensors'}:0.7"]
+    assert cli.main(["generate", *call[:4], *more, *lora, *call[6:], "--seed", "3"]) == 0
+    return [*call[:2], "--device", "cpu", "--out", str(tmp_path / "again"), "--overwrite"]
+
+
+def tiny_lora(pipe: Any) -> dict[str, Any]:
+    state = {}
+    for name, module in pipe.unet.named_modules():
+        if name.endswith("attn2.to_v"):
+            state[f"unet.{name}.lora_A.weight"] = torch.ones(2, module.weight.shape[1]) / 8
+            state[f"unet.{name}.lora_B.weight"] = torch.ones(module.weight.shape[0], 2) / 8
+    return state
+
+
+@pytest.mark.parametrize("chunk", ["facefact", "parameters"])
+def test_a_recipe_reopens_what_it_was_made_with(
+    furnished: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, chunk: str
+) -> None:
+    made, kept = tmp_path / "out" / "portrait-3.png", PngInfo()
+    with Image.open(made) as image:
+        kept.add_text(chunk, image.info[chunk])  # as a program that keeps one of them
+        image.save(tmp_path / "kept.png", pnginfo=kept)
+    assert cli.main(["generate", *furnished, "--recipe", str(tmp_path / "kept.png")]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "again" / "portrait-3.png"), pixels(made))
+    again, recipe = read_recipe(tmp_path / "again" / "portrait-3.png"), read_recipe(made)
+    for part in ("model", "adapter"):
+        assert again[part]["sha256"] == recipe[part]["sha256"]
+    assert (again["model"]["vae"], again["scheduler"]) == (recipe["model"]["vae"], "DDIMScheduler")
+    assert again["model"]["loras"] == recipe["model"]["loras"]
+    assert ("does not say" in caplog.text) is (chunk == "parameters")
+
+
+@pytest.mark.parametrize("part", ["style.safetensors", "soft", "face", "owner--tiny"])
+def test_a_part_that_is_gone_or_another_is_named(
+    furnished: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    recipe, home = ["--recipe", str(tmp_path / "out" / "portrait-3.png")], tmp_path / "home"
+    option = {"style.safetensors": "--lora", "soft": "--vae", "face": "--adapter", "owner--tiny": "--model"}[part]
+    (home / part).rename(tmp_path / "elsewhere")
+    assert cli.main(["generate", *furnished, *recipe]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(words in line for words in (part.replace("--", "/"), "is not in", option, "SHA-256"))
+    changed = tmp_path / "elsewhere"
+    if changed.is_dir():
+        weights = next(path for path in sorted(changed.rglob("*.safetensors")) if "text" not in str(path))
+        state = load_file(weights)
+        first = next(name for name, value in state.items() if value.is_floating_point())
+        save_file(state | {first: state[first] + 0.5}, weights, metadata={"format": "pt"})
+    else:
+        save_file({name: value * 2 for name, value in load_file(changed).items()}, changed)
+    changed.rename(home / part)
+    assert cli.main(["generate", *furnished, *recipe]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(words in line for words in ("recipe", option, "SHA-256"))
+    if option == "--lora":  # what the user names replaces the recipe's
+        assert cli.main(["generate", *furnished, *recipe, option, str(home / part)]) == 0
+        assert read_recipe(tmp_path / "again" / "portrait-3.png")["model"]["loras"][0]["weight"] == 1.0
+
+
+def test_a_recipe_by_another_hand_is_no_way_in(
+    furnished: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "out" / "portrait-3.png"
+    recipe = read_recipe(made)
+    for changed, message in (
+        ({"model": {"name": "../..", "sha256": "a" * 64}}, "is not in"),
+        ({"model": recipe["model"] | {"sha256": ""}}, "damaged"),
+        ({"model": 3}, "damaged"),
+        ({"model": recipe["model"] | {"loras": [{"name": "x", "sha256": "b" * 64}]}}, "damaged"),
+    ):
+        info = PngInfo()
+        info.add_text("facefact", json.dumps(recipe | changed))
+        Image.open(made).save(tmp_path / "evil.png", pnginfo=info)
+        assert cli.main(["generate", *furnished, "--recipe", str(tmp_path / "evil.png")]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from candidates import avatars, candidate, decoded, portrait
+from facefact.data.cover import masks
 from facefact.data.find import check_pose, check_size, find, measure
 from facefact.data.prepare_config import FaceSettings, QualitySettings
 from facefact.data.records import Candidate, Unfit
 from facefact.faces import face_from_landmarks, face_quality
 from facefact.faces.align import TEMPLATE
-from facefact.faces.turned import face_turned
+from facefact.faces.turned import face_turned, turned
 from facefact.types import Face, Pose
 from facefact.world import IDENTITY, Person, look, render
 
@@ -114,6 +115,18 @@ def test_a_picture_on_its_side_is_turned_upright() -> None:
     assert one.face.box == pytest.approx(face(10, 100).box, abs=1e-3)
     np.testing.assert_array_equal(one.picture.pixels, np.rot90(picture.pixels, 1))
     assert one.picture.original == picture.original[::-1]
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_an_avatar_on_its_side_is_turned_upright_and_masked(turn: int) -> None:
+    upright = decoded(portrait(3))
+    right, lying = (
+        find(picture, avatars(), FaceSettings())[0]
+        for picture in (upright, replace(upright, pixels=turned(upright.pixels, turn)))
+    )
+    np.testing.assert_array_equal(lying.picture.pixels, upright.pixels)
+    np.testing.assert_allclose(lying.face.landmarks, right.face.landmarks, atol=0.1)
+    np.testing.assert_array_equal(masks(lying, avatars()).head, masks(right, avatars()).head)
 
 
 def test_two_avatars_side_by_side() -> None:

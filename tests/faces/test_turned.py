@@ -10,9 +10,11 @@ import pytest
 
 from facefact.faces import face_crop, face_from_landmarks, get_detector, open_picture
 from facefact.faces.align import TEMPLATE
+from facefact.faces.choice import AVATAR_WEIGHTS
 from facefact.faces.mediapipe import available
 from facefact.faces.turned import any_way_up, face_turned, points_turned, turned, way_up
 from facefact.types import Face
+from facefact.world import look, person, render
 
 SHARED = Path(os.environ.get("FACEFACT_SHARED") or Path(__file__).parents[3] / "shared")
 PHOTOS = SHARED / "data" / "lfw_small"
@@ -71,3 +73,37 @@ def test_photos_lying_and_upside_down(name: str, turn: int) -> None:
         alike = np.abs(crop.pixels.astype(int) - right.pixels).mean() < 25
         wrong += not (near and alike)
     assert wrong == 0
+
+
+@pytest.mark.parametrize("name", ["avatar", "auto"])
+def test_avatars_lying_and_upside_down(name: str) -> None:
+    """Found where they are, all of the head with them, and cut out upright."""
+    if not AVATAR_WEIGHTS.is_dir():
+        pytest.skip("the bundle has no avatar detector")
+    detector = get_detector(name)
+    for seed in range(2600, 2608):
+        one = render(person(seed), look(seed), size=192)
+        upright = face_crop(one.image, detector=detector)
+        for turn in (1, 2, 3):
+            picture = turned(one.image, turn)
+            (face,) = detector.detect(picture)
+            points = points_turned(one.landmarks, one.image.shape, turn)
+            eyes = np.linalg.norm(points[1] - points[0])
+            assert np.linalg.norm(face.landmarks - points, axis=1).mean() < 0.2 * eyes
+            assert way_up(face) == -turn % 4
+            crop = face_crop(picture, detector=detector)
+            assert (crop.head != turned(upright.head, turn)).mean() < 0.01
+            assert np.abs(crop.pixels.astype(int) - upright.pixels).mean() < 1
+
+
+def test_a_group_of_avatars_upside_down() -> None:
+    if not AVATAR_WEIGHTS.is_dir():
+        pytest.skip("the bundle has no avatar detector")
+    people = [render(person(seed), look(seed), size=192) for seed in (2620, 2621, 2622)]
+    picture = np.concatenate([one.image for one in people], axis=1)
+    faces = get_detector("avatar").detect(turned(picture, 2))
+    right = [points_turned(one.landmarks + (192 * i, 0), picture.shape, 2) for i, one in enumerate(people)]
+    apart = np.linalg.norm(np.stack([face.landmarks for face in faces])[:, None] - right, axis=-1).mean(-1)
+    assert len(faces) == 3
+    assert sorted(apart.argmin(1)) == [0, 1, 2]
+    assert apart.min(1).max() < 10

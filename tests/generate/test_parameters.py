@@ -41,6 +41,19 @@ def test_it_is_the_text_of_the_web_ui() -> None:
     )
 
 
+def test_another_autoencoder_is_named_as_the_web_ui_does() -> None:
+    text = parameters_text(RECIPE | {"model": MODEL | {"vae": {"name": "soft.safetensors", "sha256": "1234567890ff"}}})
+    assert "Model: dreamshaper_8, VAE hash: 1234567890, VAE: soft, " in text
+    assert text.endswith('Hashes: {"model": "0123456789", "vae": "1234567890"}')
+
+
+def test_a_loras_weight_can_be_read_whatever_its_name() -> None:
+    lora = {"name": 'sd\\style "a", <b>:{1}.safetensors', "sha256": "ab" * 32, "weight": 0.25}
+    prompt, _, settings = read_parameters(parameters_text(RECIPE | {"model": MODEL | {"loras": [lora]}}))
+    assert prompt.endswith(" <lora:sdstyle a b1:0.25>")
+    assert settings["Lora hashes"] == "sdstyle a b1: ababababab"
+
+
 def test_what_is_not_there_is_not_named() -> None:
     text = parameters_text(RECIPE | {"negative_prompt": ""})
     assert text.splitlines()[0] == RECIPE["prompt"]
@@ -63,8 +76,28 @@ def test_values_are_quoted_and_read_back(name: str) -> None:
 )
 def test_the_settings_are_read_back(more: dict[str, Any]) -> None:
     recipe = RECIPE | {"prompt": "two\nlines <b>", "negative_prompt": "more\nlines, a: b"} | more
-    known = {field: value for field, value in recipe.items() if field not in ("versions", "model")}
-    assert recipe_of(parameters_text(recipe)) == known
+    known = {field: value for field, value in recipe.items() if field not in ("versions", "model", "adapter")}
+    read = recipe_of(parameters_text(recipe)) or {}
+    assert {field: value for field, value in read.items() if field not in ("model", "adapter")} == known
+
+
+def test_what_it_was_made_with_is_read_back() -> None:
+    """As far as the text keeps it: the plain name, and the first digits of the hash."""
+    vae, adapter = {"name": "soft, old", "sha256": "1234567890ff"}, {"name": "fact", "sha256": "ba9876543210"}
+    prompt = "a coat <lora:typed:1>"  # the user's own, and part of the prompt
+    recipe = RECIPE | {"prompt": prompt, "model": MODEL | {"vae": vae, "loras": LORAS}, "adapter": adapter}
+    read = recipe_of(parameters_text(recipe)) or {}
+    assert read["prompt"] == prompt
+    assert read["adapter"] == {"name": "fact", "sha256": "ba98765432"}
+    assert read["model"] == {
+        "name": "dreamshaper_8",
+        "sha256": "0123456789",
+        "vae": {"name": "soft, old", "sha256": "1234567890"},
+        "loras": [
+            {"name": "detail", "sha256": "fedcba9876", "weight": 0.8},
+            {"name": "film grain old", "sha256": "aaaabbbbcc", "weight": 1.0},
+        ],
+    }
 
 
 def test_other_programs_texts_are_read_but_no_recipe() -> None:

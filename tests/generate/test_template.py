@@ -8,6 +8,7 @@ from PIL import Image
 from facefact.faces import open_picture
 from facefact.generate import open_template
 from inpainting import picture
+from profiles import DISPLAY_P3, cicp, in_srgb, png
 
 
 def test_a_template_keeps_what_is_stored(tmp_path: Path) -> None:
@@ -32,3 +33,15 @@ def test_a_template_that_png_cannot_hold_becomes_srgb(tmp_path: Path) -> None:
     template = open_template(tmp_path / "a.tif")
     np.testing.assert_array_equal(template.colours, open_picture(tmp_path / "a.tif"))
     assert template.image(template.colours).mode == "RGB"
+
+
+def test_colours_declared_without_a_profile_look_the_same_afterwards(tmp_path: Path) -> None:
+    stored = picture(20, 30)
+    (tmp_path / "a.png").write_bytes(png(cicp(12, 13), pixels=stored))
+    template = open_template(tmp_path / "a.png")
+    right = in_srgb(stored, DISPLAY_P3, None)
+    assert np.abs(template.seen - right).max() < 3
+    image = template.image(template.colours)
+    image.save(tmp_path / "b.png", icc_profile=image.info["icc_profile"])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png")), stored)
+    np.testing.assert_array_equal(open_picture(tmp_path / "b.png"), template.seen)

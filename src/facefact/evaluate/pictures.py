@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from facefact.adapter import Local
+from facefact.autoencoder import wide_enough
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector
@@ -112,10 +113,11 @@ class Painter:
     @torch.no_grad()
     def reconstruct(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
         """(n, h, w, 3) uint8: pictures through the autoencoder and back."""
-        vae, rebuilt = self.pipe.vae, []
-        for part in torch.stack([to_pixels(picture) for picture in pictures]).split(self.sampling.batch):
-            latents = vae.encode(part.to(vae.device, vae.dtype)).latent_dist.mode()
-            rebuilt.append(vae.decode(latents).sample.float().cpu().clamp(-1, 1))
+        rebuilt = []
+        with wide_enough(self.pipe.vae) as vae:
+            for part in torch.stack([to_pixels(picture) for picture in pictures]).split(self.sampling.batch):
+                latents = vae.encode(part.to(vae.device, vae.dtype)).latent_dist.mode()
+                rebuilt.append(vae.decode(latents).sample.float().cpu().clamp(-1, 1))
         return torch.round((torch.cat(rebuilt) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
 
 

@@ -28,6 +28,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
         return image.convert("RGB"), BROKEN
     if transform is SAME:
         return image.convert("RGB"), None
+    if image.mode == "L":  # 256 values are looked up: littleCMS is exact, or fast
+        table = np.asarray(ImageCms.applyTransform(_probe("L"), transform))[0]
+        return Image.fromarray(table[np.asarray(image)]), None
     return ImageCms.applyTransform(image, transform), None  # type: ignore[return-value]  # None only if in place
 
 
@@ -49,7 +52,8 @@ def _to_srgb(profile: bytes | None, mode: str) -> Any:
     profile: None for CIELAB."""
     try:
         source = ImageCms.createProfile("LAB") if profile is None else _opened(profile)
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=exact)
         probe = _probe(mode)
         moved = np.asarray(ImageCms.applyTransform(probe, transform), int)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from facefact.faces.colour import to_srgb
+from facefact.faces.declared import profile_of
 from facefact.faces.files import HEIF_MENDING, JPEG_XL_MENDING, heif_is_here
 from facefact.types import UserError
 
@@ -94,11 +95,11 @@ def open_picture(
 ) -> np.ndarray:
     """A file, its bytes, a PIL image or an array -> (h, w, 3) uint8 sRGB as the picture is meant to be seen.
 
-    EXIF orientation and colour profile are applied (where the profile is broken the log warns), transparency laid over
-    white, the first frame of several taken, 16 bit scaled to 8, a longest side above `max_side` shrunk to it (of a JPEG
-    to 0.97 of it, where it can be decoded at half its size). Arrays:
-    (h, w), (h, w, 1 | 3 | 4), uint8, uint16, bool, or float in [0, 1]. name: what messages call it, where it has no
-    file's name. UserError: not there, not a picture, damaged, or more than `max_bytes` or `max_pixels`."""
+    EXIF orientation and the colours that the file declares (`declared.profile_of`; the log warns of a declaration that
+    is broken) are applied, transparency laid over white, the first frame of several taken, 16 bit scaled to 8, a
+    longest side above `max_side` shrunk to it (of a JPEG to 0.97 of it, where it can be decoded at half its size).
+    Arrays: (h, w), (h, w, 1 | 3 | 4), uint8, uint16, bool, or float in [0, 1]. name: what messages call it, where it
+    has no file's name. UserError: not there, not a picture, damaged, or more than `max_bytes` or `max_pixels`."""
     picture = read_picture(source, name=name, max_pixels=max_pixels, max_bytes=max_bytes, max_side=max_side)
     if picture.note:
         log.warning("%s: %s", name or name_of(source), picture.note)
@@ -261,14 +262,14 @@ def _one_line(error: Exception) -> str:
 
 def _decode(source: Image.Image, max_side: int, *, ours: bool) -> Picture:
     """Upright, RGB, shrunk, as an array. A picture that is not ours is left as it is."""
-    image, (width, height) = source, source.size
+    image, (width, height), (profile, broken) = source, source.size, profile_of(source)
     if ours and image.format == "JPEG" and max(image.size) > max_side:
         scale = NEARLY * max_side / max(image.size)
         least = max(1, int(image.width * scale)), max(1, int(image.height * scale))
         image.draft(None, least)  # type: ignore[arg-type]  # decodes at 1/2, 1/4 or 1/8, not below that
     image.load()
     orientation = _orientation(image)
-    image, note = _to_rgb(image)
+    image, note = _to_rgb(image, profile)
     if max(image.size) > max_side:
         scale = max_side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -276,7 +277,8 @@ def _decode(source: Image.Image, max_side: int, *, ours: bool) -> Picture:
     if orientation != 1:
         image = image.transpose(UPRIGHT[orientation])
     original = (width, height) if orientation >= 5 else (height, width)
-    return Picture(np.array(image, np.uint8), original, source.format, ours and _animated(source), orientation, note)
+    animated = ours and _animated(source)
+    return Picture(np.array(image, np.uint8), original, source.format, animated, orientation, broken or note)
 
 
 def _animated(image: Image.Image) -> bool:
@@ -296,9 +298,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
+def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
     """Of any mode -> RGB in sRGB, transparency over white; and what is to be noted of its profile."""
-    profile = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_eight_bit(np.asarray(image), sixteen=";16" in image.mode))
     if not has_alpha(image):

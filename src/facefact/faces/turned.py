@@ -3,6 +3,7 @@ comparing how sure a detector is. Turns are counted in quarters, counter-clockwi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,28 +16,37 @@ from facefact.types import Face
 CLEARLY = 0.02  # by how much the score of another way up must be higher
 
 
-def any_way_up(picture: np.ndarray, detect: Callable[[np.ndarray], list[Face]], *, sure: float) -> list[Face]:
+def _score(face: Face) -> float:
+    return face.score
+
+
+def any_way_up(
+    picture: np.ndarray,
+    detect: Callable[[np.ndarray], list[Face]],
+    *,
+    sure: float,
+    clearly: float = CLEARLY,
+    surety: Callable[[Face], float] = _score,
+) -> list[Face]:
     """The faces of an (h, w, 3) uint8 RGB picture, whichever way up it is, in its own pixels.
 
-    sure: with a best score of at least that the picture is taken to be upright as it is; otherwise all four ways up
-    are compared, and the one with the highest score is right.
+    surety: how sure it is that a face is upright, by default its score. sure: with at least that of the best face the
+    picture is taken to be upright as it is; otherwise all four ways up are compared, and the one with the surest face
+    is right; by `clearly` it must be surer than the picture as it is.
     """
     faces = detect(picture)
-    best = _best(faces)
+    best = max(map(surety, faces), default=-math.inf)
     if best >= sure:
         return faces
     right = 0
     for turn in (1, 2, 3):
         found = detect(turned(picture, turn))
-        if _best(found) > best + CLEARLY * (right == 0):
-            faces, best, right = found, _best(found), turn
+        its_best = max(map(surety, found), default=-math.inf)
+        if its_best > best + clearly * (right == 0):
+            faces, best, right = found, its_best, turn
     height, width = picture.shape[:2]
     shape = (width, height) if right % 2 else (height, width)
     return largest_first(face_turned(face, shape, -right) for face in faces)
-
-
-def _best(faces: list[Face]) -> float:
-    return max((face.score for face in faces), default=0.0)
 
 
 def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
@@ -47,6 +57,12 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
 def way_up(face: Face) -> int:
     """How many quarters its picture must be turned for the face to be upright, 0..3."""
     return round(face.pose.roll / 90) % 4
+
+
+def upright(picture: np.ndarray, face: Face) -> tuple[np.ndarray, Face]:
+    """An (h, w, 3) picture turned by quarters so that its face is upright, and the face there."""
+    turn = way_up(face)
+    return (turned(picture, turn), face_turned(face, picture.shape, turn)) if turn else (picture, face)
 
 
 def face_turned(face: Face, shape: tuple[int, ...], turn: int) -> Face:

@@ -42,22 +42,3 @@ def finite_pictures(pipe: Any) -> Iterator[None]:
         handle.remove()
     if broken:
         raise UserError(OVERFLOW.format(part=broken[0], dtype=str(dtype).removeprefix("torch.")))
-
-
-@torch.no_grad()
-def encode(vae: Any, pixels: Tensor) -> Tensor:
-    """(n, 3, h, w) in [-1, 1] -> the latents that the U-Net reads, (n, c, h', w') in the autoencoder's own dtype.
-
-    An autoencoder in fp16 whose config says `force_upcast` computes in fp32, as diffusers' SDXL pipelines have it.
-    """
-    dtype = vae.dtype
-    upcast = dtype == torch.float16 and bool(getattr(vae.config, "force_upcast", False))
-    if upcast:
-        vae.to(torch.float32)
-    try:
-        mode = vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
-    finally:
-        if upcast:
-            vae.to(dtype)
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    return ((mode - shift) * vae.config.scaling_factor).to(dtype)

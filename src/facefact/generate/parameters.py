@@ -25,7 +25,8 @@ FIELDS = {
     "Face end": ("end", float),
 }
 PAIR = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|\{[^}]*\}|[^,]*)(?:,|$)')
-LORA_TAGS = re.compile(r"( <lora:[^<>]*>)+$")
+LORA_TAG = re.compile(r" <lora:[^<>:]*:([^<>:]*)>")
+LAST_TAG = re.compile(r" <lora:[^<>]*>$")
 
 
 def parameters_text(recipe: Mapping[str, Any]) -> str:
@@ -36,8 +37,12 @@ def parameters_text(recipe: Mapping[str, Any]) -> str:
     settings["Size"] = f"{recipe['width']}x{recipe['height']}"
     if recipe.get("local"):
         settings["Face local"] = True
+    if adapter := recipe.get("adapter"):
+        settings |= {"Face adapter hash": _short(adapter), "Face adapter": _name(adapter)}
     if model := recipe.get("model"):
         settings |= {"Model hash": _short(model), "Model": _name(model)}
+        if vae := model.get("vae"):
+            settings |= {"VAE hash": _short(vae), "VAE": _name(vae)}
     if loras:
         settings["Lora hashes"] = ", ".join(f"{_tag(lora)}: {_short(lora)}" for lora in loras)
     settings["Version"] = f"facefact {recipe['versions']['facefact']}"
@@ -56,28 +61,64 @@ def read_parameters(text: str) -> tuple[str, str, dict[str, str]]:
 
 
 def recipe_of(text: str) -> dict[str, Any] | None:
-    """What such a text keeps of the recipe: all settings of the picture, not what it was made with (model, faces).
+    """What such a text keeps of the recipe: all settings of the picture, and what it was made with, of whose hashes it
+    keeps the first digits; not the faces.
 
-    None: another program wrote it.
+    None: another program wrote it. ValueError: it is damaged.
     """
     prompt, negative, settings = read_parameters(text)
     if not settings.get("Version", "").startswith("facefact "):
         return None
     width, _, height = settings["Size"].partition("x")
+    loras = _loras(prompt, settings.get("Lora hashes", ""))
     return {
         "kind": "inpainting" if "Denoising strength" in settings else "text-to-image",
-        "prompt": LORA_TAGS.sub("", prompt) if "Lora hashes" in settings else prompt,
+        "prompt": _without_tags(prompt, len(loras)),
         "negative_prompt": negative,
         **{field: kind(settings[name]) for name, (field, kind) in FIELDS.items() if name in settings},
         "local": "Face local" in settings,
         "width": int(width),
         "height": int(height),
+        **_parts(settings, loras),
     }
 
 
-def _hashes(model: Mapping[str, str] | None, loras: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _parts(settings: Mapping[str, str], loras: list[dict[str, Any]]) -> dict[str, Any]:
+    """model and adapter as the recipe has them."""
+    found: dict[str, dict[str, Any]] = {
+        field: {"name": settings[name], "sha256": settings[f"{name} hash"]}
+        for field, name in (("model", "Model"), ("vae", "VAE"), ("adapter", "Face adapter"))
+        if f"{name} hash" in settings
+    }
+    vae = found.pop("vae", None)
+    if "model" in found:
+        found["model"] |= ({"vae": vae} if vae else {}) | ({"loras": loras} if loras else {})
+    return found
+
+
+def _loras(prompt: str, hashes: str) -> list[dict[str, Any]]:
+    """Those that we wrote at the end of a prompt and with their hashes; whose tags come before may be the user's."""
+    named = [pair.rpartition(": ")[::2] for pair in hashes.split(", ") if hashes]
+    weights = [float(weight) for weight in LORA_TAG.findall(prompt)[-len(named) :]] if named else []
+    return [
+        {"name": name, "sha256": sha256, "weight": weight}
+        for (name, sha256), weight in zip(named, weights, strict=True)
+    ]
+
+
+def _without_tags(prompt: str, count: int) -> str:
+    """The prompt without the last tags of LoRAs: those before are the user's."""
+    for _ in range(count):
+        prompt = LAST_TAG.sub("", prompt)
+    return prompt
+
+
+def _hashes(model: Mapping[str, Any] | None, loras: Sequence[Mapping[str, str]]) -> dict[str, str]:
     found = {f"lora:{_tag(lora)}": _short(lora) for lora in loras}
-    return {"model": _short(model)} | found if model else found
+    if not model:
+        return found
+    vae = {"vae": _short(model["vae"])} if model.get("vae") else {}
+    return {"model": _short(model)} | vae | found
 
 
 def _short(file: Mapping[str, str]) -> str:
@@ -89,8 +130,13 @@ def _name(file: Mapping[str, str]) -> str:
 
 
 def _tag(lora: Mapping[str, str]) -> str:
-    """The name of a LoRA without what ends a name in those texts."""
-    return re.sub(r'[,:"<>{}\n]', "", _name(lora))
+    return plain_name(lora["name"])
+
+
+def plain_name(name: str) -> str:
+    """The name of a file without `.safetensors` and without what ends a name in those texts. (CivitAI reads no weight
+    of a LoRA whose name has a backslash.)"""
+    return re.sub(r'[,:"<>{}\n\\]', "", name.removesuffix(".safetensors"))
 
 
 def _quoted(value: Any) -> str:

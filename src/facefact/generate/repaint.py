@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from facefact.generate.finite import encode, finite_pictures
+from facefact.autoencoder import encode
+from facefact.generate.finite import finite_pictures
 from facefact.generate.text_to_image import Settings, control_arguments, reads_latents_alone, step_callback, takes
 from facefact.types import UserError
 

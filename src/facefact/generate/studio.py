@@ -23,6 +23,7 @@ from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
 from facefact.generate.prompts import windows
 from facefact.generate.recipe import file_hash
+from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.generate.wording import completed
@@ -121,12 +122,7 @@ class Studio:
         chosen_dtype = choose_dtype(chosen_device, dtype)
         base_path = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
         adapter_folder = locate(adapter, offline=offline) if adapter else base_path / "adapter"
-        if adapter_folder.is_file():
-            raise UserError(
-                f"{adapter} is no adapter's directory: `facefact models import` makes one of published files"
-            )
-        if not adapter_folder.is_dir():
-            raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
+        _check_adapter(adapter_folder, adapter, model)
         chosen_loras = [Lora.parse(one) for one in loras]
         pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
         base: dict[str, Any] = {"name": _public_name(model), "sha256": content_hash(base_path)}
@@ -162,9 +158,12 @@ class Studio:
         return self._detector
 
     def find_person(self, photos: Sequence[str | Path], *, which: int = 0) -> Person:
-        """As the function of that name, with this Studio's detector; one call at a time."""
+        """As the function of that name, with this Studio's detector; one call at a time. Of a photo that shows somebody
+        else than the others the log warns."""
         with self._finding:
-            return find_person(photos, detector=self.detector, which=which, model=self.model)
+            person = find_person(photos, detector=self.detector, which=which, model=self.model)
+            warn_of_strangers(photos, person.crops, encoder=self.adapter.encoder)
+            return person
 
     def settings(self, kind: type[S], **given: Any) -> S:
         """The settings record `kind`; what is not given, or None, has this model's own default, else the record's. Of
@@ -267,6 +266,14 @@ def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
         if portrait is None:
             return
         yield portrait
+
+
+def _check_adapter(folder: Path, adapter: str | None, model: str) -> None:
+    """UserError: the folder is none."""
+    if folder.is_file():
+        raise UserError(f"{adapter} is no adapter's directory: `facefact models import` makes one of published files")
+    if not folder.is_dir():
+        raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
 
 
 def _public_name(name: str) -> str:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from facefact.faces import open_picture
 from facefact.faces.colour import from_srgb
+from facefact.faces.declared import profile_of
 from facefact.faces.picture import has_alpha
 
 
@@ -43,11 +44,12 @@ class Template:
 
 
 def open_template(path: str | Path) -> Template:
-    """A template at its full size, 8 bits per channel, mode and profile kept. What PNG cannot hold (CMYK, CIELAB)
-    becomes sRGB, a palette RGB. UserErrors as `open_picture`."""
+    """A template at its full size, 8 bits per channel, mode and profile kept (colours that the file declares in
+    another way get a profile that says the same). What PNG cannot hold (CMYK, CIELAB) becomes sRGB, a palette RGB.
+    UserErrors as `open_picture`."""
     seen = open_picture(path, max_side=1 << 30)
     with Image.open(path) as image:
-        profile, upright = image.info.get("icc_profile"), ImageOps.exif_transpose(image)
+        (profile, _), upright = profile_of(image), ImageOps.exif_transpose(image)
     grey = upright.mode in ("1", "L", "LA", "La") or upright.mode.startswith(("I", "F"))
     if upright.mode in ("CMYK", "LAB") or upright.mode.startswith(("I", "F")):
         return Template(seen, None, seen, grey=grey)

@@ -71,6 +71,25 @@ def test_a_photo_sample(folder: Path, detector) -> None:
     assert same_sample(made, again)
 
 
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_picture_on_its_side_is_learned_upright(folder: Path, detector, turn: int) -> None:
+    shown = render(person(4), look(4, glasses="none", pose="front"), size=160).image
+    Image.fromarray(shown).save(folder / "p2" / "upright.png")
+    Image.fromarray(np.rot90(shown, turn)).save(folder / "p2" / "lying.png")
+    source = FolderSource(folder, detector=detector)
+    upright, lying = (
+        source.sample(i, 128)
+        for name in ("upright.png", "lying.png")
+        for i, one in enumerate(source.pictures)
+        if one.path.name == name
+    )
+    assert upright is not None
+    assert lying is not None
+    np.testing.assert_array_equal(lying.image, upright.image)
+    np.testing.assert_allclose(lying.face, upright.face, atol=0.01)
+    assert np.abs(lying.head.astype(int) - upright.head).mean() < 1
+
+
 def test_the_unusable_are_left_out_each_with_its_reason(folder: Path, detector) -> None:
     source = FolderSource(folder, detector=detector)
     made = [source.sample(i, 128) for i in range(len(source.pictures))]

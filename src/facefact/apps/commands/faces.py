@@ -27,6 +27,7 @@ from facefact.faces import (
     why_unusable,
 )
 from facefact.faces.files import pictures_below
+from facefact.faces.reference import costs
 from facefact.types import Face, UserError
 
 
@@ -51,7 +52,8 @@ def add_parser(subparsers: Any) -> None:
 
 @dataclass
 class Report:
-    """What one picture gave. ms: detection only, without reading the file. error: why no face of it can be used."""
+    """What one picture gave. ms: detection only, without reading the file. costs: of each face, what makes it a worse
+    reference. error: why no face of it can be used."""
 
     picture: str
     width: int = 0
@@ -59,6 +61,7 @@ class Report:
     ms: float = 0.0
     faces: list[Face] = field(default_factory=list)
     qualities: list[Quality] = field(default_factory=list)
+    costs: list[list[str]] = field(default_factory=list)
     error: str | None = None
     drawn: str | None = None
 
@@ -132,6 +135,7 @@ def inspect_picture(path: Path, detector: Detector, which: int, draw_into: Path 
         report.faces = detector.detect(picture)
         report.ms = 1000 * (time.perf_counter() - start)
         report.qualities = [face_quality(picture, face) for face in report.faces]
+        report.costs = [costs(picture, face) for face in report.faces]
         checked_face(report.faces, which)
     except UserError as error:
         report.error = str(error)
@@ -156,7 +160,8 @@ def lines(report: Report) -> list[str]:
         return [_with_name(report)]
     count = "1 face" if len(report.faces) == 1 else f"{len(report.faces)} faces, the largest first"
     shown = [f"{report.picture}: {count} ({report.width}x{report.height}, {report.ms:.0f} ms)"]
-    for number, (face, quality) in enumerate(zip(report.faces, report.qualities, strict=True)):
+    faces = zip(report.faces, report.qualities, report.costs, strict=True)
+    for number, (face, quality, said) in enumerate(faces):
         pose = f"yaw {face.pose.yaw:+.0f} pitch {face.pose.pitch:+.0f} roll {face.pose.roll:+.0f}"
         light = f"sharpness {quality.sharpness:.0f} light {quality.brightness:.0f} quality {quality.score:.2f}"
         wrong = f"; cannot be used: {reason}" if (reason := why_unusable(face)) else ""
@@ -164,6 +169,7 @@ def lines(report: Report) -> list[str]:
         shown.append(
             f"  {number}: {quality.size:.0f} px at {x:.0f},{y:.0f} score {face.score:.2f} {pose} {light}{wrong}"
         )
+        shown += [] if wrong else [f"     {cost}" for cost in said]
     if report.drawn:
         shown.append(f"  drawn: {report.drawn}")
     return shown
@@ -207,9 +213,10 @@ def as_json(report: Report, which: int) -> dict[str, Any]:
             "pose": {axis: round(angle, 2) for axis, angle in asdict(face.pose).items()},
             "quality": {name: round(value, 4) for name, value in asdict(quality).items()},
             "unusable": why_unusable(face),
+            "costs": said,
             "backend": face.backend,
         }
-        for face, quality in zip(report.faces, report.qualities, strict=True)
+        for face, quality, said in zip(report.faces, report.qualities, report.costs, strict=True)
     ]
     return {
         "picture": report.picture,

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.faces import get_detector
     from facefact.generate import InpaintSettings, find_person
     from facefact.generate.demo_model import settings_for
+    from facefact.generate.strangers import warn_of_strangers
 
     given = portraits.settings_given(args) | ways_given(args)
     settings = settings_for(args.model, InpaintSettings, prompt=prompts[0], **given)
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         for number, photos in chosen.items()
     }
     studio = portraits.open_studio(args, detector=detector)
+    for number, person in people.items():
+        warn_of_strangers(chosen[number], person.crops, encoder=studio.adapter.encoder)
     tokens = {number: studio.adapter.encode(person.crops) for number, person in people.items()}
     recipes: dict[Path, dict[str, Any]] = {}
     for one in templates:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facefact.autoencoder import decode
 from facefact.encoder import Resampler, TransFace
-from facefact.train.adapter.decoded import decoded
 from facefact.train.engine.loop import Batches
 from facefact.train.losses.margin import angular_margin_loss
 from facefact.train.material.cache import Cache
@@ -79,7 +79,7 @@ class ShownIdentity(nn.Module):
     def forward(self, latents: Tensor, place: Tensor, shown: Tensor) -> Tensor:
         """latents (b, c, h, w) scaled for the U-Net, place (b, 2, 3), shown (b, n, n) bool: see `Cache.gather`. ->
         (b, d) unit embeddings."""
-        pixels = decoded(self.vae, latents).clamp(-1, 1)
+        pixels = decode(self.vae, latents).clamp(-1, 1)
         heads = torch.where(shown[:, None], aligned(pixels, place, shown.shape[-1]), -1.0)
         return F.normalize(self.encoder.embed(heads).float(), dim=-1)
 

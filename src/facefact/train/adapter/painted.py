@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facefact.autoencoder import decode
 from facefact.face_adapter import FaceAdapter
-from facefact.train.adapter.decoded import decoded
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.engine.aside import aside
 from facefact.train.settings import Validation
@@ -116,9 +116,7 @@ def encode_prompts(pipe: Any, prompts: Sequence[str], *, guidance: bool) -> dict
 def pictures_of(vae: Any, latents: Tensor) -> np.ndarray:
     """(n, c, h, w) latents as the U-Net has them -> (n, H, W, 3) uint8. (A pipeline's own decoding wants the
     autoencoder in the U-Net's number type; in training they differ.)"""
-    if vae.dtype == torch.float16 and vae.config.force_upcast:  # SDXL's overflows in half precision
-        vae = copy.deepcopy(vae).float()
-    pixels = decoded(vae, latents).nan_to_num().clamp(-1, 1)
+    pixels = decode(vae, latents).nan_to_num().clamp(-1, 1)
     return torch.round((pixels + 1) * 127.5).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

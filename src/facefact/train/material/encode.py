@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facefact.autoencoder import encode
 from facefact.train.material.frozen import Base, Frozen
 
 
@@ -20,13 +21,10 @@ def in_low_precision(base: Base) -> AbstractContextManager[Any]:
 
 @torch.no_grad()
 def encode_pictures(base: Base, images: Tensor) -> Tensor:
-    """(n, 3, h, w) in [-1, 1] -> (n, c, h / factor, w / factor) float32 latents as the U-Net reads them: the mode of
-    the posterior, shifted and scaled."""
-    vae, config = base.vae, base.vae.config
+    """(n, 3, h, w) in [-1, 1] -> (n, c, h / factor, w / factor) float32 latents as the U-Net reads them (see
+    `autoencoder.encode`)."""
     with in_low_precision(base):
-        images = images.to(vae.device, vae.dtype, memory_format=torch.channels_last)
-        mode = vae.encode(images).latent_dist.mode().float()
-    return ((mode - (config.shift_factor or 0.0)) * config.scaling_factor).contiguous()
+        return encode(base.vae, images.to(memory_format=torch.channels_last)).float().contiguous()
 
 
 def token_ids(base: Base, captions: Sequence[str]) -> Tensor:

@@ -15,6 +15,7 @@ from facefact.faces import checked_face, face_crop_from, get_detector, open_pict
 from facefact.faces.detector import Detector
 from facefact.faces.files import SUFFIXES, pictures_below
 from facefact.faces.mask import face_mask
+from facefact.faces.turned import upright
 from facefact.train.material.samples import Sample, content_key
 from facefact.train.material.square import VERSION, squared
 from facefact.types import UserError
@@ -121,7 +122,7 @@ def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
     height, width = pixels.shape[:2]
     if min(height, width) < size / 2:
         raise UserError(f"too few pixels ({width}x{height}): less than half of {size}")
-    face = checked_face(detector.detect(pixels))
+    pixels, face = upright(pixels, checked_face(detector.detect(pixels)))
     head = face_crop_from(pixels, landmarks=face.landmarks, head=detector.head_mask(pixels, face), face=face)
     sample = squared(
         pixels,
