@@ -25,4 +25,6 @@ def texture(picture: np.ndarray, landmarks: np.ndarray) -> float:
     """Gradient of lightness (grey levels a pixel of the 112 px crop) that three quarters of the face exceed."""
     crop, _ = align(picture, landmarks)
     light = cv2.cvtColor(crop, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float32)[INNER]
-    return float(np.percentile(np.hypot(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)) / 8, 25))
+    return float(
+        np.percentile(np.hypot(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)) / 8, 25)
+    )

@@ -19,6 +19,7 @@ log = logging.getLogger("facefact")
 
 DRAWN = "%s: the demo model draws avatars: one was drawn from the photo, to see it: facefact faces PHOTO --avatar DIR"
 WORDS = "the photo shows %s: added to the prompt (name hair, glasses or a hat in --prompt to choose yourself)"
+UNSURE = "what hair the photo shows cannot be told for sure: say it in --prompt, for instance 'with short brown hair'"
 # Words of a prompt that say what a photo would.
 NAMES_HAIR = re.compile(r"\b(hair|haired|bald|blonde?|brunette|ponytail|bun)\b", re.IGNORECASE)
 NAMES_GLASSES = re.compile(r"\b(sun)?glasses\b|\bspectacles\b", re.IGNORECASE)
@@ -72,7 +73,7 @@ def worded(avatar: Avatar, prompt: str) -> str:
 
 
 def say_what_was_added(avatar: Avatar, prompts: Sequence[str]) -> None:
-    """Logs one line where a prompt gets words of the photos."""
+    """Logs one line where a prompt gets words of the photos, and one where it would have needed them."""
     given = [worded(avatar, prompt) for prompt in prompts]
     added = [
         re.sub("^(with|wearing) ", "", part)
@@ -81,6 +82,8 @@ def say_what_was_added(avatar: Avatar, prompts: Sequence[str]) -> None:
     ]
     if added:
         log.warning(WORDS, " and ".join(added))
+    if not avatar.hair and not all(map(NAMES_HAIR.search, prompts)):
+        log.warning(UNSURE)
 
 
 def recipe_of(avatar: Avatar | None) -> dict[str, Any]:

@@ -34,6 +34,7 @@ log = logging.getLogger("facefact")
 CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
 AVATAR = "avatar"  # the detector's name, which its faces carry
 
+
 @dataclass(frozen=True)
 class Person:
     """Somebody who was found in photos.

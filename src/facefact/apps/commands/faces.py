@@ -57,8 +57,8 @@ def add_parser(subparsers: Any) -> None:
 
 @dataclass
 class Report:
-    """What one picture gave. ms: detection only, without reading the file. error: why no face of it can be used. drawn, avatar: files
-    that were written."""
+    """What one picture gave. ms: detection only, without reading the file. error: why no face of it can be used.
+    drawn, avatar: files that were written."""
 
     picture: str
     width: int = 0

@@ -51,7 +51,9 @@ Calibration = Mapping[str, Scale]  # by measure
 def calibration(kind: str) -> Calibration:
     """The one that ships with the package. kind: "mesh" or "points"."""
     told = json.loads(FILE.read_text(encoding="utf-8"))[kind]
-    return {name: Scale(one["mean"], one["spread"], one["agreement"], tuple(one["bends"])) for name, one in told.items()}
+    return {
+        name: Scale(one["mean"], one["spread"], one["agreement"], tuple(one["bends"])) for name, one in told.items()
+    }
 
 
 def fit(measures: Mapping[str, np.ndarray], bends: np.ndarray, people: np.ndarray) -> dict[str, Scale]:

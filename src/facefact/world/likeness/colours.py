@@ -1,8 +1,7 @@
 """The colours of a face in a photo, in CIELAB (L* in 0..100).
 
 The light is not taken out. Grey world, the whites of the eyes and the brightest two percent of the face were tried on
-360 press photos: with none of them did two photos of one person agree better, and each moved the avatar's skin away
-from the skin that the photo shows.
+360 press photos: with none of them did two photos of one person agree better (docs/evidence/avatar.md).
 """
 
 from __future__ import annotations
@@ -28,15 +27,14 @@ EYES = (
     [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466],
 )
 IRISES = ((468, (469, 470, 471, 472)), (473, (474, 475, 476, 477)))
-LIT = 50.0  # percent of the cheeks' pixels, the lighter ones: a drawing's flat skin is that of the lit side
 WARM, SKIN_YELLOW = 0.4, 22.0  # the latter: the mean of 360 press photos
 COVERED = 25.0  # CIELAB distance from cheeks to forehead beyond which hair, a hat or a shadow lies on the forehead
 
 
 @dataclass(frozen=True)
 class Colours:
-    """(3,) L*, a*, b* of each, None where it is not seen. skin: of the lit side of the cheeks, and of the forehead
-    where it is bare. cheeks: of the whole cheeks."""
+    """(3,) L*, a*, b* of each, None where it is not seen. skin: of the cheeks, and of the forehead where it is bare.
+    cheeks: of the cheeks alone."""
 
     skin: np.ndarray
     cheeks: np.ndarray
@@ -63,13 +61,12 @@ def colours_of(sight: Sight) -> Colours:
         return _of_five(sight)
     points = sight.mesh[:, :2]
     eyes = float(np.linalg.norm(points[33] - points[263]))
-    pixels = sight.view[_discs(points[list(CHEEKS)], 0.085 * eyes)]
-    cheeks, lit = _lit(pixels), _lit(pixels, share=LIT)
-    forehead = lab(np.median(sight.view[_discs(points[list(FOREHEAD)], 0.09 * eyes)], 0))
+    cheeks = _lit(sight.view[_discs(points[list(CHEEKS)], 0.085 * eyes)])
+    forehead = _lit(sight.view[_discs(points[list(FOREHEAD)], 0.09 * eyes)])
     bare = np.linalg.norm(forehead - cheeks) < COVERED
     inside = lambda outline: polygon_mask(sight.view.shape, points[outline])  # noqa: E731
     return Colours(
-        skin=(lit + forehead) / 2 if bare else lit,
+        skin=(cheeks + forehead) / 2 if bare else cheeks,
         cheeks=cheeks,
         lips=_median(sight.view[inside(LIPS) & ~inside(MOUTH)]),
         brows=_dark_half(sight.view[inside(BROWS[0]) | inside(BROWS[1])]),
@@ -80,8 +77,8 @@ def colours_of(sight: Sight) -> Colours:
 def _of_five(sight: Sight) -> Colours:
     """Halfway between eye and corner of the mouth is a cheek, however the head is turned."""
     eyes, mouth = sight.five[:2], sight.five[3:]
-    pixels = sight.view[_discs((eyes + mouth) / 2, 0.12 * float(np.linalg.norm(eyes[1] - eyes[0])))]
-    return Colours(skin=_lit(pixels, share=LIT), cheeks=_lit(pixels))
+    cheeks = _lit(sight.view[_discs((eyes + mouth) / 2, 0.12 * float(np.linalg.norm(eyes[1] - eyes[0])))])
+    return Colours(skin=cheeks, cheeks=cheeks)
 
 
 def _irises(points: np.ndarray) -> np.ndarray:
@@ -98,11 +95,10 @@ def _discs(middles: np.ndarray, radius: float) -> np.ndarray:
     return plane.astype(bool)
 
 
-def _lit(pixels: np.ndarray, *, share: float = 80) -> np.ndarray:
-    """(n, 3) RGB of skin -> (3,) CIELAB, the median of the lighter `share` percent but for the highlights, the lightest
-    five."""
+def _lit(pixels: np.ndarray) -> np.ndarray:
+    """(n, 3) RGB of skin -> (3,) CIELAB, the median of what is neither in shadow nor a highlight."""
     light = pixels @ np.array([0.299, 0.587, 0.114])
-    low, high = np.percentile(light, [100 - share, 95])
+    low, high = np.percentile(light, [20, 95])
     return lab(np.median(pixels[(light >= low) & (light <= high)], 0))
 
 
