@@ -82,7 +82,7 @@ def _off_middle(face: Face, picture: np.ndarray) -> float:
 
 def fitted(told: Sequence[Measured], people: np.ndarray) -> dict[str, Calibration]:
     """The calibration of these photos, by kind. people: (n,)."""
-    kinds = {}
+    kinds: dict[str, Calibration] = {}
     for kind in sorted({one.kind for one in told}):
         here = [i for i, one in enumerate(told) if one.kind == kind]
         names = sorted({name for i in here for name in told[i].measures})

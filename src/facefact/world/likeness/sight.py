@@ -75,12 +75,11 @@ def look_at(picture: np.ndarray, face: Face, detector: Detector) -> Sight:
     enlarged = float(np.sqrt(np.linalg.det(matrix[:, :2])))
     box = ((face.box[2] - face.box[0]) * enlarged, (face.box[3] - face.box[1]) * enlarged)
     photo = getattr(detector, "photo", detector)
-    mesh = _mesh(view, photo) if isinstance(photo, MediaPipeDetector) and face.backend == photo.name else None
-    if mesh is None:
-        head = head_ellipse(view.shape, five)
-        return Sight(view, five, box, None, head, head)
-    person = photo.person(view) > SURE
-    return Sight(view, five, box, mesh, person, polygon_mask(view.shape, mesh[OVAL, :2]))
+    if isinstance(photo, MediaPipeDetector) and face.backend == photo.name and (mesh := _mesh(view, photo)) is not None:
+        outline = polygon_mask(view.shape, mesh[OVAL, :2])
+        return Sight(view, five, box, mesh, photo.person(view) > SURE, outline)
+    head = head_ellipse(view.shape, five)
+    return Sight(view, five, box, None, head, head)
 
 
 def _mesh(view: np.ndarray, detector: MediaPipeDetector) -> np.ndarray | None:
