@@ -54,9 +54,10 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_for(args.model, Settings, prompt=prompts[0], **_settings_given(args, recipe))
     pictures = portraits.pictures_wanted(args, settings, prompts)
     person = find_person(args.face, detector=get_detector(model=args.yunet), which=args.which, model=args.model)
-    pictures = portraits.as_the_person_asks(pictures, person)
     if recipe and not args.prompt and "words" not in recipe:
         args.exact_prompt = True  # as it was made
+    if not args.exact_prompt:
+        pictures = portraits.as_the_person_asks(pictures, person)
     studio = portraits.open_studio(args)
     tokens = studio.adapter.encode(person.crops)
     _warn_of_differences(recipe, studio.origin | person.origin)
