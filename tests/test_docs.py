@@ -52,6 +52,7 @@ ELSEWHERE = {
     "train configs/world.yaml": "tests/train/bundle/test_build.py::"
     "test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits",
     "eval encoder": "tests/evaluate/test_encoder.py::test_the_command_writes_the_figures_and_the_curve",
+    "eval avatar": "tests/evaluate/test_avatar.py::test_the_command_measures_and_fits",
     "eval steps": "tests/evaluate/test_sampling.py::test_an_interrupted_table_goes_on",
     "eval inpaint": "tests/evaluate/test_inpaint.py::test_the_command_measures_every_way",
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",

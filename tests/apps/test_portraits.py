@@ -338,12 +338,12 @@ def test_a_model_without_an_adapter_asks_for_one(
     assert cli.main(["generate", *call, *more]) == 0
 
 
-def test_the_demo_model_has_its_settings_and_warns_of_photos(
+def test_the_demo_model_has_its_settings_and_draws_an_avatar_from_a_photo(
     call: list[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("facefact.demo.bundle_path", lambda: model)
     assert cli.main(["generate", *call, "--model", "demo"]) == 0
-    assert "knows drawn avatars only" in caplog.text
+    assert "one was drawn from the photo" in caplog.text
     assert "have no word for: coat" in caplog.text
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
     assert (recipe["model"]["name"], recipe["scale"], recipe["guidance_scale"]) == ("demo", 0.7, 3.0)

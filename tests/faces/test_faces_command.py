@@ -102,3 +102,23 @@ def test_a_folder_without_pictures(folder: Path) -> None:
     (folder / "none").mkdir()
     with pytest.raises(UserError, match="no pictures"):
         run(folder / "none")
+
+
+def test_photo_and_avatar_side_by_side(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (120, 112), (150, 95, 70)).save(folder / "in" / "bright.png")
+    assert run(folder / "in" / "bright.png", "--avatar", folder / "avatars") == 0
+    assert "photo and avatar: " in capsys.readouterr().out
+    (written,) = (folder / "avatars").iterdir()
+    with Image.open(written) as both:
+        photo, avatar = (both.crop(part) for part in ((0, 0, both.height, both.height), (both.height, 0, *both.size)))
+    assert photo.getpixel((150, 150)) == (150, 95, 70)
+    assert max(abs(a - b) for a, b in zip(avatar.getpixel((156, 110)), (150, 95, 70), strict=True)) < 30
+
+    monkeypatch.setattr(
+        BrightPicturesHaveAFace, "detect", lambda self, picture: [face_from_landmarks(TEMPLATE, backend="avatar")]
+    )
+    assert run(folder / "in" / "bright.png", "--avatar", folder / "none", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pictures"][0]["avatar"] is None  # it is one already
+    assert not any((folder / "none").iterdir())

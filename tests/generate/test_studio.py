@@ -152,8 +152,8 @@ def test_the_demo_model_has_its_own_defaults_and_limits(
 ) -> None:
     monkeypatch.setattr("facefact.demo.bundle_path", lambda: model)
     studio = Studio.open(device="cpu")
-    studio.find_person([photo])
-    assert "a.png: the demo model knows drawn avatars only" in caplog.text
+    assert studio.find_person([photo]).avatar is not None
+    assert "a.png: the demo model draws avatars: one was drawn from the photo" in caplog.text
     assert studio.settings(Settings, prompt="a zebra smiling").guidance_scale == 3.0
     assert "have no word for: zebra." in caplog.text
     assert studio.settings(Settings, prompt="smiling", guidance_scale=1.0).guidance_scale == 1.0

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from facefact.types import UserError
 
 if TYPE_CHECKING:
     from facefact.faces import Detector
-    from facefact.generate import Studio
+    from facefact.generate import Person, Studio
     from facefact.types import Portrait
 
 # The options that are named as the fields of `Settings` that they fill.
@@ -74,6 +75,13 @@ def pictures_wanted(
     if not (args.overwrite or args.resume):
         refuse_to_overwrite(pictures)
     return pictures
+
+
+def as_the_person_asks(pictures: Mapping[Path, Any], person: Person) -> dict[Path, Any]:
+    """The same files; of photos for which an avatar stands in, the prompts say hair and glasses too."""
+    asked = dict.fromkeys(settings.prompt for settings in pictures.values())
+    worded = dict(zip(asked, person.prompts(list(asked)), strict=True))
+    return {path: replace(settings, prompt=worded[settings.prompt]) for path, settings in pictures.items()}
 
 
 def open_studio(args: argparse.Namespace, *, detector: Detector | None = None) -> Studio:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facefact.faces.detector import Detector
+from facefact.faces.photographed import photographed
 from facefact.faces.picture import PictureLike, open_picture
 from facefact.types import Face, UserError
 
@@ -36,7 +37,8 @@ class PhotoOrAvatar:
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first. UserError if there is no avatar and no detector for
         photos."""
-        if faces := getattr(self.avatar, "detect_large", self.avatar.detect)(picture):
+        faces = getattr(self.avatar, "detect_large", self.avatar.detect)(picture)
+        if faces and (self.photo is None or not photographed(picture, faces[0])):
             return faces
         seen = [] if self.photo is None else self.photo.detect(picture)
         if len(seen) == 1:

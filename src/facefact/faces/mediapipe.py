@@ -128,12 +128,24 @@ class MediaPipeDetector:
         points = self._points(part)
         return None if points is None else transform(points, inverse(matrix))
 
+    def mesh(self, part: np.ndarray) -> np.ndarray | None:
+        """(478, 3) mesh points of the face nearest to the middle of an (h, w, 3) uint8 RGB picture, or None: x, y in
+        pixels, and the depth in about the same unit, smaller towards the viewer."""
+        meshes = self._mesh.process(part).multi_face_landmarks or []
+        size = np.array([part.shape[1], part.shape[0], part.shape[1]])
+        middle = np.array([0.5, 0.5, 0.0])
+        all_points = [np.array([(p.x, p.y, p.z) for p in mesh.landmark]) for mesh in meshes]
+        off = [float(np.linalg.norm(((points.mean(0) - middle) * size)[:2])) for points in all_points]
+        return all_points[int(np.argmin(off))] * size - [0.5, 0.5, 0.0] if off else None
+
     def _points(self, part: np.ndarray) -> np.ndarray | None:
         """(478, 2) mesh points in pixels of the face nearest to the middle of a square picture, or None."""
-        meshes = self._mesh.process(part).multi_face_landmarks or []
-        size = np.array([part.shape[1], part.shape[0]])
-        all_points = [np.array([(p.x, p.y) for p in mesh.landmark]) * size - 0.5 for mesh in meshes]
-        return min(all_points, key=lambda points: float(np.linalg.norm(points.mean(0) - size / 2)), default=None)
+        points = self.mesh(part)
+        return None if points is None else points[:, :2]
+
+    def person(self, part: np.ndarray) -> np.ndarray:
+        """(h, w) float: how surely each pixel of an (h, w, 3) uint8 RGB picture shows the person, in [0, 1]."""
+        return self._person.process(part).segmentation_mask
 
     def _face(self, points: np.ndarray, score: float) -> Face:
         """(478, 2) mesh points in pixels."""
@@ -171,7 +183,7 @@ class MediaPipeDetector:
         face)."""
         square = square_about(np.array(face.box).reshape(2, 2), 3.0)
         part, matrix = cut(picture, square, VIEW_SIZE)
-        share = self._person.process(part).segmentation_mask
+        share = self.person(part)
         height, width = picture.shape[:2]
         whole = cv2.warpAffine(share, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         return whole > PERSON

@@ -1,16 +1,15 @@
-"""What is special about the model that ships with the package: its settings, its words, its faces."""
+"""What is special about the model that ships with the package: its settings and its words."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from facefact.generate.text_to_image import Settings
 from facefact.generate.wording import completed
-from facefact.types import Face, FaceCrop
+from facefact.types import Face
 
 log = logging.getLogger("facefact")
 
@@ -21,10 +20,6 @@ DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": 3.0}  # what it was tuned and
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
 TURNED = 11.0  # degrees: between what its captions call facing forward and turned
-UNKNOWN_FACE = (
-    "warning: %s: the demo model knows drawn avatars only, and this face is none: the portraits will not resemble it. "
-    "For photos take a photo model: --model DIR|HUB_ID --adapter DIR"
-)
 UNKNOWN_WORDS = "warning: the demo model's captions have no word for: %s. It knows captions such as %r"
 EXAMPLE_CAPTION = (
     "portrait of a person, with long red hair, smiling, turned left, wearing round glasses, in a blue hoodie, "
@@ -51,13 +46,6 @@ def warn_of_words(prompts: Iterable[str], *, model: str) -> None:
     unknown = [word for word in WORD.findall(" ".join(prompts).lower()) if word not in known]
     if unknown:
         log.warning(UNKNOWN_WORDS, ", ".join(unknown), EXAMPLE_CAPTION)
-
-
-def warn_of_faces(photos: Sequence[str | Path], crops: Sequence[FaceCrop], *, model: str) -> None:
-    """Logs which photos show somebody that the demo model cannot draw. crops: the face of each photo."""
-    for photo, crop in zip(photos, crops, strict=True):
-        if model == DEMO and crop.face.backend != "avatar":
-            log.warning(UNKNOWN_FACE, photo)
 
 
 def words_for_template(face: Face, settings: Settings, *, model: str, shape: str) -> str:

@@ -16,8 +16,9 @@ from facefact.adapter import fast_kernels
 from facefact.device import choose_device, choose_dtype
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, get_detector
+from facefact.generate.avatar import Avatar, avatar_of, recipe_of, say_what_was_added, worded
 from facefact.generate.control import add_controlnet
-from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_faces, warn_of_words, words_for_template
+from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
@@ -32,6 +33,7 @@ from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
 log = logging.getLogger("facefact")
 
 CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
+AVATAR = "avatar"  # the detector's name, which its faces carry
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,36 @@ class Person:
     """Somebody who was found in photos.
 
     crops: the face of each photo. origin: the recipe's part that says which files (SHA-256) and which face of each.
+    avatar: who stands in for the photos where the model draws avatars only; its crop is the last.
     """
 
     crops: list[FaceCrop]
     origin: dict[str, Any]
+    avatar: Avatar | None = None
+
+    def prompts(self, asked: Sequence[str]) -> list[str]:
+        """What to ask the model for: the same or, where an avatar stands in, with the photo's hair and glasses where a
+        prompt names none, which the log says."""
+        if self.avatar is None:
+            return list(asked)
+        say_what_was_added(self.avatar, asked)
+        return [worded(self.avatar, prompt) for prompt in asked]
 
 
 def find_person(photos: Sequence[str | Path], *, detector: Detector, which: int = 0, model: str = "") -> Person:
     """One person, shown by all the photos. which: which face of each, 0 is the largest.
 
-    model: the name of the model that is to draw them; of the demo model's limits the log warns. UserErrors as
-    `facefact.faces.face_crop`.
+    model: the name of the model that is to draw them. For the demo model, which draws avatars only, one avatar is drawn
+    from all pictures that are none, as the log says. UserErrors as `facefact.faces.face_crop`.
     """
     crops = [face_crop(photo, detector=detector, which=which) for photo in photos]
-    warn_of_faces(photos, crops, model=model)
-    return Person(crops, {"faces": [file_hash(photo) for photo in photos], "which": which})
+    origin = {"faces": [file_hash(photo) for photo in photos], "which": which}
+    real = [i for i, crop in enumerate(crops) if model == DEMO and crop.face.backend != AVATAR]
+    if not real:
+        return Person(crops, origin)
+    avatar = avatar_of([photos[i] for i in real], [crops[i] for i in real], detector=detector)
+    drawn = [crop for i, crop in enumerate(crops) if i not in real]
+    return Person([*drawn, avatar.crop], origin | recipe_of(avatar), avatar)
 
 
 class Studio:

@@ -24,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
     _add_steps(protocols)
     _add_local(protocols)
     eval_inpaint.add(protocols)
+    _add_avatar(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -134,6 +135,16 @@ def _add_local(protocols: Any) -> None:
     parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
 
 
+def _add_avatar(protocols: Any) -> None:
+    line = "whether the avatar that the demo model gets for a photo is that person's"
+    parser = protocols.add_parser("avatar", help=line, description=f"Measure {line}.")
+    parser.add_argument("photos", type=Path, metavar="DIR", help="a folder of photos for each person, such as LFW's")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument("--fit", type=Path, metavar="FILE", help="write the calibration that all these photos give")
+    parser.add_argument("--seed", type=int, default=0, help="another split of the people (default 0)")
+    parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model: five points")
+
+
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
@@ -167,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
         return _steps(args) if args.protocol == "steps" else _local(args)
     from facefact.evaluate.figures_page import write_table
 
-    reports = {"encoder": _encoder, "inpaint": eval_inpaint.figures, "world": _world}
+    reports = {"encoder": _encoder, "avatar": _avatar, "inpaint": eval_inpaint.figures, "world": _world}
     report = reports[args.protocol](args)
     if args.json:
         _write(report, args.json)
@@ -213,6 +224,18 @@ def _encoder(args: argparse.Namespace) -> dict[str, Any]:
         album = photo_album(args.photos, detector=get_detector(model=args.yunet), progress=show)
         about = {"seed": args.seed, "photos": args.photos.resolve().name}
     return about | evaluate_encoder(encoder, album, seed=args.seed, device=device)
+
+
+def _avatar(args: argparse.Namespace) -> dict[str, Any]:
+    from facefact.evaluate import avatar
+    from facefact.faces import get_detector
+    from facefact.world.likeness.calibration import as_json
+
+    photos = avatar.read_photos(args.photos, detector=get_detector(model=args.yunet), progress=show)
+    if args.fit:
+        scales = avatar.fitted(photos.told, photos.people)
+        _write({kind: as_json(one) for kind, one in scales.items()}, args.fit)
+    return avatar.measure(photos, seed=args.seed)
 
 
 def _ablation(args: argparse.Namespace) -> int:

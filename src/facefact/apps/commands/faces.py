@@ -41,6 +41,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture, or a folder of pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--draw", metavar="DIR", type=Path, help="write pictures that show what was found")
+    parser.add_argument(
+        "--avatar",
+        metavar="DIR",
+        type=Path,
+        help="write the avatar that `facefact generate` draws from each photo with the demo model, beside the photo",
+    )
     parser.add_argument("--which", type=int, default=0, metavar="N", help="0: the largest (default), 1: the next")
     parser.add_argument(
         "--detector", choices=DETECTORS, default="auto", help="default: the first of these that is there"
@@ -53,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
 @dataclass
 class Report:
     """What one picture gave. ms: detection only, without reading the file. costs: of each face, what makes it a worse
-    reference. error: why no face of it can be used."""
+    reference. error: why no face of it can be used. drawn, avatar: files that were written."""
 
     picture: str
     width: int = 0
@@ -64,6 +70,7 @@ class Report:
     costs: list[list[str]] = field(default_factory=list)
     error: str | None = None
     drawn: str | None = None
+    avatar: str | None = None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
     named = args.detector != "auto"  # naming a detector asks for its model; "auto" never downloads
     detector = get_detector(args.detector, model=args.yunet, offline=args.offline or not named)
     groups = [pictures_of(Path(name)) for name in args.pictures]
-    draw_into = _folder(args.draw) if args.draw else None
+    into = Folders(*(_folder(path) if path else None for path in (args.draw, args.avatar)))
     reports: list[Report] = []
     failed = False
     for group in groups:
         of_group = []
         for path in group:
-            report = inspect_picture(path, detector, args.which, draw_into, number=len(reports))
+            report = inspect_picture(path, detector, args.which, into, number=len(reports))
             of_group.append(report)
             reports.append(report)
             if not args.json:
@@ -125,7 +132,15 @@ def pictures_of(path: Path) -> list[Path]:
     return found
 
 
-def inspect_picture(path: Path, detector: Detector, which: int, draw_into: Path | None, *, number: int) -> Report:
+@dataclass(frozen=True)
+class Folders:
+    """Where pictures go that show what was found, and the avatars; None where none are wanted."""
+
+    drawn: Path | None = None
+    avatars: Path | None = None
+
+
+def inspect_picture(path: Path, detector: Detector, which: int, into: Folders, *, number: int) -> Report:
     """One picture; whatever is wrong with it is in the report."""
     report = Report(os.fspath(path))
     try:
@@ -139,9 +154,22 @@ def inspect_picture(path: Path, detector: Detector, which: int, draw_into: Path 
         checked_face(report.faces, which)
     except UserError as error:
         report.error = str(error)
-    if draw_into is not None and report.width:
-        report.drawn = os.fspath(_draw(picture, report, detector, which, draw_into / f"{number:04d}_{path.stem}.png"))
+    name = f"{number:04d}_{path.stem}.png"
+    if into.drawn is not None and report.width:
+        report.drawn = os.fspath(_draw(picture, report, detector, which, into.drawn / name))
+    if into.avatars is not None and report.error is None and report.faces[which].backend != "avatar":
+        report.avatar = os.fspath(_avatar(picture, report.faces[which], detector, into.avatars / name))
     return report
+
+
+def _avatar(picture: np.ndarray, face: Face, detector: Detector, path: Path) -> Path:
+    """Photo and avatar side by side."""
+    from facefact.world.likeness import likeness, look_at, portrait
+
+    sight = look_at(picture, face, detector)
+    avatar = portrait(likeness([sight]), size=len(sight.view)).image
+    Image.fromarray(np.concatenate([sight.view, avatar], 1)).save(path)
+    return path
 
 
 def _draw(picture: np.ndarray, report: Report, detector: Detector, which: int, path: Path) -> Path:
@@ -172,6 +200,8 @@ def lines(report: Report) -> list[str]:
         shown += [] if wrong else [f"     {cost}" for cost in said]
     if report.drawn:
         shown.append(f"  drawn: {report.drawn}")
+    if report.avatar:
+        shown.append(f"  photo and avatar: {report.avatar}")
     return shown
 
 
@@ -227,4 +257,5 @@ def as_json(report: Report, which: int) -> dict[str, Any]:
         "which": None if report.error else which,
         "error": report.error,
         "drawn": report.drawn,
+        "avatar": report.avatar,
     }

@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     person = find_person(args.face, detector=get_detector(model=args.yunet), which=args.which, model=args.model)
     if recipe and not args.prompt and "words" not in recipe:
         args.exact_prompt = True  # as it was made
+    if not args.exact_prompt:
+        pictures = portraits.as_the_person_asks(pictures, person)
     studio = portraits.open_studio(args)
     warn_of_strangers(args.face, person.crops, encoder=studio.adapter.encoder)
     tokens = studio.adapter.encode(person.crops)
