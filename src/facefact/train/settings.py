@@ -12,7 +12,7 @@ import yaml
 from facefact import checkpoint
 from facefact.config import from_tree
 from facefact.encoder import ResamplerConfig
-from facefact.train.engine.curriculum import Curve, check_curve
+from facefact.train.engine.curriculum import Curve, Stairs, check_curve, in_steps
 from facefact.train.engine.schedule import WITHOUT_EFFECT, Schedule
 from facefact.types import UserError
 
@@ -59,7 +59,7 @@ class Data:
     """
 
     source: str = "world"
-    size: int | tuple[tuple[int, int], ...] = 128
+    size: Stairs = 128
     people: int = 64
     looks: int = 8
     seed: int = 61
@@ -67,9 +67,10 @@ class Data:
     text: Literal["cached", "live"] = "cached"
     validation_people: int = 4
 
-    def sizes(self) -> tuple[tuple[int, int], ...]:
+    def sizes(self) -> tuple[tuple[float, int], ...]:
         """(first step, size) in the order of the steps."""
-        return ((0, self.size),) if isinstance(self.size, int) else self.size
+        stairs = ((0, self.size),) if isinstance(self.size, int) else self.size
+        return tuple((float(first), size) for first, size in stairs)
 
     def size_at(self, step: int) -> int:
         return [size for first, size in self.sizes() if first <= max(step, self.sizes()[0][0])][-1]
@@ -160,7 +161,8 @@ class Validation:
 @dataclass(frozen=True)
 class AdapterTraining:
     """The whole of `recipe: adapter`. trackers: names that Accelerate knows; None for TensorBoard where it works.
-    license: for the card."""
+    license: for the card. Places of curves given as shares of the run ("85%") are steps from here on, and are recorded
+    so."""
 
     schedule: Schedule
     recipe: Literal["adapter"] = "adapter"
@@ -172,6 +174,11 @@ class AdapterTraining:
     validation: Validation = Validation()
     trackers: tuple[str, ...] | None = None
     license: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("data", "condition", "loss"):
+            resolved = in_steps(getattr(self, name), self.schedule.steps, where=f"{name}.")
+            object.__setattr__(self, name, resolved)
 
     def check(self) -> None:
         """UserError: what is wrong before the first step."""

@@ -80,7 +80,7 @@ def curriculum_panels(curves: Mapping[str, Curve], steps: int) -> list[Panel]:
     """What changes over the steps."""
 
     def panel(name: str, curve: Curve) -> Panel:
-        corners = [] if isinstance(curve, (int, float)) else [step for step, _ in curve if step <= steps]
+        corners = [] if isinstance(curve, (int, float)) else [float(step) for step, _ in curve if float(step) <= steps]
         at = np.unique(np.concatenate([np.linspace(0, steps, 400), np.array(corners, float)]))
 
         def draw(axis: Any) -> None:
