@@ -27,7 +27,7 @@ from facefact.train.material.encode import token_ids
 from facefact.train.material.fill import fill
 from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.samples import Source
-from facefact.train.material.sources import held_out, open_source
+from facefact.train.material.sources import held_out, open_source, with_views
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -85,7 +85,8 @@ def open_inputs(config: AdapterTraining) -> Inputs:
     """UserError: anything that is wrong with settings, data or base model, before anything is computed or written."""
     config.check()
     process = PartialState(cpu=not torch.cuda.is_available())
-    inputs = Inputs(process, open_source(config.data), open_frozen(config.base, config.adapter, bundle=BUNDLE))
+    source, frozen = open_source(config.data), open_frozen(config.base, config.adapter, bundle=BUNDLE)
+    inputs = Inputs(process, with_views(source, config.data, multiple=frozen.multiple), frozen)
     if config.data.text == "live" and inputs.frozen.is_xl:
         raise UserError("SDXL's text models are too large to run in every step: set data.text=cached")
     return inputs
@@ -164,7 +165,7 @@ def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
             f"left out: {cache.counts()['left_out'] or 'nobody'}"
         )
     later = np.isin(cache.persons, people[len(people) - last :])
-    return cache.take(np.flatnonzero(~later)), cache.take(np.flatnonzero(later))
+    return cache.take(np.flatnonzero(~later)), cache.take(np.flatnonzero(later & cache.first_views))
 
 
 # The adapter

@@ -30,6 +30,7 @@ from facefact.train.material.encode import token_ids
 from facefact.train.material.frozen import Frozen
 from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
+from facefact.train.material.sources import as_they_are
 from facefact.train.report.card import write_card
 from facefact.train.report.page import write_environment, write_report
 from facefact.train.settings import AdapterTraining, note_settings, tree_of, without_folders
@@ -85,7 +86,7 @@ def new_validator(opened: Opened) -> Validator | None:
     """None where the settings want no validation, or nobody is held out."""
     from facefact.faces import get_detector
 
-    config, frozen, source = opened.config, opened.frozen, opened.inputs.source
+    config, frozen, source = opened.config, opened.frozen, as_they_are(opened.inputs.source)
     size = opened.material.largest
     cache = opened.material.held_out[size]
     if not config.validation.every or not len(cache):
@@ -114,7 +115,7 @@ def new_validator(opened: Opened) -> Validator | None:
 
 def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
     """Of held-out pictures for the leak meter, each with its own face: as `measure_leak` reads it."""
-    rows = np.arange(min(count, len(cache)))
+    rows = cache.alike(np.arange(len(cache)))[:count]
     made = cache.gather(rows) | {"tokens": cache.tokens_of(rows)[:, None]}
     made["face_dropped"] = torch.zeros(len(rows), dtype=torch.bool)
     if config.data.text == "cached":

@@ -25,8 +25,8 @@ def value_at(curve: Curve, step: int) -> float:
 
 
 def in_steps(settings: S, steps: int, *, where: str = "") -> S:
-    """A tree of settings in which every curve's places are steps: "85%" of `steps` is a run of that length's. UserError:
-    a place that is neither a step nor a share, by its dotted name."""
+    """A tree of settings in which every curve's places are steps, "85%" that of a run of `steps`. UserError: a place
+    that is neither a step nor a share, by its dotted name."""
     kinds = get_type_hints(type(settings))
     changed: dict[str, Any] = {}
     for field in fields(settings):  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def in_steps(settings: S, steps: int, *, where: str = "") -> S:
 
 
 def step_of(place: Place, steps: int, name: str) -> float:
-    """ "85%" -> its step in a run of so many (not rounded: two places stay two in the shortest run); a step as it is."""
+    """A share's step in a run of so many (not rounded: two places stay two in the shortest run); a step as it is."""
     if not isinstance(place, str):
         return place
     try:
