@@ -59,7 +59,7 @@ class FolderSource:
         return self._keys
 
     def about(self) -> Mapping[str, object]:
-        return {"source": "folder", "version": VERSION, "detector": _about_detector(self.detector)}
+        return {"source": "folder", "version": VERSION, "detector": about_detector(self.detector)}
 
     def sample(self, index: int, size: int) -> Sample | None:
         photo = self.photo(index, size)
@@ -110,11 +110,11 @@ def _key(picture: Picture) -> str:
     return content_key("folder", VERSION, picture.person, picture.caption, content)
 
 
-def _about_detector(detector: Detector) -> Any:
+def about_detector(detector: Detector) -> Any:
     """Its name with the hash of its weights, where they are to be had; of a pair, both."""
     parts = [getattr(detector, name) for name in ("avatar", "photo") if getattr(detector, name, None) is not None]
     if parts:
-        return [_about_detector(one) for one in parts]
+        return [about_detector(one) for one in parts]
     net = getattr(detector, "net", None)
     return detector.name if net is None else f"{detector.name} {content_hash(net.state_dict())[:16]}"
 

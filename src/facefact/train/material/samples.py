@@ -26,8 +26,9 @@ class Sample:
     image: (h, w, 3) uint8 RGB, square but where the source has buckets. face: (h, w) float32 in [0, 1], the face's
     region. landmarks: (5, 2) float32 in pixels of `image`, as in `Face`. head: (112, 112, 3) uint8, the aligned, masked
     face condition. person: who, any name that is the person's own in this source. yaw: degrees. light: mean brightness
-    of the face in [0, 1]. face_size: the face's share of the picture. original, crop: height and width of the picture before scaling, and top and left
-    of what was cut from it, in pixels after scaling (SDXL reads both, and was trained so).
+    of the face in [0, 1]. face_size: the face's share of the picture. original, crop: height and width of the picture
+    before scaling, and top and left of what was cut from it, in pixels after scaling (SDXL reads both, and was trained
+    so).
     """
 
     image: np.ndarray

@@ -8,6 +8,7 @@ from facefact.data.dataset import INDEX
 from facefact.train.material.augmentation import Views
 from facefact.train.material.photos import FolderSource
 from facefact.train.material.prepared import PreparedSource
+from facefact.train.material.regular import RegularSource
 from facefact.train.material.samples import Source
 from facefact.train.material.world import WorldSource
 from facefact.train.settings import Data
@@ -45,6 +46,16 @@ def with_views(source: Source, data: Data, *, multiple: int) -> Source:
             raise UserError(f"data.size={size} with data.aspect above 1: sides must be multiples of {multiple}")
     assert isinstance(source, (FolderSource, PreparedSource)), "Data.check has refused all others"
     return Views(source, data.augment, data.seed, aspect=data.aspect, multiple=multiple)
+
+
+def open_regular(data: Data, *, multiple: int) -> RegularSource | None:
+    """The pictures without a person; None where the settings want none. UserError: there are none."""
+    if data.regular.source is None:
+        return None
+    path = Path(data.regular.source).expanduser()
+    if not path.exists():
+        raise UserError(f"data.regular.source: there is nothing at {path}; pictures with captions are expected")
+    return RegularSource(path, aspect=data.aspect, multiple=multiple)
 
 
 def as_they_are(source: Source) -> Source:

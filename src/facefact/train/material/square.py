@@ -65,9 +65,14 @@ def caption_phrases(caption: str) -> tuple[Phrase, ...]:
 
 def cut_around(box: tuple[float, ...], picture: Shape, shape: Shape = (1, 1)) -> Cut:
     """The largest cut of the shape's proportions in a picture, as near to the middle of the box as the edges allow."""
-    room = min(picture[0] / shape[0], picture[1] / shape[1])
     middle = ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2)
-    return cut_at(middle, (round(room * shape[0]), round(room * shape[1])), picture)
+    return cut_at(middle, sides_of(picture, shape), picture)
+
+
+def sides_of(picture: Shape, shape: Shape) -> Shape:
+    """The largest sides of the shape's proportions that a picture has room for."""
+    room = min(picture[0] / shape[0], picture[1] / shape[1])
+    return round(room * shape[0]), round(room * shape[1])
 
 
 def cut_at(middle: tuple[float, float], sides: Shape, picture: Shape) -> Cut:
