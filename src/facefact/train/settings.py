@@ -206,11 +206,13 @@ class Loss:
 
 @dataclass(frozen=True)
 class Validation:
-    """every: steps between two; 0: none. people: held-out ones in the contact sheet. prompts: None for three of the
-    source's own captions. sampling as in `facefact generate`."""
+    """every: steps between two; 0: none. people: held-out ones in the contact sheet. loss_people: held-out ones whose
+    loss is compared under their own other picture, another person's, the null face, and none; 0 for none. prompts: None
+    for three of the source's own captions. sampling as in `facefact generate`."""
 
     every: int = 500
     people: int = 4
+    loss_people: int = 64
     prompts: tuple[str, ...] | None = None
     num_inference_steps: int = 12
     guidance_scale: float = 3.0

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from facefact.device import training_device
 from facefact.train.adapter import identity
+from facefact.train.adapter.condition_loss import HeldOut, target_and_own
 from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
 from facefact.train.adapter.painted import Painter
 from facefact.train.adapter.references import Reference
-from facefact.train.adapter.validation import LeakSamples, Validator, of_adapter
+from facefact.train.adapter.validation import LeakSamples, LossSamples, Validator, of_adapter
 from facefact.train.engine.loop import Watch, fit
 from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
@@ -110,7 +111,20 @@ def new_validator(opened: Opened) -> Validator | None:
     painter = Painter(pipe, opened.adapter, prompts, config.validation, size=size)
     people = [Reference.of(one) for one in shown]
     judge = Judge(opened.adapter, people, detector=get_detector())
-    return Validator(painter, people, judge, LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler))
+    leak = LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler)
+    return Validator(painter, people, judge, leak, loss_samples(opened, cache))
+
+
+def loss_samples(opened: Opened, cache: Cache) -> LossSamples | None:
+    """Whose losses are compared, of the held-out pictures; None where the settings want none, or too few people have
+    two pictures."""
+    wanted, frozen = opened.config.validation.loss_people, opened.frozen
+    if not wanted or len(target_and_own(cache)) < 2:
+        return None
+    live = opened.config.data.text == "live"
+    encode = (lambda captions: {"ids": token_ids(frozen, captions)}) if live else None
+    held_out = HeldOut.of(cache, frozen.device, people=wanted, encode=encode)
+    return LossSamples(opened.stage, held_out, at_once=opened.config.schedule.batch)
 
 
 def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
