@@ -25,7 +25,7 @@ from facefact.data.records import Brief, CheckedSample, Entry, Rejection, Row
 from facefact.data.stages import Chunk
 from facefact.data.tables import arrow, columns_of, read_records, read_rows, tupled, write_table
 
-VERSION = 1  # of how a picture becomes a sample; a change makes other samples of the same pictures
+VERSION = 2  # of how a picture becomes a sample; a change makes other samples of the same pictures
 SAMPLES, REJECTED = "samples.parquet", "rejected.parquet"
 SUFFIXES = ("jpg", "face.png", "head.png", "crop.png")
 
