@@ -143,7 +143,7 @@ def timed_tools(tools: Tools, clock: Clock) -> Tools:
     covers: list[Any] = [Timed(one, clock, share=f"cover: {one.name}") for one in tools.covers]
     known = tools.recogniser
     recogniser: Any = None if known is None else Timed(known, clock, embed=f"person: {known.name}")
-    return Tools(detector, covers, recogniser, tools.captioner)
+    return Tools(detector, covers, recogniser, tools.captioner, tools.attributes)
 
 
 def looked_at(
@@ -158,7 +158,7 @@ def looked_at(
         with clock.part("seen"):
             seen = list(fit_faces(entry, timed, settings, []))
         with clock.part("caption"):
-            described = captions(seen, tools.captioner, settings) if seen else []
+            described = captions(seen, tools, settings) if seen else []
         for one, (caption, by) in zip(seen, described, strict=True):
             with clock.part("encode: JPEG and masks"):
                 sample = packed(one, caption, by, settings)

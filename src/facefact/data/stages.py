@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from facefact.data import cover, find
+from facefact.data.attributes import Attributes, head_of, open_attributes
 from facefact.data.caption import Captioner, open_captioner, words
 from facefact.data.cover import Cover, open_covers
 from facefact.data.decode import decode
@@ -30,6 +31,7 @@ class Tools:
     covers: Sequence[Cover]
     recogniser: Recogniser | None
     captioner: Captioner | None
+    attributes: Attributes | None = None
 
     def about(self) -> list[dict[str, str]]:
         """Stage, name and licence of each model: for the dataset card, and part of a finished chunk's key."""
@@ -37,7 +39,7 @@ class Tools:
         detectors = [one for one in found if one is not None] or [self.detector]
         named: list[tuple[str, Any]] = [("detect", one) for one in detectors]
         named += [("cover", one) for one in self.covers]
-        named += [("person", self.recogniser), ("caption", self.captioner)]
+        named += [("person", self.recogniser), ("caption", self.captioner), ("caption", self.attributes)]
         return [{"stage": stage, "name": one.name, "licence": one.licence} for stage, one in named if one is not None]
 
 
@@ -45,7 +47,8 @@ def open_tools(settings: PrepareConfig) -> Tools:
     """UserError: a model that is named cannot be had."""
     detector = get_detector(settings.face.detector, model=settings.face.model)
     recogniser = open_recogniser(settings.people, detector_name=detector.name)
-    return Tools(detector, open_covers(settings.cover), recogniser, open_captioner(settings.caption))
+    read = open_captioner(settings.caption), open_attributes(settings.caption)
+    return Tools(detector, open_covers(settings.cover), recogniser, *read)
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def run_stages(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) 
     no more pictures than that are in memory."""
     chunk = Chunk([], [])
     seen = (one for entry in entries for one in fit_faces(entry, tools, settings, chunk.rejected))
-    while batch := list(islice(seen, settings.caption.batch if tools.captioner else 1)):
-        for one, (caption, by) in zip(batch, captions(batch, tools.captioner, settings), strict=True):
+    while batch := list(islice(seen, settings.caption.batch if tools.captioner or tools.attributes else 1)):
+        for one, (caption, by) in zip(batch, captions(batch, tools, settings), strict=True):
             chunk.samples.append(packed(one, caption, by, settings))
     return chunk
 
@@ -117,7 +120,7 @@ def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejectio
     return Rejection(entry.name, unfit.stage, unfit.reason, unfit.detail, entry.person, sha256, box, points)
 
 
-def captions(batch: Sequence[Inspected], captioner: Captioner | None, settings: PrepareConfig) -> list[tuple[str, str]]:
+def captions(batch: Sequence[Inspected], tools: Tools, settings: PrepareConfig) -> list[tuple[str, str]]:
     """(caption, by whom) of each: the input's own word first, then the model's, else what was measured."""
     made = [
         (own, "input")
@@ -125,8 +128,13 @@ def captions(batch: Sequence[Inspected], captioner: Captioner | None, settings: 
         else (words(one.candidate, one.quality, one.masks), "words")
         for one in batch
     ]
+    asked, captioner = [i for i, (_, by) in enumerate(made) if by == "words"], tools.captioner
+    if tools.attributes is not None and asked:
+        heads = [head_of(batch[i].candidate.picture.pixels, batch[i].masks.head) for i in asked]
+        for i, phrases in zip(asked, tools.attributes.describe(heads), strict=True):
+            subject, *others = made[i][0].split(", ")
+            made[i] = ", ".join([subject, *phrases, *others]), "words"
     if captioner is not None:
-        asked = [i for i, (_, by) in enumerate(made) if by == "words"]
         written = captioner.describe([batch[i].candidate.picture.pixels for i in asked]) if asked else []
         for i, caption in zip(asked, written, strict=True):
             made[i] = (caption, captioner.name) if caption else made[i]
