@@ -38,6 +38,7 @@ class Face:
     box: x0, y0, x1, y1. landmarks: (5, 2) float32: the eye at the picture's left, the eye at its right, nose tip, mouth
     corner at the left, mouth corner at the right. score: the detector's confidence in [0, 1]. oval: (n, 2) float32
     outline of the face from a backend that knows it, else None. pose: estimated from the landmarks, or the backend's.
+    mesh: (478, 2) float32, MediaPipe's points of the whole face, from that backend alone.
     """
 
     box: tuple[float, float, float, float]
@@ -46,6 +47,7 @@ class Face:
     pose: Pose
     oval: np.ndarray | None = None
     backend: str = ""
+    mesh: np.ndarray | None = None
 
     @property
     def area(self) -> float:

@@ -16,7 +16,8 @@ from facefact.evaluate import ablation
 from facefact.evaluate import gate_pull as pulling
 from facefact.evaluate.ablation import UnseenWorld, read_plan, run_ablation
 from facefact.evaluate.ablation_page import markdown
-from facefact.evaluate.condition_gap import HeldOut, error_inside, gates, measure
+from facefact.evaluate.condition_gap import gates, measure
+from facefact.train.adapter.condition_loss import HeldOut, error_inside
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.leak_meter import measure_leak
 from facefact.train.adapter.run import train_adapter

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.attention import SDPBackend
 
 from facefact.config import load_config
@@ -16,22 +19,24 @@ from facefact.train.engine.loop import attention_kernels
 from facefact.train.recipe import recipe_of
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
+from facefact.world import look, person, render
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS: dict[str, type[Any]] = {"adapter": AdapterTraining, "encoder": EncoderTraining, "world": WorldConfig}
 TRIAL = (
     "base.source=random:tiny",
     "adapter.encoder=random:tiny",
-    "data.source=world",
-    "data.people=5",
-    "data.looks=2",
-    "data.validation_people=1",
+    "adapter.warm_up.steps=1",
+    "adapter.warm_up.batch=2",
+    "data.validation_people=2",
     "data.size=64",
     "schedule.steps=1",
     "schedule.batch=2",
     "schedule.accumulate=1",
     "schedule.workers=0",
-    "validation.every=0",
+    "validation.every=1",
+    "validation.people=1",
+    "validation.num_inference_steps=1",
     "trackers=[]",
 )
 
@@ -50,15 +55,42 @@ def test_every_recipe_is_read_and_checked(path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "shape"), [("sd15", "tiny"), ("sdxl", "tiny-xl")])
 def test_a_published_scale_recipe_runs_but_for_its_size(name: str, shape: str, tmp_path: Path) -> None:
-    """Every setting but size, length and inputs is the recipe's: bf16 base, checkpointing, curriculum, AdamW."""
+    """Every setting but size, length and inputs is the recipe's: bf16 base, checkpointing, curriculum, AdamW, views and
+    shapes of photos, pictures without a person, the resampler's warm-up, the identity loss, the validation's losses."""
     from facefact import FaceAdapter
     from facefact.train.adapter.run import train_adapter
 
     overrides = [*TRIAL, f"base.source=random:{shape}"]
     width = {"tiny": 32, "tiny-xl": 80}[shape]
     overrides.append(f"adapter.resampler={{input_width: 32, width: 32, depth: 1, heads: 2, output_width: {width}}}")
+    photos, regular = pictures(tmp_path)
+    overrides += [f"data.source={photos}", f"data.regular.source={regular}", "data.regular.share=0.5"]
     made = train_adapter(load_config(AdapterTraining, CONFIGS / f"{name}.yaml", overrides=overrides), tmp_path / "run")
     assert FaceAdapter.from_pretrained(made).dtype.itemsize == 4
+    figures = json.loads((tmp_path / "run/validation/step-1/figures.json").read_text())
+    assert figures["loss_people"] == 2
+    record = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert {"identity", "regular"} <= record.keys()
+
+
+def pictures(folder: Path) -> tuple[Path, Path]:
+    """Five people with two pictures each, of two shapes; and captioned ones without a person, enough for all shapes."""
+    for who in range(5):
+        for shown in range(2):
+            path = folder / "people" / f"p{who}" / f"{shown}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn = render(
+                person(who), look(10 * who + shown, glasses="none", hat="none", pose="front"), size=128
+            ).image
+            wide = np.pad(drawn, ((0, 0), (30, 30), (0, 0)), constant_values=90) if shown else drawn
+            Image.fromarray(wide).save(path)
+    (folder / "regular").mkdir()
+    for number in range(16):
+        plain = np.full((128, 128, 3), 90, np.uint8)
+        plain[40 + number :] = (40, 120, 60)
+        Image.fromarray(plain).save(folder / "regular" / f"{number}.png")
+        (folder / "regular" / f"{number}.txt").write_text("a green field")
+    return folder / "people", folder / "regular"
 
 
 def test_what_the_user_has_to_set_is_asked_for(tmp_path: Path) -> None:

@@ -106,10 +106,13 @@ class PeopleSettings:
 @dataclass(frozen=True)
 class CaptionSettings:
     """model: a vision-language model of transformers (BLIP, Florence-2) by directory or hub id; None: what was
-    measured, in words. keep: whether a caption of the input stays. prompt: what the model is asked (None: nothing, or
-    what its kind wants to be asked). max_new_tokens: the caption's length. batch: pictures at once."""
+    measured, in words. attributes: a zero-shot image classifier of transformers (CLIP, SigLIP), which tells glasses,
+    hats and hair for those words; None for none. keep: whether a caption of the input stays. prompt: what the model is
+    asked (None: nothing, or what its kind wants to be asked). max_new_tokens: the caption's length. batch: pictures at
+    once."""
 
     model: str | None = None
+    attributes: str | None = None
     keep: bool = True
     prompt: str | None = None
     max_new_tokens: int = 48

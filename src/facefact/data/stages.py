@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from facefact.data import cover, find
+from facefact.data.attributes import Attributes, head_of, open_attributes
 from facefact.data.caption import Captioner, open_captioner, words
 from facefact.data.clock import Clock
 from facefact.data.cover import Cover, open_covers
@@ -31,6 +32,7 @@ class Tools:
     covers: Sequence[Cover]
     recogniser: Recogniser | None
     captioner: Captioner | None
+    attributes: Attributes | None = None
     clock: Clock = field(default_factory=Clock)
 
     def about(self) -> list[dict[str, str]]:
@@ -39,7 +41,7 @@ class Tools:
         detectors = [one for one in found if one is not None] or [self.detector]
         named: list[tuple[str, Any]] = [("detect", one) for one in detectors]
         named += [("cover", one) for one in self.covers]
-        named += [("person", self.recogniser), ("caption", self.captioner)]
+        named += [("person", self.recogniser), ("caption", self.captioner), ("caption", self.attributes)]
         return [{"stage": stage, "name": one.name, "licence": one.licence} for stage, one in named if one is not None]
 
 
@@ -49,7 +51,8 @@ def open_tools(settings: PrepareConfig) -> Tools:
     recogniser = open_recogniser(settings.people, detector_name=detector.name)
     clock = Clock()
     covers = open_covers(settings.cover, clock=clock)
-    return Tools(detector, covers, recogniser, open_captioner(settings.caption), clock)
+    read = open_captioner(settings.caption), open_attributes(settings.caption)
+    return Tools(detector, covers, recogniser, *read, clock)
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ def run_stages(entries: Iterable[Entry], tools: Tools, settings: PrepareConfig) 
     no more pictures than that are in memory; who they are is asked of all together, from their small views."""
     chunk, views = Chunk([], []), []
     seen = (one for entry in entries for one in fit_faces(entry, tools, settings, chunk.rejected))
-    while batch := list(islice(seen, settings.caption.batch if tools.captioner else 1)):
+    while batch := list(islice(seen, settings.caption.batch if tools.captioner or tools.attributes else 1)):
         with tools.clock.part("caption", len(batch)):
-            described = captions(batch, tools.captioner, settings)
+            described = captions(batch, tools, settings)
         for one, (caption, by) in zip(batch, described, strict=True):
             with tools.clock.part("encode: JPEG and masks"):
                 chunk.samples.append(packed(one, caption, by, settings))
@@ -149,7 +152,7 @@ def rejection(entry: Entry, unfit: Unfit, sha256: str | None = None) -> Rejectio
     return Rejection(entry.name, unfit.stage, unfit.reason, unfit.detail, entry.person, sha256, box, points)
 
 
-def captions(batch: Sequence[Inspected], captioner: Captioner | None, settings: PrepareConfig) -> list[tuple[str, str]]:
+def captions(batch: Sequence[Inspected], tools: Tools, settings: PrepareConfig) -> list[tuple[str, str]]:
     """(caption, by whom) of each: the input's own word first, then the model's, else what was measured."""
     made = [
         (own, "input")
@@ -157,8 +160,13 @@ def captions(batch: Sequence[Inspected], captioner: Captioner | None, settings: 
         else (words(one.candidate, one.quality, one.masks), "words")
         for one in batch
     ]
+    asked, captioner = [i for i, (_, by) in enumerate(made) if by == "words"], tools.captioner
+    if tools.attributes is not None and asked:
+        heads = [head_of(batch[i].candidate.picture.pixels, batch[i].masks.head) for i in asked]
+        for i, phrases in zip(asked, tools.attributes.describe(heads), strict=True):
+            subject, *others = made[i][0].split(", ")
+            made[i] = ", ".join([subject, *phrases, *others]), "words"
     if captioner is not None:
-        asked = [i for i, (_, by) in enumerate(made) if by == "words"]
         written = captioner.describe([batch[i].candidate.picture.pixels for i in asked]) if asked else []
         for i, caption in zip(asked, written, strict=True):
             made[i] = (caption, captioner.name) if caption else made[i]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from facefact.data.expression import expression
 from facefact.data.records import Candidate, Masks
 from facefact.faces import Quality
 from facefact.faces.align import align, alignment
@@ -32,12 +33,13 @@ HUES = (
 
 
 def words(candidate: Candidate, quality: Quality, masks: Masks) -> str:
-    """Phrases between commas, the first is the subject: "portrait photo of a person, looking to the left, close-up,
-    light from the right, dark blurred background". The same for the same picture, always."""
+    """Phrases between commas, the first is the subject: "portrait photo of a person, smiling, looking to the left,
+    close-up, light from the right, dark blurred background". The same for the same picture, always."""
     pixels, face = candidate.picture.pixels, candidate.face
     phrases = (
         DRAWING if face.backend == "avatar" else PHOTO,
         _colours(pixels),
+        expression(face),
         _direction(face.pose),
         "head tilted" if abs(face.pose.roll) > TILTED else "",
         _framing(face, len(pixels)),

@@ -21,11 +21,12 @@ from facefact.checkpoint import content_hash, replacing
 from facefact.config import load_config
 from facefact.demo import BUNDLE
 from facefact.evaluate.ablation_page import draw, markdown
-from facefact.evaluate.condition_gap import HeldOut, Samples, gates, measure
+from facefact.evaluate.condition_gap import Samples, gates, measure
 from facefact.evaluate.gate_pull import gate_pull
 from facefact.evaluate.pictures import Progress
 from facefact.face_adapter import FaceAdapter
 from facefact.metrics.scores import Figure, figure
+from facefact.train.adapter.condition_loss import HeldOut
 from facefact.train.adapter.leak_meter import TIMESTEPS
 from facefact.train.adapter.opened import Inputs, open_inputs, open_training, split_people
 from facefact.train.adapter.run import train_adapter

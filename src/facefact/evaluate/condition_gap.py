@@ -1,35 +1,20 @@
-"""What an adapter makes of the face condition, measured in seconds without making a picture.
-
-Held-out people, two pictures of each: one is noised, and the model is asked for its noise with four conditions: the
-person's other picture, another person's picture, the null face, and none (the base model). An adapter that reads who
-is meant has the lower loss inside the face with the own person's picture. All adapters meet the same noise.
-"""
+"""The gap between people (`train.adapter.condition_loss`) of a finished adapter, and how far its gates are open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from facefact.face_adapter import FaceAdapter
-from facefact.train.adapter.face_tokens import face_tokens
+from facefact.train.adapter.condition_loss import HeldOut, condition_losses
 from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.identity import by_person
-from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
-from facefact.train.losses.fair import leak
-from facefact.train.losses.noise import with_noise
-from facefact.train.material.cache import Cache
+from facefact.train.adapter.leak_meter import TIMESTEPS
 from facefact.train.material.frozen import Frozen
 from facefact.train.settings import Loss
-from facefact.types import UserError
 
-CONDITIONS = ("own", "other", "null", "base")
 CLOSED = 0.01  # |tanh alpha| below which a gate counts as closed
-AT_ONCE = 16  # samples in one forward pass
 
 
 class Samples(NamedTuple):
@@ -39,82 +24,16 @@ class Samples(NamedTuple):
     people: np.ndarray
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """One target a person. batch: as `conditions.batches` makes it, without tokens. own, other: (people, 1, t,
-    width) encoder tokens of another picture of the person, and of the next person's."""
-
-    batch: Mapping[str, Tensor]
-    own: Tensor
-    other: Tensor
-
-    @classmethod
-    def of(cls, cache: Cache, device: torch.device | str = "cpu") -> HeldOut:
-        """From a cache with text. UserError: fewer than two people have two pictures."""
-        pairs = np.array([rows[:2] for rows in by_person(cache) if len(rows) > 1])
-        if len(pairs) < 2:
-            raise UserError("the gap between people needs at least two held-out people with two pictures each")
-        target, own = pairs.T
-        batch = {**cache.gather(target), **cache.text_of(target)}
-        tokens = [cache.tokens_of(rows)[:, None].to(device) for rows in (own, np.roll(own, -1))]
-        return cls({name: value.to(device) for name, value in batch.items()}, *tokens)
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-
-@torch.no_grad()
 def measure(
     adapter: FaceAdapter, frozen: Frozen, held_out: HeldOut, timesteps: Sequence[int] = TIMESTEPS, *, seed: int = 0
 ) -> dict[str, Samples]:
-    """Figures by name, one number a person (means over the timesteps); the adapter is attached meanwhile.
-
-    own, other, null, base: squared error inside the face. gap: other - own. gain: base - own. leak_attention,
-    leak_whole: share of change outside the face with the own condition, as in the leak meter.
-    """
-    latents = held_out.batch["latents"]
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
-    stage = FactStage(adapter, frozen.unet, frozen.scheduler, Loss()).eval()
+    """Figures by name, one number a person, as `condition_losses`; the adapter is attached meanwhile."""
+    stage = FactStage(adapter, frozen.unet, frozen.scheduler, Loss())
     try:
-        found = [
-            _part(stage, held_out, noise, slice(first, first + AT_ONCE), timestep)
-            for timestep in timesteps
-            for first in range(0, len(held_out), AT_ONCE)
-        ]
+        table = condition_losses(stage, held_out, timesteps, seed=seed)
     finally:
         adapter.detach()
-    table = {
-        name: torch.cat([one[name] for one in found]).view(len(timesteps), -1).mean(0).double().cpu().numpy()
-        for name in found[0]
-    }
-    table |= {"gap": table["other"] - table["own"], "gain": table["base"] - table["own"]}
     return {name: Samples(values, np.arange(len(values))) for name, values in table.items()}
-
-
-def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, timestep: int) -> dict[str, Tensor]:
-    """The losses and leaks of some people at one timestep, (b,) each."""
-    batch = {name: value[part] for name, value in held_out.batch.items()}
-    at = torch.full((len(batch["latents"]),), int(timestep), device=noise.device)
-    sample, target = with_noise(stage.scheduler, batch["latents"], noise[part], at)
-    found: dict[str, Tensor] = {}
-    for condition in CONDITIONS:
-        tokens = held_out.other if condition == "other" else held_out.own
-        dropped = torch.full((len(at),), condition == "null", device=noise.device)
-        face = face_tokens(stage.adapter, tokens[part], dropped)
-        kwargs = stage.adapter.condition(face, scale=0.0 if condition == "base" else 1.0, guidance=False)
-        with stage.adapter.record() as increments:
-            predicted = stage.predict(sample, at, batch, kwargs)
-        found[condition] = error_inside(predicted, target, batch["face"])
-        if condition == "own":
-            leaks = {name: [leak(one, batch["face"], name) for one in increments] for name in PARTS}  # type: ignore[arg-type]
-            found |= {f"leak_{name}": torch.stack(some).mean(0) for name, some in leaks.items()}
-    return found
-
-
-def error_inside(predicted: Tensor, target: Tensor, face: Tensor) -> Tensor:
-    """(b,) mean squared error where the face is; NaN where there is none. (b, c, h, w) twice, face (b, h, w)."""
-    error = (predicted - target).square().mean(1)
-    return (error * face).sum((1, 2)) / face.sum((1, 2))
 
 
 def gates(adapter: FaceAdapter) -> dict[str, Any]:

@@ -159,6 +159,7 @@ class MediaPipeDetector:
             pose=pose_from_landmarks(landmarks),
             oval=oval,
             backend=self.name,
+            mesh=points.astype(np.float32),
         )
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:

@@ -78,6 +78,7 @@ def face_turned(face: Face, shape: tuple[int, ...], turn: int) -> Face:
         landmarks=landmarks,
         pose=pose_from_landmarks(landmarks),
         oval=None if face.oval is None else points_turned(face.oval, shape, turn).astype(np.float32),
+        mesh=None if face.mesh is None else points_turned(face.mesh, shape, turn).astype(np.float32),
     )
 
 

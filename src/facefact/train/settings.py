@@ -12,7 +12,7 @@ import yaml
 from facefact import checkpoint
 from facefact.config import from_tree
 from facefact.encoder import ResamplerConfig
-from facefact.train.engine.curriculum import Curve, check_curve
+from facefact.train.engine.curriculum import Curve, Stairs, check_curve, in_steps
 from facefact.train.engine.schedule import WITHOUT_EFFECT, Schedule
 from facefact.types import UserError
 
@@ -51,25 +51,86 @@ class NewAdapter:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """How a photo's further views differ from it. views: of each photo, each cached as a picture of its own; the first
+    is the photo as it is, and 1 has no other. zoom: how many times smaller what is cut from the photo may be. shift:
+    how far, as a share of its side, the cut may lie beside the face's middle. (The face stays whole.) flip: chance of
+    the mirror image; sides named in the caption are turned along. landmarks: spread of the condition's landmarks, in
+    distances of the eyes. blur: greatest of the condition, sigma in pixels of its 112. jpeg: least quality of the
+    condition, 100 for none.
+    """
+
+    views: int = 1
+    zoom: float = 1.0
+    shift: float = 0.0
+    flip: float = 0.0
+    landmarks: float = 0.0
+    blur: float = 0.0
+    jpeg: int = 100
+
+    def check(self) -> None:
+        limits = {"views": (1, 64), "zoom": (1, 4), "shift": (0, 0.5), "flip": (0, 1), "landmarks": (0, 0.2)}
+        for name, (low, high) in {**limits, "blur": (0, 8), "jpeg": (1, 100)}.items():
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"setting data.augment.{name}: {getattr(self, name)} lies outside {low} to {high}")
+        if (self.views > 1) == (self == Augment(views=self.views)):
+            raise UserError(
+                "data.augment: views=1 is the photo as it is, and more views need something in which they differ "
+                "(zoom, shift, flip, landmarks, blur, jpeg)"
+            )
+
+
+@dataclass(frozen=True)
+class Regular:
+    """Pictures without a person, on which the adapter, given a face, must change nothing: there the target is the base
+    model's own prediction. source: a folder, WebDataset tars or Parquet with captions; None for none. share: of the
+    pictures of a step."""
+
+    source: str | None = None
+    share: float = 0.1
+
+    def check(self) -> None:
+        if not 0 < self.share < 1:
+            raise UserError(f"setting data.regular.share must be above 0 and below 1, not {self.share}")
+
+
+@dataclass(frozen=True)
 class Data:
     """source: "world" (rendered avatars) or the directory of a dataset. size: pixels of a side, a multiple of the
-    autoencoder's factor; or [[step, size], ...]: from that step on. people, looks, seed: of the world. cache: where
-    everything frozen is kept, None for a folder in the run. text: "cached" states, or the text model "live" in every
-    step, which leaving out phrases needs. validation_people: kept out of training (a prepared dataset brings its own).
+    autoencoder's factor; or [[step, size], ...]: from that step on. aspect: how many times the longer side of a
+    picture may be the shorter one: photos are cut to the nearest of several shapes of about size x size pixels; 1 for
+    squares alone. augment: more views of each photo. regular: pictures without a person. people, looks: of the world.
+    seed: of the world and of the views. cache: where everything frozen is kept, None for a folder in the run. text:
+    "cached" states, or the text model "live" in every step, which leaving out phrases needs. validation_people: kept
+    out of training (a prepared dataset brings its own).
     """
 
     source: str = "world"
-    size: int | tuple[tuple[int, int], ...] = 128
+    size: Stairs = 128
     people: int = 64
     looks: int = 8
     seed: int = 61
     cache: Path | None = None
     text: Literal["cached", "live"] = "cached"
     validation_people: int = 4
+    aspect: float = 1.0
+    augment: Augment = Augment()
+    regular: Regular = Regular()
 
-    def sizes(self) -> tuple[tuple[int, int], ...]:
+    def check(self) -> None:
+        self.augment.check()
+        self.regular.check()
+        if not 1 <= self.aspect <= 4:
+            raise UserError(f"setting data.aspect: {self.aspect} lies outside 1 to 4")
+        if self.source == "world" and (self.augment.views > 1 or self.aspect > 1):
+            raise UserError(
+                "data.augment and data.aspect are for photos: of the world's people more looks can be had (data.looks)"
+            )
+
+    def sizes(self) -> tuple[tuple[float, int], ...]:
         """(first step, size) in the order of the steps."""
-        return ((0, self.size),) if isinstance(self.size, int) else self.size
+        stairs = ((0, self.size),) if isinstance(self.size, int) else self.size
+        return tuple((float(first), size) for first, size in stairs)
 
     def size_at(self, step: int) -> int:
         return [size for first, size in self.sizes() if first <= max(step, self.sizes()[0][0])][-1]
@@ -145,11 +206,13 @@ class Loss:
 
 @dataclass(frozen=True)
 class Validation:
-    """every: steps between two; 0: none. people: held-out ones in the contact sheet. prompts: None for three of the
-    source's own captions. sampling as in `facefact generate`."""
+    """every: steps between two; 0: none. people: held-out ones in the contact sheet. loss_people: held-out ones whose
+    loss is compared under their own other picture, another person's, the null face, and none; 0 for none. prompts: None
+    for three of the source's own captions. sampling as in `facefact generate`."""
 
     every: int = 500
     people: int = 4
+    loss_people: int = 64
     prompts: tuple[str, ...] | None = None
     num_inference_steps: int = 12
     guidance_scale: float = 3.0
@@ -160,7 +223,8 @@ class Validation:
 @dataclass(frozen=True)
 class AdapterTraining:
     """The whole of `recipe: adapter`. trackers: names that Accelerate knows; None for TensorBoard where it works.
-    license: for the card."""
+    license: for the card. Places of curves given as shares of the run ("85%") are steps from here on, and are recorded
+    so."""
 
     schedule: Schedule
     recipe: Literal["adapter"] = "adapter"
@@ -173,9 +237,15 @@ class AdapterTraining:
     trackers: tuple[str, ...] | None = None
     license: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("data", "condition", "loss"):
+            resolved = in_steps(getattr(self, name), self.schedule.steps, where=f"{name}.")
+            object.__setattr__(self, name, resolved)
+
     def check(self) -> None:
         """UserError: what is wrong before the first step."""
         self.schedule.check()
+        self.data.check()
         self.condition.check()
         self.loss.check()
         if self.data.text == "cached" and self.condition.phrase_drop != 0.0:

@@ -191,3 +191,79 @@ def test_the_identity_loss_asks_only_where_the_noise_is_low_enough(cache, stage,
     steps = torch.tensor([100, 700, 599, 600, 900, 0])
     made.identity_loss(latents, given, steps).backward()
     assert [bool(row.any()) for row in latents.grad] == (steps < 600).tolist()
+
+
+def regular_batch(cache, rows: list[bool]) -> dict[str, torch.Tensor]:
+    """Some of the pictures are said to be without a person, and without a face in them."""
+    given, regular = batch(cache), torch.tensor(rows)
+    face = torch.where(regular[:, None, None], 0.0, given["face"])
+    return given | {"regular": regular, "face": face, "person": torch.where(regular, -1, given["person"])}
+
+
+def test_where_nobody_is_the_loss_is_what_the_adapter_changes(parts, cache, stage) -> None:
+    """Nothing with closed gates, for every noise; else the squared difference of the two answers."""
+    given = regular_batch(cache, [True] * 6)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        terms = stage(Loss(fair=0.0))(given)
+        assert float(terms["diffusion"].detach()) < 1e-10
+        assert float(terms["regular"]) < 1e-10
+    made = stage(Loss(fair=0.0), gate=0.5)
+    torch.manual_seed(9)
+    timesteps = spread_timesteps(6, torch.device("cpu"))
+    sample, noise = noised(parts.scheduler, given["latents"], timesteps)
+    condition = made.adapter.condition(face_tokens(made.adapter, given["tokens"]), guidance=False)
+    with torch.no_grad():
+        adapted, base = (made.predict(sample, timesteps, given, one) for one in (condition, None))
+        torch.manual_seed(9)
+        terms = made(given)
+    torch.testing.assert_close(terms["diffusion"], F.mse_loss(adapted, base))
+    torch.testing.assert_close(terms["regular"], terms["diffusion"])
+    assert float(terms["regular"]) > 1e-6
+
+
+def test_closed_gates_are_not_held_closed_by_pictures_without_a_person(cache, stage) -> None:
+    """The slope of the squared change is 0 where nothing is changed; that of FAIR's norm is not."""
+    given = regular_batch(cache, [True] * 6)
+    made = stage(Loss(fair=0.0))
+    made(given)["loss"].backward()
+    assert max(float(alpha.grad.abs()) for alpha in made.gate_parameters()) < 1e-7
+    slopes = {}
+    for gate in (0.01, 0.02):  # the opening doubles: the slope of what is squared does too, that of a norm stays
+        for name in ("loss", "fair"):
+            made = stage(Loss(fair=0.0, increment="whole"), gate=gate)
+            torch.manual_seed(3)
+            made(given)[name].backward()
+            slopes[name, gate] = sum(float(alpha.grad.abs()) for alpha in made.gate_parameters())
+    assert slopes["loss", 0.02] > 1.7 * slopes["loss", 0.01]
+    assert slopes["fair", 0.02] < 1.3 * slopes["fair", 0.01]
+
+
+def test_pictures_of_people_learn_as_before_beside_others(cache, stage) -> None:
+    """A batch's loss is the mean over its pictures: those with a person count as they would without the others."""
+    made, rows = stage(Loss(fair=0.0), gate=0.5), [False, True, True, False, False, True]
+    given = regular_batch(cache, rows)
+    losses = {}
+    for name, regular in (("mixed", given["regular"]), ("none", torch.zeros(6, dtype=torch.bool))):
+        torch.manual_seed(4)
+        losses[name] = made(given | {"regular": regular})
+    torch.manual_seed(4)
+    timesteps = spread_timesteps(6, torch.device("cpu"))
+    sample, noise = noised(made.scheduler, given["latents"], timesteps)
+    condition = made.adapter.condition(face_tokens(made.adapter, given["tokens"]), guidance=False)
+    with torch.no_grad():
+        adapted, base = (made.predict(sample, timesteps, given, one) for one in (condition, None))
+    people, nobody = ~given["regular"], given["regular"]
+    whole = F.mse_loss(adapted[people], noise[people]) + F.mse_loss(adapted[nobody], base[nobody])
+    torch.testing.assert_close(losses["mixed"]["diffusion"], whole / 2)
+    torch.testing.assert_close(losses["none"]["diffusion"], F.mse_loss(adapted, noise))
+    assert float(losses["none"]["regular"]) == 0
+
+
+def test_the_identity_loss_knows_that_nobody_is_meant(cache, stage, parts) -> None:
+    centres = person_centres(parts.encoder, cache)
+    made = stage(Loss(identity=1.0), shown=ShownIdentity(parts.vae, parts.encoder), centres=centres)
+    given = regular_batch(cache, [False, True, False, True, True, False])
+    latents = given["latents"].requires_grad_()
+    made.identity_loss(latents, given, torch.zeros(6)).backward()
+    assert [bool(row.any()) for row in latents.grad] == [True, False, True, False, False, True]

@@ -57,6 +57,10 @@ def test_a_run_explains_itself(run) -> None:
     assert {path.name for path in (run / "validation/step-4").iterdir()} >= {"sheet.png", "leak.png", "figures.json"}
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [one["step"] for one in records] == [1, 2, 3, 4]
+    figures = json.loads((run / "validation/step-4/figures.json").read_text())
+    assert figures["loss_people"] == 2
+    assert figures["gap_other"] == pytest.approx(figures["loss_other"] - figures["loss_own"], abs=2e-6)
+    assert "gap null" in (run / "report.html").read_text()
     assert set(records[0]) >= {"step", "loss", "diffusion", "fair", "lr", "seconds", "data_wait", "identity"}
 
 

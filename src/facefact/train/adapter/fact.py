@@ -18,6 +18,7 @@ from facefact.train.losses.diffusion import (
     clean_latents,
     diffusion_loss,
     eyes_and_mouth,
+    mean_over,
     place_weight,
     snr_weight,
 )
@@ -79,10 +80,14 @@ class FactStage(nn.Module):
         condition = self.adapter.condition(tokens, guidance=False)
         with self.adapter.record() as increments:
             predicted = self.predict(sample, timesteps, batch, condition)
+        if "regular" in batch:
+            target = self.unchanged_target(target, sample, timesteps, batch)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
         diffusion = diffusion_loss(predicted, target, self.place_weight(batch), weight)
         leaked = fair(increments, face, self.config.increment)
         terms = {"diffusion": diffusion, "fair": leaked}
+        if "regular" in batch:
+            terms["regular"] = mean_over((predicted - target).square().mean((1, 2, 3)), batch["regular"]).detach()
         loss = diffusion + value_at(self.config.fair, step) * leaked
         if strength := value_at(self.config.output_fair, step):
             with torch.no_grad():
@@ -94,6 +99,21 @@ class FactStage(nn.Module):
             terms["identity"] = self.identity_loss(believed, batch, timesteps)
             loss = loss + strength * terms["identity"]
         return {"loss": loss, **terms, "gates": self.gates()}
+
+    def unchanged_target(self, target: Tensor, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """The target (b, c, h, w), but where there is no person in the picture: there it is the base model's own
+        prediction, so that the adapter learns to change nothing of it. sample: as the target; timesteps: (b,)."""
+        rows = batch["regular"]
+        if not rows.any():
+            return target
+        words: dict[str, Tensor] = {
+            name: batch[name][rows] for name in ("ids", "text", "pooled", "time_ids") if name in batch
+        }
+        with torch.no_grad():
+            base = self.predict(sample[rows], timesteps[rows], words, None)
+        target = target.clone()
+        target[rows] = base
+        return target
 
     def place_weight(self, batch: dict[str, Tensor]) -> Tensor:
         """(b, h, w): see `losses.diffusion.place_weight`."""
@@ -134,13 +154,14 @@ class FactStage(nn.Module):
         assert self.shown is not None
         mixed = torch.randperm(len(believed), device=believed.device)
         clear = timesteps[mixed] < self.config.identity_below * self.scheduler.config.num_train_timesteps
+        if "regular" in batch:
+            clear &= ~batch["regular"][mixed]
         some = mixed[clear][: self.config.identity_pictures]
         if not len(some):
             return believed.new_zeros(())
         seen = self.shown(believed[some], batch["head_to_picture"][some], batch["head_mask"][some])
         apart = 1 - (seen * self.centres[batch["person"][some]]).sum(-1)
-        kept = (~batch["face_dropped"][some]).float()
-        return (apart * kept).sum() / kept.sum().clamp(min=1)
+        return mean_over(apart, ~batch["face_dropped"][some])
 
     def gate_parameters(self) -> list[nn.Parameter]:
         return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]

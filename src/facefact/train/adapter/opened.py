@@ -6,8 +6,9 @@ settings -> source, base model, encoder -> cache of everything frozen -> adapter
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ from facefact.train.material.cache import Cache
 from facefact.train.material.encode import token_ids
 from facefact.train.material.fill import fill
 from facefact.train.material.frozen import Frozen, on_device
+from facefact.train.material.regular import RegularSource, check_shapes, with_regular
 from facefact.train.material.samples import Source
-from facefact.train.material.sources import held_out, open_source
+from facefact.train.material.sources import held_out, open_regular, open_source, with_views
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -41,6 +43,7 @@ class Inputs:
     process: PartialState
     source: Source
     frozen: Frozen
+    regular: RegularSource | None = None
 
 
 @dataclass(frozen=True)
@@ -69,23 +72,30 @@ class Opened:
         schedule's."""
         config, process = self.config, self.inputs.process
         live = config.data.text == "live"
-        return conditions.batches(
-            lambda step: self.material.learn[config.data.size_at(step)],
-            config.condition,
-            batch=size or config.schedule.batch,
-            seed=config.schedule.seed,
-            accumulate=config.schedule.accumulate,
-            tokenize=(lambda captions: token_ids(self.frozen, captions)) if live else None,
-            rank=process.process_index,
-            processes=process.num_processes,
+        how: dict[str, Any] = {
+            "batch": size or config.schedule.batch,
+            "seed": config.schedule.seed,
+            "accumulate": config.schedule.accumulate,
+            "tokenize": (lambda captions: token_ids(self.frozen, captions)) if live else None,
+            "rank": process.process_index,
+            "processes": process.num_processes,
+        }
+        of_people = conditions.batches(
+            lambda step: self.material.learn[config.data.size_at(step)], config.condition, **how
         )
+        if not self.material.regular:
+            return of_people
+        regular_at = lambda step: self.material.regular[config.data.size_at(step)]  # noqa: E731
+        return with_regular(of_people, regular_at, config.data.regular.share, **how)
 
 
 def open_inputs(config: AdapterTraining) -> Inputs:
     """UserError: anything that is wrong with settings, data or base model, before anything is computed or written."""
     config.check()
     process = PartialState(cpu=not torch.cuda.is_available())
-    inputs = Inputs(process, open_source(config.data), open_frozen(config.base, config.adapter, bundle=BUNDLE))
+    source, frozen = open_source(config.data), open_frozen(config.base, config.adapter, bundle=BUNDLE)
+    regular = open_regular(config.data, multiple=frozen.multiple)
+    inputs = Inputs(process, with_views(source, config.data, multiple=frozen.multiple), frozen, regular)
     if config.data.text == "live" and inputs.frozen.is_xl:
         raise UserError("SDXL's text models are too large to run in every step: set data.text=cached")
     return inputs
@@ -123,10 +133,11 @@ def open_training(
 
 @dataclass(frozen=True)
 class Material:
-    """What is learned from and what is kept for validation, by picture size."""
+    """What is learned from and what is kept for validation, by picture size; and pictures without a person, if any."""
 
     learn: Mapping[int, Cache]
     held_out: Mapping[int, Cache]
+    regular: Mapping[int, Cache] = field(default_factory=dict)
 
     @property
     def largest(self) -> int:
@@ -135,7 +146,18 @@ class Material:
 
 def fill_caches(config: AdapterTraining, inputs: Inputs, run: Path) -> Material:
     """Everything frozen, computed where the cache lacks it, for each size of the curriculum."""
-    process, source, frozen = inputs.process, inputs.source, inputs.frozen
+    sets = filled(config, inputs, inputs.source, run)
+    parts = {size: split_people(one, held_out(inputs.source, config.data)) for size, one in sets.items()}
+    learn, kept = ({size: part[which] for size, part in parts.items()} for which in (0, 1))
+    regular = filled(config, inputs, inputs.regular, run) if inputs.regular else {}
+    for size, one in regular.items():
+        check_shapes(one, learn[size])
+    return Material(learn, kept, regular)
+
+
+def filled(config: AdapterTraining, inputs: Inputs, source: Source, run: Path) -> dict[int, Cache]:
+    """By picture size: all of one source."""
+    process, frozen = inputs.process, inputs.frozen
     folder = config.data.cache or run / "cache"
     sets: dict[int, Cache] = {}
     for size in sorted({size for _, size in config.data.sizes()}):
@@ -151,8 +173,7 @@ def fill_caches(config: AdapterTraining, inputs: Inputs, run: Path) -> Material:
             )
         process.wait_for_everyone()
         sets[size] = Cache.open(index)
-    parts = {size: split_people(one, held_out(source, config.data)) for size, one in sets.items()}
-    return Material({size: a for size, (a, _) in parts.items()}, {size: b for size, (_, b) in parts.items()})
+    return sets
 
 
 def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
@@ -164,7 +185,7 @@ def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
             f"left out: {cache.counts()['left_out'] or 'nobody'}"
         )
     later = np.isin(cache.persons, people[len(people) - last :])
-    return cache.take(np.flatnonzero(~later)), cache.take(np.flatnonzero(later))
+    return cache.take(np.flatnonzero(~later)), cache.take(np.flatnonzero(later & cache.first_views))
 
 
 # The adapter

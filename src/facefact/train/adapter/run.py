@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from facefact.device import training_device
 from facefact.train.adapter import identity
+from facefact.train.adapter.condition_loss import HeldOut, target_and_own
 from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
 from facefact.train.adapter.painted import Painter
 from facefact.train.adapter.references import Reference
-from facefact.train.adapter.validation import LeakSamples, Validator, of_adapter
+from facefact.train.adapter.validation import LeakSamples, LossSamples, Validator, of_adapter
 from facefact.train.engine.loop import Watch, fit
 from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
@@ -30,6 +31,7 @@ from facefact.train.material.encode import token_ids
 from facefact.train.material.frozen import Frozen
 from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
+from facefact.train.material.sources import as_they_are
 from facefact.train.report.card import write_card
 from facefact.train.report.page import write_environment, write_report
 from facefact.train.settings import AdapterTraining, note_settings, tree_of, without_folders
@@ -85,7 +87,7 @@ def new_validator(opened: Opened) -> Validator | None:
     """None where the settings want no validation, or nobody is held out."""
     from facefact.faces import get_detector
 
-    config, frozen, source = opened.config, opened.frozen, opened.inputs.source
+    config, frozen, source = opened.config, opened.frozen, as_they_are(opened.inputs.source)
     size = opened.material.largest
     cache = opened.material.held_out[size]
     if not config.validation.every or not len(cache):
@@ -109,12 +111,25 @@ def new_validator(opened: Opened) -> Validator | None:
     painter = Painter(pipe, opened.adapter, prompts, config.validation, size=size)
     people = [Reference.of(one) for one in shown]
     judge = Judge(opened.adapter, people, detector=get_detector())
-    return Validator(painter, people, judge, LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler))
+    leak = LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler)
+    return Validator(painter, people, judge, leak, loss_samples(opened, cache))
+
+
+def loss_samples(opened: Opened, cache: Cache) -> LossSamples | None:
+    """Whose losses are compared, of the held-out pictures; None where the settings want none, or too few people have
+    two pictures."""
+    wanted, frozen = opened.config.validation.loss_people, opened.frozen
+    if not wanted or len(target_and_own(cache)) < 2:
+        return None
+    live = opened.config.data.text == "live"
+    encode = (lambda captions: {"ids": token_ids(frozen, captions)}) if live else None
+    held_out = HeldOut.of(cache, frozen.device, people=wanted, encode=encode)
+    return LossSamples(opened.stage, held_out, at_once=opened.config.schedule.batch)
 
 
 def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
     """Of held-out pictures for the leak meter, each with its own face: as `measure_leak` reads it."""
-    rows = np.arange(min(count, len(cache)))
+    rows = cache.alike(np.arange(len(cache)))[:count]
     made = cache.gather(rows) | {"tokens": cache.tokens_of(rows)[:, None]}
     made["face_dropped"] = torch.zeros(len(rows), dtype=torch.bool)
     if config.data.text == "cached":

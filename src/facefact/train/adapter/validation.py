@@ -1,6 +1,6 @@
 """Validation while an adapter is trained: the same held-out people, prompts and noise every time.
 
-    paint -> judge -> measure the leak -> draw
+    paint -> judge -> measure the leak -> compare the losses of the conditions -> draw
 
 Each one leaves RUN/validation/step-N/ with the contact sheet, the leak meter's heat map and the figures, and leaves the
 training as it was: random generators, modes of the modules, weights, scheduler.
@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from facefact.train.adapter.condition_loss import AT_ONCE, CONDITIONS, HeldOut, condition_losses
+from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.judged import Judge, Judged
 from facefact.train.adapter.leak_meter import TIMESTEPS, LeakTable, draw_leak, measure_leak
 from facefact.train.adapter.painted import Painted, Painter, untouched
@@ -38,13 +41,28 @@ class LeakSamples:
     timesteps: Sequence[int] = TIMESTEPS
 
 
+@dataclass(frozen=True)
+class LossSamples:
+    """Whose losses are compared. stage: the training's. at_once: people in one forward pass."""
+
+    stage: FactStage
+    held_out: HeldOut
+    timesteps: Sequence[int] = TIMESTEPS
+    at_once: int = AT_ONCE
+
+
 class Validator:
-    """Fixed people and prompts, looked at again and again. leak: None to leave the leak meter out."""
+    """Fixed people and prompts, looked at again and again. leak, losses: None to leave that measurement out."""
 
     def __init__(
-        self, painter: Painter, people: Sequence[Reference], judge: Judge, leak: LeakSamples | None = None
+        self,
+        painter: Painter,
+        people: Sequence[Reference],
+        judge: Judge,
+        leak: LeakSamples | None = None,
+        losses: LossSamples | None = None,
     ) -> None:
-        self.painter, self.people, self.judge, self.leak = painter, list(people), judge, leak
+        self.painter, self.people, self.judge, self.leak, self.losses = painter, list(people), judge, leak, losses
         self.adapter = painter.adapter
         with aside(self.adapter):
             self.tokens = [one.encoder_tokens(self.adapter) for one in people]  # (n, t, width) each
@@ -60,7 +78,8 @@ class Validator:
             drawn = time.monotonic()
             judged = self.judge.judge(painted)
             table = self.measure_leak()
-        figures = judged.figures | (table.figures() if table is not None else {})
+            compared = self.compare_losses()
+        figures = judged.figures | (table.figures() if table is not None else {}) | compared
         figures |= {"pictures_seconds": round(drawn - began, 3), "seconds": round(time.monotonic() - began, 3)}
         with replacing_folder(folder / "validation" / f"step-{step}") as temporary:
             self.draw(step, painted, judged, table, temporary)
@@ -85,6 +104,17 @@ class Validator:
             scale=settings.scale,
         )
 
+    def compare_losses(self) -> dict[str, float]:
+        """The loss inside the face with each condition, and how much more it is without the own face; means over the
+        people. {}: left out."""
+        if self.losses is None:
+            return {}
+        of = self.losses
+        table = condition_losses(
+            of.stage, of.held_out, of.timesteps, seed=self.painter.settings.seed, at_once=of.at_once
+        )
+        return condition_figures(table)
+
     def draw(self, step: int, painted: Painted, judged: Judged, table: LeakTable | None, folder: Path) -> None:
         """The contact sheet, and the heat map where there is a table."""
         title = f"step {step}: {len(self.people)} held-out people, scale {self.painter.settings.scale:g}"
@@ -96,6 +126,21 @@ class Validator:
 
 
 # Parts
+
+
+def condition_figures(table: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """What `condition_losses` found of (people,) -> means. A gap above 0 says that the adapter does better with the own
+    face than with another one's, or with none: that it learns who it is."""
+    seen = np.isfinite(table["own"])  # (a face smaller than a latent cell has no loss)
+    if not seen.any():
+        return {}
+    means = {name: float(values[seen].mean()) for name, values in table.items()}
+    found = {f"loss_{name}": means[name] for name in CONDITIONS}
+    found |= {"gap_other": means["other"] - means["own"], "gap_null": means["null"] - means["own"]}
+    better = float((table["other"] > table["own"])[seen].mean())
+    return {name: round(value, 6) for name, value in (found | {"own_is_better": better}).items()} | {
+        "loss_people": float(seen.sum())
+    }
 
 
 def of_adapter(values: Mapping[str, Tensor], *, prefix: str = "adapter.") -> dict[str, Tensor]:

@@ -69,3 +69,9 @@ def diffusion_loss(predicted: Tensor, target: Tensor, place: Tensor, weight: Ten
     only the ratios matter; weight: (b,) of each sample."""
     error = (predicted - target).square() * place[:, None] * weight.view(-1, 1, 1, 1)
     return error.mean() / place.mean()
+
+
+def mean_over(values: Tensor, where: Tensor) -> Tensor:
+    """The mean of (b,) values where (b,) bool is True; 0 where none is."""
+    counted = where.float()
+    return (values * counted).sum() / counted.sum().clamp(min=1)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facefact.train.material.samples import Phrase
+from facefact.train.material.samples import Phrase, picture_key
 from facefact.types import UserError
 
 MEMORY = 4 << 30  # bytes: a cache up to this size is held in memory
@@ -51,8 +51,9 @@ def read_notes(path: Path) -> Notes | None:
 class Cache:
     """n usable samples of one source, in its order.
 
-    keys (n). persons: (n,) int, indices into person_names. yaw (degrees), light, face_size: (n,) float32. left_out: the
-    samples that are not usable: key, picture, reason. about: what decided the contents.
+    keys (n). persons: (n,) int, indices into person_names. photos: (n,) int, of which picture each is a view. shapes:
+    (n, 2) int, height and width in pixels. yaw (degrees), light, face_size: (n,) float32. left_out: the samples that
+    are not usable: key, picture, reason. about: what decided the contents.
     """
 
     def __init__(self, index: Path, *, memory: int = MEMORY) -> None:
@@ -71,6 +72,8 @@ class Cache:
         self.person_names = list(dict.fromkeys(people))
         number = {name: i for i, name in enumerate(self.person_names)}
         self.persons = np.array([number[name] for name in people])
+        photo = {name: i for i, name in enumerate(dict.fromkeys(map(picture_key, self.keys)))}
+        self.photos = np.array([photo[picture_key(key)] for key in self.keys])
 
         filled = [path for path, one in zip(paths, notes, strict=True) if one.keys]
         counts = [len(one.keys) for one in notes if one.keys]
@@ -78,6 +81,7 @@ class Cache:
         numbers = [_numbers(path) for path in filled]
         self._numbers = {name: np.concatenate([one[name] for one in numbers]) for name in numbers[0]}
         self.yaw, self.light, self.face_size = (self._numbers[name] for name in ("yaw", "light", "face_size"))
+        self.shapes = self._numbers["time_ids"][:, 4:].astype(int)
         in_memory = sum(path.stat().st_size for path in filled) <= memory
         self._rows: Rows = RowsInMemory(filled) if in_memory else RowsOnDisk(filled)
         self._empty = _read_empty(index.parent / EMPTY) if self.about["text"] else {}
@@ -95,6 +99,7 @@ class Cache:
         part = copy(self)
         part.keys, part._phrases = [self.keys[i] for i in index], [self._phrases[i] for i in index]
         part.persons, part._shard, part._row = self.persons[index], self._shard[index], self._row[index]
+        part.photos, part.shapes = self.photos[index], self.shapes[index]
         part._numbers = {name: values[index] for name, values in self._numbers.items()}
         part.yaw, part.light, part.face_size = (part._numbers[name] for name in ("yaw", "light", "face_size"))
         return part
@@ -103,14 +108,26 @@ class Cache:
         """The parts of a sample's caption."""
         return self._phrases[index]
 
+    @property
+    def first_views(self) -> np.ndarray:
+        """(n,) bool: the pictures as they are."""
+        return np.array([picture_key(key) == key for key in self.keys])
+
+    def alike(self, rows: np.ndarray) -> np.ndarray:
+        """Of the rows (k,) int those of the commonest shape, the only ones that fit into one batch; all of them where
+        there are no buckets."""
+        shapes, which = np.unique(self.shapes[rows], axis=0, return_inverse=True)
+        return rows[which.reshape(-1) == np.bincount(which.reshape(-1)).argmax()] if len(shapes) > 1 else rows
+
     def gather(self, index: np.ndarray) -> dict[str, Tensor]:
-        """Of the pictures (b,), float32 unless said otherwise: latents (b, c, h, w) as the U-Net reads them; face
-        (b, h, w), share of each latent cell that is face; head_mask (b, 112, 112) bool, what of the aligned head is
-        head; head_to_picture (b, 2, 3) from pixels of the aligned head to those of the picture; time_ids (b, 6)."""
+        """Of the pictures (b,) of one shape, float32 unless said otherwise: latents (b, c, h, w) as the U-Net reads
+        them; face (b, h, w), share of each latent cell that is face; head_mask (b, 112, 112) bool, what of the aligned
+        head is head; head_to_picture (b, 2, 3) from pixels of the aligned head to those of the picture; time_ids (b,
+        6)."""
         bits = self._read("shown", index, self._row).numpy()
         return {
-            "latents": self._read("latents", index, self._row).float(),
-            "face": self._read("face", index, self._row).float() / 255,
+            "latents": self._cells("latents", index).float(),
+            "face": self._cells("face", index).float() / 255,
             "head_mask": torch.from_numpy(np.unpackbits(bits, axis=-1).astype(bool)),
             "time_ids": torch.from_numpy(self._numbers["time_ids"][index]),
             "head_to_picture": torch.from_numpy(self._numbers["place"][index]),
@@ -138,14 +155,27 @@ class Cache:
         return self._empty
 
     def counts(self) -> dict[str, Any]:
-        """usable, persons, persons_of_one_picture (who can only stand for themselves), left_out by reason."""
-        of_person = Counter(self.persons.tolist())
+        """usable, persons, persons_of_one_picture (who can only stand for themselves), left_out by reason; pictures
+        with all their views count once."""
+        photos = dict(zip(self.photos.tolist(), self.persons.tolist(), strict=True))
+        of_person = Counter(photos.values())
         return {
-            "usable": len(self.keys),
+            "usable": len(photos),
             "persons": len(of_person),
             "persons_of_one_picture": sum(n == 1 for n in of_person.values()),
             "left_out": _reasons(self.left_out),
         }
+
+    def _cells(self, name: str, index: np.ndarray) -> Tensor:
+        """(b, ..., h, w) of pictures of one shape; with buckets they are stored as a row of cells, filled up.
+        ValueError: of several shapes."""
+        stored = self._read(name, index, self._row)
+        if not self.about.get("rows"):
+            return stored
+        if len(np.unique(self.shapes[index], axis=0)) > 1:
+            raise ValueError("pictures of several shapes do not fit into one batch")
+        height, width = (self.shapes[index[0]] // self.about["rows"]).tolist()
+        return stored[..., : height * width].unflatten(-1, (height, width))
 
     def _read(self, name: str, index: np.ndarray, row: np.ndarray) -> Tensor:
         """(k, ...) of the samples index (k,); row: (n,) of every sample, where in its shard's tensor `name` it is."""

@@ -40,10 +40,10 @@ class Chosen:
 
 
 def others(cache: Cache, picture: int, settings: Condition, *, gap: float) -> np.ndarray:
-    """(k,) the other pictures of the same person whose yaw differs by at most `gap` degrees, in the policy's order: the
-    first is the one to take (for "any" the order says nothing)."""
+    """(k,) the other pictures of the same person, no views of this one, whose yaw differs by at most `gap` degrees, in
+    the policy's order: the first is the one to take (for "any" the order says nothing)."""
     same = np.flatnonzero(cache.persons == cache.persons[picture])
-    same = same[(same != picture) & (np.abs(cache.yaw[same] - cache.yaw[picture]) <= gap)]
+    same = same[(cache.photos[same] != cache.photos[picture]) & (np.abs(cache.yaw[same] - cache.yaw[picture]) <= gap)]
     measure = {"any": None, "pose": cache.yaw, "light": cache.light}[settings.policy]
     if measure is not None:
         same = same[np.argsort(-np.abs(measure[same] - measure[picture]), kind="stable")]
@@ -71,6 +71,7 @@ def choose(cache: Cache, settings: Condition, *, step: int, batch: int, rng: np.
             f"no picture has a face of {value_at(settings.face_size, step):.2f} of the picture (condition.face_size at "
             f"step {step}); the largest has {cache.face_size.max():.2f}"
         )
+    fit = of_one_shape(cache, fit, rng)
     target = fit[rng.integers(len(fit), size=batch)]
     pictures = int(rng.integers(1, settings.pictures + 1))
     rows = [choose_condition(cache, int(i), settings, step=step, pictures=pictures, rng=rng) for i in target]
@@ -82,6 +83,14 @@ def choose(cache: Cache, settings: Condition, *, step: int, batch: int, rng: np.
         face_dropped=together | (face < value_at(settings.face_drop, step)),
         text_dropped=together | (text < value_at(settings.text_drop, step)),
     )
+
+
+def of_one_shape(cache: Cache, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(k,) Of the rows those of one shape, each shape as often as it has pictures: a batch has one alone."""
+    if (cache.shapes == cache.shapes[0]).all():
+        return rows
+    shape = cache.shapes[rows[rng.integers(len(rows))]]
+    return rows[(cache.shapes[rows] == shape).all(1)]
 
 
 def drop_rate(mean: float, rng: np.random.Generator) -> float:

@@ -37,7 +37,7 @@ from facefact.metrics.views import to_pixels
 from facefact.train.material.cache import EMPTY, NOTES, Notes, read_notes
 from facefact.train.material.encode import encode_faces, encode_pictures, encode_text
 from facefact.train.material.frozen import Frozen
-from facefact.train.material.samples import Sample, Source
+from facefact.train.material.samples import Sample, Source, picture_key
 from facefact.types import UserError
 
 VERSION = 2  # of what a shard holds
@@ -53,7 +53,9 @@ HALF = torch.float16
 def description(source: Source, frozen: Frozen, *, size: int, text: bool) -> dict[str, Any]:
     """All that decides the contents of a shard besides its keys."""
     parts = ("vae", "encoder", "text") if text else ("vae", "encoder")
+    rows = {"rows": frozen.factor} if source.about().get("aspect", 1) != 1 else {}
     return {
+        **rows,  # several shapes: latents and faces are rows of cells, each of so many pixels' side
         "version": VERSION,
         "size": size,
         "text": text,
@@ -151,7 +153,8 @@ def make_shard(
 ) -> tuple[dict[str, Tensor], Notes]:
     """The tensors of a shard (none, if no sample is usable), and what it notes of its samples.
 
-    latents (m, c, h, w), tokens (m, t, width) fp16; face (m, h, w) uint8, share of each cell times 255; shown (m, 112,
+    latents (m, c, h, w), tokens (m, t, width) fp16; face (m, h, w) uint8, share of each cell times 255 (of a source
+    with several shapes both are rows of the cells that size x size pixels have, filled up with 0); shown (m, 112,
     14) uint8, one bit a pixel; yaw, light, face_size (m,), time_ids (m, 6), place (m, 2, 3) fp32; text (k, length,
     width), pooled (k, width) fp16 of k captions, text_row (m,) int32.
     """
@@ -159,8 +162,9 @@ def make_shard(
     parts: list[dict[str, Tensor]] = []
     captions: list[str] = []
     at_once = max(1, PIXELS_AT_ONCE // (size * size))
+    cells = (size // frozen.factor) ** 2 if source.about().get("aspect", 1) != 1 else None
     for samples in _in_batches(_usable(source, shard, size, notes, on_sample), at_once):
-        parts.append(_encoded(frozen, samples))
+        parts.append(_encoded(frozen, samples, cells))
         captions += [one.caption for one in samples]
     tensors = {name: torch.cat([one[name] for one in parts]) for name in (parts[0] if parts else ())}
     if text and captions:
@@ -176,8 +180,9 @@ def _usable(source: Source, shard: Shard, size: int, notes: Notes, on_sample: Ca
         sample = source.sample(i, size)
         on_sample()
         if sample is None:
-            picture, reason = source.why_not(i)
-            notes.left_out.append({"key": key, "picture": picture, "reason": reason})
+            if key == picture_key(key):  # once for all views
+                picture, reason = source.why_not(i)
+                notes.left_out.append({"key": key, "picture": picture, "reason": reason})
             continue
         notes.keys.append(key)
         notes.persons.append(sample.person)
@@ -190,24 +195,43 @@ def _in_batches(samples: Iterator[Sample], n: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _encoded(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
-    """All tensors of a few samples (m, ...) but those of their text, on the CPU: see `make_shard`."""
-    latents = encode_pictures(frozen, torch.stack([to_pixels(one.image) for one in samples]))
+def _encoded(frozen: Frozen, samples: list[Sample], cells: int | None) -> dict[str, Tensor]:
+    """All tensors of a few samples (m, ...) but those of their text, on the CPU: see `make_shard`. cells: of a row;
+    None where all samples are squares."""
     tokens = encode_faces(frozen, torch.stack([to_pixels(one.head) for one in samples]))
-    face = F.avg_pool2d(torch.from_numpy(np.stack([one.face for one in samples])), frozen.factor)
-    size = len(samples[0].image)
     numbers = lambda name: torch.tensor([getattr(one, name) for one in samples], dtype=torch.float32)  # noqa: E731
+    time_ids = [(*one.original, *one.crop, *one.image.shape[:2]) for one in samples]
     return {
-        "latents": _half(latents, "autoencoder"),
+        **(_planes(frozen, samples) if cells is None else _rows(frozen, samples, cells)),
         "tokens": _half(tokens, "face encoder"),
-        "face": (face * 255).round().byte(),
         "shown": torch.from_numpy(np.packbits(np.stack([head_mask(one.head) for one in samples]), axis=-1)),
         "place": torch.from_numpy(np.stack([inverse(alignment(one.landmarks)) for one in samples])).float(),
-        "time_ids": torch.tensor([(*one.original, *one.crop, size, size) for one in samples], dtype=torch.float32),
+        "time_ids": torch.tensor(time_ids, dtype=torch.float32),
         "yaw": numbers("yaw"),
         "light": numbers("light"),
         "face_size": numbers("face_size"),
     }
+
+
+def _planes(frozen: Frozen, samples: list[Sample]) -> dict[str, Tensor]:
+    """latents (m, c, h, w), face (m, h, w) of samples of one shape."""
+    latents = encode_pictures(frozen, torch.stack([to_pixels(one.image) for one in samples]))
+    face = F.avg_pool2d(torch.from_numpy(np.stack([one.face for one in samples])), frozen.factor)
+    return {"latents": _half(latents, "autoencoder"), "face": (face * 255).round().byte()}
+
+
+def _rows(frozen: Frozen, samples: list[Sample], cells: int) -> dict[str, Tensor]:
+    """latents (m, c, cells), face (m, cells) of samples of any shapes."""
+    made: list[dict[str, Tensor]] = [{} for _ in samples]
+    for shape in {one.face.shape for one in samples}:
+        rows = [i for i, one in enumerate(samples) if one.face.shape == shape]
+        planes = _planes(frozen, [samples[i] for i in rows])
+        for name, values in planes.items():
+            row = values.flatten(-2)
+            row = F.pad(row, (0, cells - row.shape[-1]))
+            for i, value in zip(rows, row, strict=True):
+                made[i][name] = value
+    return {name: torch.stack([one[name] for one in made]) for name in made[0]}
 
 
 def head_mask(head: np.ndarray) -> np.ndarray:

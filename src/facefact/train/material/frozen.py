@@ -45,6 +45,11 @@ class Base:
         """Pixels of a latent cell's side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    @property
+    def multiple(self) -> int:
+        """Pixels of a cell's side at the U-Net's lowest resolution: of what a picture's sides are multiples."""
+        return int(self.factor * 2 ** (len(self.unet.config.down_block_types) - 1))
+
     def modules(self) -> tuple[nn.Module, ...]:
         return (self.vae, self.unet, *self.text_encoders)
 

@@ -17,7 +17,7 @@ from facefact.faces.files import SUFFIXES, pictures_below
 from facefact.faces.mask import face_mask
 from facefact.faces.turned import upright
 from facefact.train.material.samples import Sample, content_key
-from facefact.train.material.square import VERSION, squared
+from facefact.train.material.square import VERSION, Photo, cut_around, sample_of
 from facefact.types import UserError
 
 READERS = 8  # files are read in parallel for their hashes
@@ -60,14 +60,18 @@ class FolderSource:
         return self._keys
 
     def about(self) -> Mapping[str, object]:
-        return {"source": "folder", "version": VERSION, "detector": _about_detector(self.detector)}
+        return {"source": "folder", "version": VERSION, "detector": about_detector(self.detector)}
 
     def sample(self, index: int, size: int) -> Sample | None:
+        photo = self.photo(index, size)
+        return None if photo is None else sample_of(photo, cut_around(photo.box, photo.shape), (size, size))
+
+    def photo(self, index: int, size: int) -> Photo | None:
         picture = self.pictures[index]
         try:
             if picture.person is None:
                 raise UserError("whose picture it is nobody says: put it into a folder of the person's name")
-            return photo_sample(picture, size, self.detector)
+            return found_photo(picture, size, self.detector)
         except UserError as error:
             self._why[index] = str(error).removeprefix(f"{picture.path}: ")
             return None
@@ -107,34 +111,35 @@ def _key(picture: Picture) -> str:
     return content_key("folder", VERSION, picture.person, picture.caption, content)
 
 
-def _about_detector(detector: Detector) -> Any:
+def about_detector(detector: Detector) -> Any:
     """Its name with the hash of its weights, where they are to be had; of a pair, both."""
     parts = [getattr(detector, name) for name in ("avatar", "photo") if getattr(detector, name, None) is not None]
     if parts:
-        return [_about_detector(one) for one in parts]
+        return [about_detector(one) for one in parts]
     net = getattr(detector, "net", None)
     return detector.name if net is None else f"{detector.name} {content_hash(net.state_dict())[:16]}"
 
 
-def photo_sample(picture: Picture, size: int, detector: Detector) -> Sample:
-    """UserError: not a picture, no usable face, or less than half of `size` large."""
+def found_photo(picture: Picture, size: int, detector: Detector) -> Photo:
+    """UserError: not a picture, no usable face, less than half of `size` large, or the face lies outside of what is cut
+    from it."""
     pixels = open_picture(picture.path)
     height, width = pixels.shape[:2]
     if min(height, width) < size / 2:
         raise UserError(f"too few pixels ({width}x{height}): less than half of {size}")
     pixels, face = upright(pixels, checked_face(detector.detect(pixels)))
     head = face_crop_from(pixels, landmarks=face.landmarks, head=detector.head_mask(pixels, face), face=face)
-    sample = squared(
-        pixels,
-        face_mask(pixels.shape, face),
-        size,
+    mask = face_mask(pixels.shape, face)
+    if not mask[cut_around(face.box, (height, width))].any():
+        raise UserError("the face lies outside the largest square of the picture")
+    return Photo(
+        pixels=pixels,
+        face=mask,
+        head=head.head,
         box=face.box,
         landmarks=face.landmarks,
-        head=head.pixels,
+        condition=head.pixels,
         caption=picture.caption,
         person=str(picture.person),
         yaw=face.pose.yaw,
     )
-    if not sample.face.any():
-        raise UserError("the face lies outside the largest square of the picture")
-    return sample

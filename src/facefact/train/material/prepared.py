@@ -9,7 +9,7 @@ import numpy as np
 
 from facefact.data.dataset import PreparedDataset
 from facefact.train.material.samples import Sample, content_key
-from facefact.train.material.square import VERSION, squared
+from facefact.train.material.square import VERSION, Photo, cut_around, sample_of
 
 
 class PreparedSource:
@@ -32,26 +32,31 @@ class PreparedSource:
         return {"source": "prepared", "version": VERSION, "made": self.dataset.fingerprint}
 
     def sample(self, index: int, size: int) -> Sample | None:
+        photo = self.photo(index, size)
+        return None if photo is None else sample_of(photo, cut_around(photo.box, photo.shape), (size, size))
+
+    def photo(self, index: int, size: int) -> Photo | None:
         row = self.rows[index]
         if min(row.width, row.height) < size / 2:
             self._why[index] = f"too few pixels ({row.width}x{row.height}): less than half of {size}"
             return None
         one = self.dataset.read(row)
-        made = squared(
-            one.image,
-            one.face,
-            size,
-            box=row.box,
+        left, top, right, bottom = row.box
+        photo = Photo(
+            pixels=one.image,
+            face=one.face,
+            head=one.head,
+            box=(left, top, right, bottom),
             landmarks=np.array(row.landmarks, np.float32).reshape(5, 2),
-            head=one.crop,
+            condition=one.crop,
             caption=row.caption,
             person=row.person,
             yaw=row.yaw,
         )
-        if not made.face.any():
+        if not photo.face[cut_around(photo.box, photo.shape)].any():
             self._why[index] = "the face lies outside the largest square of the picture"
             return None
-        return made
+        return photo
 
     def why_not(self, index: int) -> tuple[str, str]:
         return self.rows[index].name, self._why[index]

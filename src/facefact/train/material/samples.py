@@ -23,11 +23,12 @@ class Phrase:
 class Sample:
     """One picture to learn from, before anything frozen has looked at it.
 
-    image: (size, size, 3) uint8 RGB. face: (size, size) float32 in [0, 1], the face's region. landmarks: (5, 2) float32
-    in pixels of `image`, as in `Face`. head: (112, 112, 3) uint8, the aligned, masked face condition. person: who, any
-    name that is the person's own in this source. yaw: degrees. light: mean brightness of the face in [0, 1]. face_size:
-    the face's share of the picture. original, crop: height and width of the picture before scaling, and top and left
-    of what was cut from it, in pixels after scaling (SDXL reads both, and was trained so).
+    image: (h, w, 3) uint8 RGB, square but where the source has buckets. face: (h, w) float32 in [0, 1], the face's
+    region. landmarks: (5, 2) float32 in pixels of `image`, as in `Face`. head: (112, 112, 3) uint8, the aligned, masked
+    face condition. person: who, any name that is the person's own in this source. yaw: degrees. light: mean brightness
+    of the face in [0, 1]. face_size: the face's share of the picture. original, crop: height and width of the picture
+    before scaling, and top and left of what was cut from it, in pixels after scaling (SDXL reads both, and was trained
+    so).
     """
 
     image: np.ndarray
@@ -74,6 +75,16 @@ def content_key(*parts: object) -> str:
         data = part if isinstance(part, bytes) else str(part).encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()[:32]
+
+
+def view_key(key: str, view: int) -> str:
+    """The key of a picture's view: the first one is the picture as it is, and has its key."""
+    return f"{key}.{view}" if view else key
+
+
+def picture_key(key: str) -> str:
+    """Of which picture a sample is a view."""
+    return key.partition(".")[0]
 
 
 def brightness(image: np.ndarray, face: np.ndarray) -> float:

@@ -137,7 +137,7 @@ def setting_of(tree: Any, name: str) -> Any:
     return tree
 
 
-def stairs(sizes: Iterable[tuple[int, int]]) -> Curve:
+def stairs(sizes: Iterable[tuple[float, int]]) -> Curve:
     """Sizes that hold from a step on, as corners."""
     corners: list[tuple[float, float]] = []
     for step, size in sizes:

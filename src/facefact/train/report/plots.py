@@ -23,6 +23,19 @@ MEASURED: tuple[tuple[str, dict[str, str]], ...] = (
         {"similarity_own": "to the own person", "similarity_other": "to the others", "similarity_base": "base model"},
     ),
     ("nearest reference is the right person", {"rank1": "share of the faces found"}),
+    (
+        "loss inside held-out faces, by the face that is given",
+        {
+            "loss_own": "the own",
+            "loss_other": "another one's",
+            "loss_null": "the null face",
+            "loss_base": "none (base)",
+        },
+    ),
+    (
+        "what the own face is worth: loss without it - loss with it",
+        {"gap_other": "another one's face", "gap_null": "the null face"},
+    ),
     ("change outside the face (of 255)", {"outside_change": "against the base model's picture"}),
     (
         "leak meter: mean share of change",
@@ -80,7 +93,7 @@ def curriculum_panels(curves: Mapping[str, Curve], steps: int) -> list[Panel]:
     """What changes over the steps."""
 
     def panel(name: str, curve: Curve) -> Panel:
-        corners = [] if isinstance(curve, (int, float)) else [step for step, _ in curve if step <= steps]
+        corners = [] if isinstance(curve, (int, float)) else [float(step) for step, _ in curve if float(step) <= steps]
         at = np.unique(np.concatenate([np.linspace(0, steps, 400), np.array(corners, float)]))
 
         def draw(axis: Any) -> None:
@@ -97,11 +110,12 @@ def validation_panels(run: RunFolder) -> list[Panel]:
 
     def panel(title: str, names: Mapping[str, str]) -> Panel:
         def draw(axis: Any) -> None:
-            for (name, words), colour in zip(names.items(), (BLUE, ORANGE, GREY), strict=False):
+            for (name, words), colour in zip(names.items(), (BLUE, ORANGE, GREY, GREEN), strict=False):
                 pairs = [(one.step, one.figures[name]) for one in run.validations if name in one.figures]
                 if pairs:
                     axis.plot(*zip(*pairs, strict=True), color=colour, marker="o", markersize=4, label=words)
-            finish(axis, title, low=None if "similarity" in title else 0.0)
+            from_0 = not title.startswith(("similarity", "loss", "what"))
+            finish(axis, title, low=0.0 if from_0 else None)
 
         return draw
 
