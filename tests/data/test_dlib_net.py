@@ -20,14 +20,15 @@ def weights() -> Path:
 
 
 def test_the_numbers_are_those_of_dlib() -> None:
+    file = weights()
     import dlib
 
     chips = np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), np.uint8)
     chips[0, :, :, :] = np.linspace(0, 255, 150).astype(np.uint8)[:, None, None]
-    theirs = dlib.face_recognition_model_v1(str(weights()))
+    theirs = dlib.face_recognition_model_v1(str(file))
     wanted = np.array([theirs.compute_face_descriptor(chip) for chip in chips])
     with torch.inference_mode():
-        ours = read_dlib_net(weights())(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+        ours = read_dlib_net(file)(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
     assert np.ptp(wanted, axis=0).max() > 0.1
     np.testing.assert_allclose(ours, wanted, atol=2e-6)
 
