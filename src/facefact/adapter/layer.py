@@ -9,7 +9,7 @@ Parameter names are those of the published weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -133,17 +133,22 @@ class GatedSelfAttention(nn.Module):
         scale: Scale = 1.0,
         keys: FaceKeys | None = None,
         subset: TokenSubset | None = None,
+        ungated: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the attention adds to x, and what the feed-forward then adds: each (b, n, width) in x's type.
 
         scale: a number, or a tensor with one number, or one per row of `face` or of `x`. keys: of that face, made
         before; they count only while they are this layer's and no gradient is wanted. subset: the tokens that it is
-        asked for (local mode): each (b, count, width) then.
+        asked for (local mode): each (b, count, width) then. ungated: is told what the attention gives before gate and
+        scale, shaped as what it adds.
         """
         y = x.to(self.linear.weight.dtype)
         if keys is None or not self._made(keys):
             keys = self.face_keys(face.to(y))
-        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys, subset)
+        attended = self.attn(self.norm1(y), keys, subset)
+        if ungated is not None:
+            ungated(attended)
+        attention = self._gate(self.alpha_attn, scale, len(x)) * attended
         y = (y if subset is None else subset.pick(y)) + attention
         dense = self._gate(self.alpha_dense, scale, len(x)) * self.ff(self.norm2(y))
         return attention.to(x.dtype), dense.to(x.dtype)

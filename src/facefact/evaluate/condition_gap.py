@@ -20,7 +20,7 @@ from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.identity import by_person
 from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
-from facefact.train.losses.fair import leak
+from facefact.train.losses.fair import leak, output_leak
 from facefact.train.losses.noise import with_noise
 from facefact.train.material.cache import Cache
 from facefact.train.material.frozen import Frozen
@@ -30,13 +30,17 @@ from facefact.types import UserError
 CONDITIONS = ("own", "other", "null", "base")
 CLOSED = 0.01  # |tanh alpha| below which a gate counts as closed
 AT_ONCE = 16  # samples in one forward pass
+FIGURES = 2  # version of what `measure` gives: what was remembered of another one is measured again
+INSIDE = "inside."  # before a block's name: the layer's share of change inside the face
 
 
 class Samples(NamedTuple):
-    """values, people: (n,) a number of each sample, and the person that it belongs to."""
+    """values, people, runs: (n,) a number of each sample, the person that it belongs to, and the training (of several
+    that differ in their seed alone)."""
 
     values: np.ndarray
     people: np.ndarray
+    runs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def measure(
     """Figures by name, one number a person (means over the timesteps); the adapter is attached meanwhile.
 
     own, other, null, base: squared error inside the face. gap: other - own. gain: base - own. leak_attention,
-    leak_whole: share of change outside the face with the own condition, as in the leak meter.
+    leak_whole: share of change outside the face with the own condition, as in the leak meter. leak_output: the same of
+    the model's answer, as output-FAIR. INSIDE + block: the layer's share of change inside the face.
     """
     latents = held_out.batch["latents"]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
@@ -88,7 +93,12 @@ def measure(
         for name in found[0]
     }
     table |= {"gap": table["other"] - table["own"], "gain": table["base"] - table["own"]}
-    return {name: Samples(values, np.arange(len(values))) for name, values in table.items()}
+    return {name: of_people(values) for name, values in table.items()}
+
+
+def of_people(values: np.ndarray) -> Samples:
+    """(n,) values of one training, one of each person."""
+    return Samples(values, np.arange(len(values)), np.zeros(len(values), int))
 
 
 def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, timestep: int) -> dict[str, Tensor]:
@@ -97,6 +107,7 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
     at = torch.full((len(batch["latents"]),), int(timestep), device=noise.device)
     sample, target = with_noise(stage.scheduler, batch["latents"], noise[part], at)
     found: dict[str, Tensor] = {}
+    answers: dict[str, Tensor] = {}
     for condition in CONDITIONS:
         tokens = held_out.other if condition == "other" else held_out.own
         dropped = torch.full((len(at),), condition == "null", device=noise.device)
@@ -105,10 +116,12 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
         with stage.adapter.record() as increments:
             predicted = stage.predict(sample, at, batch, kwargs)
         found[condition] = error_inside(predicted, target, batch["face"])
+        answers[condition] = predicted
         if condition == "own":
             leaks = {name: [leak(one, batch["face"], name) for one in increments] for name in PARTS}  # type: ignore[arg-type]
             found |= {f"leak_{name}": torch.stack(some).mean(0) for name, some in leaks.items()}
-    return found
+            found |= {INSIDE + one.block: leak(one, 1 - batch["face"]) for one in increments}
+    return found | {"leak_output": output_leak(answers["own"], answers["base"], batch["face"])}
 
 
 def error_inside(predicted: Tensor, target: Tensor, face: Tensor) -> Tensor:
@@ -117,14 +130,17 @@ def error_inside(predicted: Tensor, target: Tensor, face: Tensor) -> Tensor:
     return (error * face).sum((1, 2)) / face.sum((1, 2))
 
 
-def gates(adapter: FaceAdapter) -> dict[str, Any]:
-    """How far the gates are open, |tanh alpha|: their mean, how many are closed of how many, and each by layer."""
-    opened = lambda alpha: float(alpha.detach().tanh().abs())  # noqa: E731
-    layers = {
-        name: {"attn": opened(layer.alpha_attn), "dense": opened(layer.alpha_dense)}
-        for name, layer in adapter.layers.items()
-    }
-    every = np.array([value for pair in layers.values() for value in pair.values()])
+def gates(*adapters: FaceAdapter) -> dict[str, Any]:
+    """How far the gates of adapters with the same layers are open, |tanh alpha|: their mean, how many are closed of how
+    many, and the mean of each by layer."""
+
+    def opened(name: str, gate: str) -> list[float]:
+        alphas = [getattr(one.layers[name], f"alpha_{gate}") for one in adapters]
+        return [float(alpha.detach().tanh().abs()) for alpha in alphas]
+
+    found = {name: {gate: opened(name, gate) for gate in ("attn", "dense")} for name in adapters[0].layers.configs}
+    every = np.array([value for pair in found.values() for values in pair.values() for value in values])
+    layers = {name: {gate: float(np.mean(some)) for gate, some in pair.items()} for name, pair in found.items()}
     return {
         "mean": round(float(every.mean()), 5),
         "closed": int((every < CLOSED).sum()),

@@ -15,7 +15,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from facefact import checkpoint
-from facefact.demo import BUNDLE
+from facefact.demo import BUNDLE, JUDGES
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter import identity
 from facefact.train.adapter.fact import FactStage
@@ -31,6 +31,7 @@ from facefact.train.material.sources import held_out, open_source
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
+EMBEDDED = {"bundle": BUNDLE / "adapter", "bundle_without_fair": JUDGES / "adapter_without_fair"}
 LONG_ATTENTION = 32  # latents of so many places a side and more: see `loop.attention_kernels`
 
 
@@ -177,7 +178,7 @@ def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
         return FaceAdapter.new(
             frozen.unet, encoder=frozen.encoder, resampler_config=config.adapter.resampler, gate=config.adapter.gate
         )
-    start = FaceAdapter.from_pretrained(config.adapter.start)
+    start = FaceAdapter.from_pretrained(EMBEDDED.get(config.adapter.start, config.adapter.start))
     if checkpoint.content_hash(start.encoder.state_dict()) != frozen.hashes["encoder"]:
         raise UserError(
             f"adapter.start={config.adapter.start} was trained with another face encoder: set adapter.encoder to it too"
