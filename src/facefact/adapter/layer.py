@@ -9,7 +9,7 @@ Parameter names are those of the published weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -181,13 +181,29 @@ class GatedSelfAttention(nn.Module):
         return (scale * alpha.to(wide).tanh()).to(alpha.dtype)
 
 
+def within(block: str, prefixes: Iterable[str]) -> bool:
+    """Whether a block is one of those that the prefixes name: "up_blocks.1" names all inside it, and not
+    up_blocks.10."""
+    return any(f"{block}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
 class AdapterLayers(nn.Module):
     """The layers of one adapter, each at the name of the block that hosts it, so that parameters are called
-    `<block>.<parameter>`."""
+    `<block>.<parameter>`.
 
-    def __init__(self, configs: Mapping[str, LayerConfig], *, gate: float = 0.0) -> None:
+    blocks: prefixes of the blocks that carry the adapter, of all those that could; None: all of them do. It tells an
+    adapter for some blocks from one for another model. UserError: a layer is in none of them.
+    """
+
+    def __init__(
+        self, configs: Mapping[str, LayerConfig], *, gate: float = 0.0, blocks: Iterable[str] | None = None
+    ) -> None:
         super().__init__()
         self.configs = dict(configs)
+        self.blocks = None if blocks is None else tuple(blocks)
+        for name in self.configs:
+            if not self.carries(name):
+                raise UserError(f"the adapter has a layer for {name}, which is in none of its blocks {self.blocks}")
         for name, config in self.configs.items():
             *path, last = name.split(".")
             node: nn.Module = self
@@ -196,6 +212,10 @@ class AdapterLayers(nn.Module):
                     node.add_module(part, nn.Module())
                 node = node.get_submodule(part)
             node.add_module(last, GatedSelfAttention(config, gate=gate))
+
+    def carries(self, block: str) -> bool:
+        """Whether a block that could host a layer is one that does."""
+        return self.blocks is None or within(block, self.blocks)
 
     def __getitem__(self, name: str) -> GatedSelfAttention:
         layer = self.get_submodule(name)

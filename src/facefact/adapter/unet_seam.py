@@ -48,7 +48,7 @@ class UNetSeam:
         for name, layer in layers.items():
             layer.attn.heads = blocks[name].attn1.heads
         for name, block in transformer_blocks(model).items():
-            block.fuser = LayerPort(name, layers[name] if name in blocks else None, attachment)
+            block.fuser = LayerPort(name, layers[name] if name in layers.configs else None, attachment)
         model.position_net = ConditionPort(attachment, model)
         return attachment
 
@@ -181,6 +181,8 @@ def _check_fit(layers: AdapterLayers, model: nn.Module, blocks: Mapping[str, Any
             raise UserError(f"{other}: it has a layer for {name}, which this {type(model).__name__} lacks")
     for name, block in blocks.items():
         config = layers.configs.get(name)
+        if config is None and not layers.carries(name):
+            continue
         if config is None:
             raise UserError(f"{other}: it has no layer for {name} of this {type(model).__name__}")
         for what, made, found in (

@@ -42,13 +42,16 @@ class NewAdapter:
     .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from, "bundle"
     for the embedded one, "bundle_without_fair" for the one that it is compared with; None for a fresh one. gate: where
     a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler alone learns to recognise
-    people in the cached tokens before the diffusion begins (`identity`); None for none."""
+    people in the cached tokens before the diffusion begins (`identity`); None for none. blocks: those of the base model
+    that carry the adapter, by the beginning of diffusers' names (`down_blocks.1`, `mid_block`,
+    `up_blocks.1.attentions.2`); None for all. Of an adapter to go on from the others' layers are left out."""
 
     encoder: str = "bundle"
     resampler: ResamplerConfig | None = None
     start: str | None = None
     gate: float = 0.0
     warm_up: Schedule | None = None
+    blocks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -176,13 +176,19 @@ def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
     torch.manual_seed(config.schedule.seed)
     if config.adapter.start is None:
         return FaceAdapter.new(
-            frozen.unet, encoder=frozen.encoder, resampler_config=config.adapter.resampler, gate=config.adapter.gate
+            frozen.unet,
+            encoder=frozen.encoder,
+            resampler_config=config.adapter.resampler,
+            gate=config.adapter.gate,
+            blocks=config.adapter.blocks,
         )
     start = FaceAdapter.from_pretrained(EMBEDDED.get(config.adapter.start, config.adapter.start))
     if checkpoint.content_hash(start.encoder.state_dict()) != frozen.hashes["encoder"]:
         raise UserError(
             f"adapter.start={config.adapter.start} was trained with another face encoder: set adapter.encoder to it too"
         )
+    if config.adapter.blocks is not None:
+        start = start.with_blocks(config.adapter.blocks)
     return start.float()
 
 
