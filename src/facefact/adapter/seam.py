@@ -45,7 +45,9 @@ def chosen(hosts: Mapping[str, LayerConfig], blocks: Sequence[str] | None) -> di
     for prefix in blocks:
         if not any(within(name, [prefix]) for name in hosts):
             places = dict.fromkeys(name.partition(".transformer_blocks")[0] for name in hosts)
-            raise UserError(f"adapter.blocks: no block that reads the text is in {prefix!r}; there are {', '.join(places)}")
+            raise UserError(
+                f"adapter.blocks: no block that reads the text is in {prefix!r}; there are {', '.join(places)}"
+            )
     return {name: config for name, config in hosts.items() if within(name, blocks)}
 
 
