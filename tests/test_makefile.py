@@ -62,8 +62,7 @@ def test_a_wrong_recipe_is_an_error_and_no_end_of_the_time(venv: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_training_in_pieces_is_one_training(venv: Path, tmp_path: Path) -> None:
-    """The smoke recipe, so many more steps of it that a piece ends in the middle; then the rest with the same
-    command."""
+    """The smoke recipe with so many more steps that a piece ends in the middle; then the rest with the same command."""
     out, recipe = tmp_path / "out", tmp_path / "recipe.yaml"
     steps = 400
     text = (ROOT / "configs/world_smoke.yaml").read_text()
@@ -73,13 +72,13 @@ def test_a_training_in_pieces_is_one_training(venv: Path, tmp_path: Path) -> Non
         path = out / "autoencoder/metrics.jsonl"
         return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
 
-    pieces = 0
+    minutes, stopped = 0.15, 0
     while not records() or records()[-1] < steps:
         before = records()
-        done = make(venv, "bundle-gpu", f"RECIPE={recipe}", f"OUT={out}", "MINUTES=0.25")
+        done = make(venv, "bundle-gpu", f"RECIPE={recipe}", f"OUT={out}", f"MINUTES={minutes}")
         assert done.returncode == 0, done.stderr
         assert records()[: len(before)] == before  # what was learned is not learned again
-        pieces += 1
-        assert pieces < 40
-    assert pieces > 1
+        stopped += "make bundle-gpu goes on" in done.stdout
+        minutes *= 2  # (a busy machine may not get through the imports in the first pieces)
+    assert stopped
     assert records() == list(range(1, steps + 1))
