@@ -123,7 +123,7 @@ def test_several_seeds_are_several_trainings_of_an_arm(config, out, tmp_path) ->
     """Arms that differ in FAIR's form alone; intervals over trainings and people."""
     text = f"""
 base: base.yaml
-set: [validation.every=0, loss.fair=0, data.cache={out / "cache"}]
+set: [validation.every=0, loss.fair=0, data.cache={out / "cache"}, schedule.precision=auto]
 seeds: [1, 2]
 held_out: {{people: 3, timesteps: [500]}}
 gate_pull: {{batches: 0}}
@@ -142,6 +142,7 @@ arms:
         assert arm["figures"]["alive"]["n"] == 2 * len(arm["layers"])
         assert arm["gates"]["of"] == 2 * 2 * len(arm["layers"])
     assert "2 trainings (seeds 1, 2)" in (tmp_path / "ablation.md").read_text()
+    assert run_ablation(config.parent / "seeds.yaml", tmp_path) == report  # finished: nothing is trained or measured
     (config.parent / "twice.yaml").write_text(text.replace("[1, 2]", "[1, 1]"))
     with pytest.raises(UserError, match="stands twice"):
         read_plan(config.parent / "twice.yaml", tmp_path)

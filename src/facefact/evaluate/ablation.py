@@ -20,6 +20,7 @@ from torch import Tensor
 
 from facefact.checkpoint import content_hash, replacing
 from facefact.demo import BUNDLE
+from facefact.device import training_device
 from facefact.evaluate.ablation_page import draw, markdown
 from facefact.evaluate.ablation_plan import Plan, read_plan, warm_up_folder_of
 from facefact.evaluate.condition_gap import FIGURES, INSIDE, HeldOut, Samples, gates, measure, of_people
@@ -31,6 +32,7 @@ from facefact.face_adapter import FaceAdapter
 from facefact.metrics.scores import Figure, figure
 from facefact.train.adapter.opened import Inputs, open_inputs, open_training, split_people
 from facefact.train.adapter.run import train_adapter
+from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
 from facefact.train.material.fill import fill, fingerprint
 from facefact.train.material.frozen import Frozen
@@ -100,7 +102,7 @@ def train_run(config: AdapterTraining, folder: Path, warm_up_folder: Path) -> No
     """Train, or go on, unless it is finished. UserError: the folder holds another training, or it was interrupted."""
     finished = folder / "adapter" / "README.md"  # (the card is written last)
     if finished.is_file():
-        note_settings(config, folder)
+        note_settings(resolved(config, training_device()), folder)  # (as the training noted them)
         return
     train_adapter(config, folder, warm_up_folder=warm_up_folder)
     if not finished.is_file():

@@ -112,7 +112,7 @@ def shows(shown: Look, group: str) -> bool:
 def inputs_of(views: np.ndarray, embeddings: np.ndarray) -> dict[str, np.ndarray]:
     """What each group is read from, (n, d)."""
     pixels = views.astype(np.float64) / 255
-    eyes = [_around(pixels, *np.round(point).astype(int), 6).reshape(len(views), -1) for point in TEMPLATE[:2]]
+    eyes = [_around(pixels, round(x), round(y), 6).reshape(len(views), -1) for x, y in TEMPLATE[:2].tolist()]
     skin = [_around(pixels, x, y, 3).mean((1, 2)) for x, y in SKIN]
     return {
         "skin": np.concatenate(skin, 1),

@@ -37,7 +37,7 @@ def one_by_one(blocks: Sequence[str]) -> list[Without]:
     """Each block alone, then each larger part that several of them make up (`up_blocks.1`, `up_blocks`)."""
     parts = {".".join(name.split(".")[:n]): None for n in (2, 1) for name in blocks}
     several = [part for part in parts if 1 < sum(within(name, [part]) for name in blocks) < len(blocks)]
-    return [(name,) for name in blocks] + [(part,) for part in several]
+    return [(one,) for one in (*blocks, *several)]
 
 
 def layer_importance(
