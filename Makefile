@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTS  := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-cpus test-avx2 lint figures
+.PHONY: help install demo check test test-cpus test-avx2 lint figures bundle-gpu
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,22 @@ lint: $(VENV)/.dev       ## ruff (formatter and linter) and mypy
 
 figures: $(VENV)/.core   ## measure the bundled model again, every figure of the README (longer)
 	$(BIN)/facefact eval world --seed 1 --seeds 5 --json docs/figures.json --out docs/evidence/figures.md
+
+# One piece of the training; RECIPE and OUT are its own to choose. After so many minutes it is told to stop as by
+# Ctrl-C: it finishes its step and saves. (124: timeout had to say so.)
+MINUTES ?= 10
+RECIPE  ?= configs/world_gpu.yaml
+OUT     ?= runs/bundle_gpu
+
+bundle-gpu: $(VENV)/.train  ## train the bundled model further on a GPU: ten minutes, again goes on; thirty in all
+	@timeout --foreground --signal=INT --kill-after=120 $(MINUTES)m $(BIN)/facefact train $(RECIPE) --out $(OUT); \
+	status=$$?; \
+	if test $$status -eq 124; then echo "$(MINUTES) minutes are over and all is saved: make bundle-gpu goes on"; \
+	else exit $$status; fi
+
+$(VENV)/.train: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@touch $@
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

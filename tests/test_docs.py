@@ -47,6 +47,7 @@ ELSEWHERE = {
     "models pull": "tests/generate/test_models.py::test_a_pull_without_network_is_the_users_error",
     "train configs/sd15.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
     "train configs/sdxl.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
+    "train configs/sdxl-24gb.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
     "train configs/encoder.yaml": "tests/train/encoder/test_run.py::"
     "test_a_run_that_was_interrupted_ends_as_one_that_was_not",
     "train configs/world.yaml": "tests/train/bundle/test_build.py::"
@@ -55,6 +56,7 @@ ELSEWHERE = {
     "eval avatar": "tests/evaluate/test_avatar.py::test_the_command_measures_and_fits",
     "eval steps": "tests/evaluate/test_sampling.py::test_an_interrupted_table_goes_on",
     "eval inpaint": "tests/evaluate/test_inpaint.py::test_the_command_measures_every_way",
+    "eval layers": "tests/evaluate/test_importance.py::test_the_command_measures_what_its_table_lacks",
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
     "bench unet": "tests/bench/test_unet.py::test_the_command",

@@ -331,3 +331,27 @@ def test_everything_moves_together() -> None:
     assert adapter.dtype == torch.bfloat16
     assert adapter.device == torch.device("cpu")
     assert adapter.tokens(torch.zeros(1, 3, 112, 112)).face.dtype == torch.bfloat16
+
+
+def test_an_adapter_for_some_blocks_is_saved_and_opened_as_one(tmp_path: Path) -> None:
+    pipe = tiny_pipeline()
+    whole = small(pipe)
+    some = whole.with_blocks(["up_blocks"])
+    some.save_pretrained(tmp_path / "some", about={"why": "small"})
+    assert json.loads((tmp_path / "some/config.json").read_text())["blocks"] == ["up_blocks"]
+    again = FaceAdapter.from_pretrained(tmp_path / "some")
+    assert same(again, some)
+    assert 0 < len(again.layers) < len(whole.layers)
+    again.attach(pipe).detach()
+    whole.save_pretrained(tmp_path / "whole")
+    config = json.loads((tmp_path / "whole/config.json").read_text())
+    assert config["blocks"] is None
+    del config["blocks"]  # as those that were saved before there were any
+    (tmp_path / "whole/config.json").write_text(json.dumps(config))
+    assert same(FaceAdapter.from_pretrained(tmp_path / "whole").attach(pipe).detach(), whole)
+    config["blocks"] = ["up_blocks"]
+    (tmp_path / "whole/config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="is in none of its blocks"):
+        FaceAdapter.from_pretrained(tmp_path / "whole")
+    with pytest.raises(UserError, match="no block that reads the text is in 'mid_block'"):
+        some.with_blocks(["mid_block"])

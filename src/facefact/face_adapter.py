@@ -27,6 +27,7 @@ from facefact.adapter import (
     LayerConfig,
     Local,
     Seam,
+    chosen,
     denoiser,
     make_condition,
     token_width,
@@ -81,19 +82,21 @@ class FaceAdapter(nn.Module):
         encoder: TransFace,
         resampler_config: ResamplerConfig | None = None,
         gate: float = 0.0,
+        blocks: Sequence[str] | None = None,
         seam: Seam = UNET,
     ) -> Self:
         """A fresh adapter for a pipeline or model, to be trained; it is not attached yet.
 
         resampler_config: None for the published one between this encoder and this host's text. gate: where the gates
-        start; at 0 the adapter starts as the identity.
+        start; at 0 the adapter starts as the identity. blocks: those that carry the adapter, by the beginning of their
+        names (`down_blocks.1`, `mid_block`, `up_blocks.1.attentions.2`); None for all that read the text.
         """
-        configs = seam.hosts(host)
+        configs = chosen(seam.hosts(host), blocks)
         width = token_width(configs)
         config = resampler_config or replace(ResamplerConfig(), input_width=encoder.config.width, output_width=width)
         if config.output_width != width:
             raise UserError(f"resampler output_width is {config.output_width}, the model's text is {width} wide")
-        layers = AdapterLayers(configs, gate=gate)
+        layers = AdapterLayers(configs, gate=gate, blocks=blocks)
         return cls(encoder=encoder, resampler=Resampler(config), layers=layers, seam=seam)
 
     @classmethod
@@ -159,6 +162,7 @@ class FaceAdapter(nn.Module):
             "version": VERSION,
             "encoder": asdict(self.encoder.config),
             "resampler": asdict(self.resampler.config),
+            "blocks": None if self.layers.blocks is None else list(self.layers.blocks),
             "layers": {name: asdict(layer) for name, layer in self.layers.configs.items()},
             "about": dict(self.about if about is None else about),
         }
@@ -166,6 +170,19 @@ class FaceAdapter(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_attachment": None}  # a copy is attached to nothing
+
+    def with_blocks(self, blocks: Sequence[str]) -> Self:
+        """The same adapter with the layers of these blocks alone, which it shares with this one; it is attached to
+        nothing. blocks: as in `new`. UserError: one of them has no layer."""
+        kept = chosen(self.layers.configs, blocks)
+        with torch.device("meta"):
+            layers = AdapterLayers(kept, blocks=blocks)
+        for name in kept:
+            parent, _, last = name.rpartition(".")
+            layers.get_submodule(parent).add_module(last, self.layers[name])
+        made = type(self)(encoder=self.encoder, resampler=self.resampler, layers=layers, seam=self.seam)
+        made.about = dict(self.about)
+        return made.train(self.training)
 
     # Photos -> tokens
 
@@ -361,4 +378,5 @@ def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
         resampler = from_tree(ResamplerConfig, config["resampler"], where="resampler.")
     except (KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{checkpoint.CONFIG} of the face adapter is not whole: {error}") from error
-    return {"encoder": TransFace(encoder), "resampler": Resampler(resampler), "layers": AdapterLayers(layers)}
+    made = AdapterLayers(layers, blocks=config.get("blocks"))
+    return {"encoder": TransFace(encoder), "resampler": Resampler(resampler), "layers": made}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hosts import HOSTS, anatomy, make_adapter, make_host, make_tokens, run
 
-from facefact import UserError
+from facefact import FaceAdapter, UserError
 from tiny import tiny_pipeline
 
 
@@ -247,3 +247,63 @@ def test_loading_and_saving_the_base_with_an_adapter_on_it(tmp_path: Any) -> Non
     assert not any("fuser" in name for name in again.state_dict())
     assert adapter.attached is host
     assert torch.equal(run(again.eval()), run(host))
+
+
+# An adapter for some of the blocks
+
+
+@torch.no_grad()
+def test_an_adapter_for_some_blocks_sits_in_those_alone() -> None:
+    host = make_host()
+    whole = make_adapter(host)
+    some = whole.with_blocks(["mid_block", "up_blocks.1.attentions.0"])
+    assert set(some.layers.configs) == {name for name in whole.layers.configs if not name.startswith("down")} - {
+        name for name in whole.layers.configs if name.startswith("up_blocks.1.attentions.1")
+    }
+    tokens = make_tokens(whole)
+    whole.attach(host)
+    left_out = {"mid_block": 1.0, "up_blocks.1.attentions.0": 1.0}
+    switched_off = run(host, cross_attention_kwargs=whole.condition(tokens, scale=left_out))
+    everywhere = run(host, cross_attention_kwargs=whole.condition(tokens))
+    whole.detach()
+    before = anatomy(host)
+    some.attach(host)
+    assert torch.equal(run(host, cross_attention_kwargs=some.condition(tokens)), switched_off)
+    assert not torch.equal(switched_off, everywhere)
+    with some.record() as increments:
+        run(host, cross_attention_kwargs=some.condition(tokens))
+    assert {one.block for one in increments} == set(some.layers.configs)
+    with pytest.raises(UserError, match="scale names down_blocks"):
+        some.condition(tokens, scale={"down_blocks": 1.0})
+    some.detach()
+    assert anatomy(host) == before
+
+
+def test_blocks_are_names_from_their_beginning() -> None:
+    host = make_host(layers_per_block=2)
+    encoder = make_adapter(host).encoder
+
+    def new(*blocks: str) -> Any:
+        return FaceAdapter.new(
+            host, encoder=encoder, resampler_config=make_adapter(host).resampler.config, blocks=blocks
+        )
+
+    assert {name.split(".transformer")[0] for name in new("down_blocks.0.attentions.1").layers.configs} == {
+        "down_blocks.0.attentions.1"
+    }
+    assert len(new("down_blocks", "mid_block", "up_blocks").layers) == len(make_adapter(host).layers)
+    with pytest.raises(UserError, match=r"in 'up_blocks\.0'; there are down_blocks\.0\.attentions\.0, "):
+        new("mid_block", "up_blocks.0")  # (which reads no text)
+    with pytest.raises(UserError, match="in 'up_blocks.1.att'"):
+        new("up_blocks.1.att")
+    with pytest.raises(UserError, match=r"adapter\.blocks is empty"):
+        new()
+
+
+def test_an_adapter_for_some_blocks_of_another_base_is_refused() -> None:
+    some = make_adapter(make_host()).with_blocks(["down_blocks"])
+    with pytest.raises(UserError, match=r"it has no layer for down_blocks\.0\.attentions\.1\."):
+        some.attach(make_host(layers_per_block=2))
+    some.attach(make_host()).detach()
+    more = make_adapter(make_host()).with_blocks(["mid_block"])
+    more.attach(make_host(layers_per_block=2))  # one block more where it never was: no matter

@@ -17,6 +17,7 @@ from facefact.evaluate import gate_pull as pulling
 from facefact.evaluate.ablation import UnseenWorld, read_plan, run_ablation
 from facefact.evaluate.ablation_page import markdown
 from facefact.evaluate.condition_gap import gates, measure
+from facefact.evaluate.layers import ALIVE
 from facefact.train.adapter.condition_loss import HeldOut, error_inside
 from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.leak_meter import measure_leak
@@ -43,6 +44,7 @@ base: base.yaml
 set: [validation.every=0, loss.fair=0]
 held_out: {people: 5, timesteps: [200, 800]}
 gate_pull: {batches: 2}
+step_cost: {rounds: 2}
 arms:
   no_fair: []
   closed: [schedule.gates=0.0]
@@ -100,6 +102,59 @@ def test_every_arm_is_in_the_table_and_compared(out, report) -> None:
     assert report["arms"]["fair"]["figures"]["own"]["n"] == 5
 
 
+def test_layers_that_act_inside_the_face_are_alive(report) -> None:
+    closed, fair = (report["arms"][name] for name in ("closed", "fair"))
+    layers = len(fair["gates"]["layers"])
+    assert closed["figures"]["alive"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": layers}
+    assert len(fair["layers"]) == layers
+    alive = np.mean([share >= ALIVE for share in fair["layers"].values()])
+    assert fair["figures"]["alive"]["value"] == pytest.approx(alive, abs=1e-4)
+    assert closed["figures"]["leak_output"]["value"] < 1e-3  # the answer is the base model's
+    assert fair["figures"]["leak_output"]["value"] > closed["figures"]["leak_output"]["value"]
+
+
+def test_a_step_of_each_arms_losses_is_timed(report) -> None:
+    costs = {name: arm["cost"] for name, arm in report["arms"].items()}
+    assert costs["no_fair"]["ratio"]["value"] == 1
+    assert all(cost["seconds"] > 0 and cost["ratio"]["n"] == 2 for cost in costs.values())
+    assert "| cost of a step |" in markdown(report)
+
+
+def test_several_seeds_are_several_trainings_of_an_arm(config, out, tmp_path) -> None:
+    """Arms that differ in FAIR's form alone; intervals over trainings and people."""
+    text = f"""
+base: base.yaml
+set: [validation.every=0, loss.fair=0, data.cache={out / "cache"}, schedule.precision=auto]
+seeds: [1, 2]
+held_out: {{people: 3, timesteps: [500]}}
+gate_pull: {{batches: 0}}
+arms:
+  no_fair: []
+  ungated: [loss.fair=0.5, loss.increment=ungated]
+  squared: [loss.fair=0.5, loss.output_fair=0.5, loss.squared=true]
+"""
+    (config.parent / "seeds.yaml").write_text(text)
+    report = run_ablation(config.parent / "seeds.yaml", tmp_path)
+    assert report["seeds"] == [1, 2]
+    runs = {name: [losses(tmp_path / name / f"seed_{seed}") for seed in (1, 2)] for name in report["arms"]}
+    assert len({tuple(one) for some in runs.values() for one in some}) == 6  # no training twice
+    for arm in report["arms"].values():
+        assert arm["figures"]["own"]["n"] == 3 * 2
+        assert arm["figures"]["alive"]["n"] == 2 * len(arm["layers"])
+        assert arm["gates"]["of"] == 2 * 2 * len(arm["layers"])
+    assert "2 trainings (seeds 1, 2)" in (tmp_path / "ablation.md").read_text()
+    assert run_ablation(config.parent / "seeds.yaml", tmp_path) == report  # finished: nothing is trained or measured
+    (config.parent / "twice.yaml").write_text(text.replace("[1, 2]", "[1, 1]"))
+    with pytest.raises(UserError, match="stands twice"):
+        read_plan(config.parent / "twice.yaml", tmp_path)
+
+
+def test_a_form_that_pulls_at_no_gate_is_not_asked_what_pulls(config, tmp_path) -> None:
+    (config.parent / "free.yaml").write_text(config.read_text().replace("set: [", "set: [loss.increment=ungated, "))
+    with pytest.raises(UserError, match=r"gate_pull\.batches to 0"):
+        read_plan(config.parent / "free.yaml", tmp_path)
+
+
 def test_arms_share_cache_and_warm_up(out) -> None:
     assert not list(out.glob("*/cache"))
     assert len(list((out / "before").iterdir())) == 1  # neither FAIR nor the gates' rate changes what comes before
@@ -139,6 +194,13 @@ def test_what_cannot_be_compared_is_refused(config, tmp_path) -> None:
 
 
 def test_the_shipped_arms_are_settings(tmp_path) -> None:
+    forms = read_plan(CONFIGS / "fair_forms.yaml", tmp_path)
+    assert len(forms.runs()) == 3 * len(forms.arms)
+    assert {(one.loss.increment, one.loss.squared) for one in forms.arms.values()} >= {
+        ("ungated", False),
+        ("whole", True),
+    }
+    assert forms.ablation.reference in forms.arms
     plan = read_plan(CONFIGS / "ablation.yaml", tmp_path)
     assert plan.ablation.reference in plan.arms
     assert plan.arms["fair_open_gates"].adapter.gate == 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facefact.evaluate.identity_factors import GROUPS
 from facefact.evaluate.protocol import Protocol, protocol
 from facefact.evaluate.world import (
     IDENTITY,
@@ -28,7 +29,8 @@ def samples(plan: Protocol, **changed: np.ndarray | float) -> Samples:
     n = len(plan.cases)
     read = [case.wanted.choices for case in plan.cases]
     made = attribute_hits(read, plan.cases) | {f"leak_{k}": v for k, v in leaks(read, plan).items()}
-    made |= dict.fromkeys((*IDENTITY, "outside_change", "psnr_db", "face_error"), np.ones(n))
+    ones = (*IDENTITY, "outside_change", "psnr_db", "face_error", *(f"wrong_{name}" for name in GROUPS))
+    made |= dict.fromkeys(ones, np.ones(n))
     return made | {name: np.broadcast_to(value, n).astype(float) for name, value in changed.items()}
 
 
@@ -91,6 +93,14 @@ def test_the_expression_that_is_followed_least_is_named_by_its_figure() -> None:
 def test_face_error_is_zero_at_the_autoencoders_and_one_at_another_persons() -> None:
     for error, relative in ((1.0, 0.0), (11.0, 1.0), (4.0, 0.3)):
         assert report([measured(PLAN, face_error=error)])["face_error"]["relative"].value == pytest.approx(relative)
+
+
+def test_identity_factors_are_ratios_to_renders_where_they_can_be_seen() -> None:
+    hidden = np.where(np.arange(len(PLAN.cases)) % 2, np.nan, 1.5)
+    found = report([measured(PLAN, wrong_skin=3.0, wrong_eye_colour=hidden)])["identity_factors"]
+    assert [found[name].value for name in GROUPS] == [3, 1.5, 1]
+    assert found["eye_colour"].n == len(PLAN.cases) // 2
+    assert set(as_json(found)["skin"]) == {"value", "low", "high", "n"}
 
 
 def test_skins_are_told_apart_and_ratios_are_paired() -> None:

@@ -6,7 +6,7 @@ from facefact.adapter.denoiser import denoiser
 from facefact.adapter.fast import fast_kernels
 from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
 from facefact.adapter.local import Local
-from facefact.adapter.seam import Seam, token_width
+from facefact.adapter.seam import Seam, chosen, token_width
 from facefact.adapter.unet_seam import UNET, attach, detach, layer_configs, text_width
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Local",
     "Seam",
     "attach",
+    "chosen",
     "denoiser",
     "detach",
     "fast_kernels",

@@ -176,16 +176,23 @@ class Attachment:
             )
 
     def note_increments(
-        self, block: str, x: Tensor, increments: tuple[Tensor, Tensor], subset: TokenSubset | None
+        self,
+        block: str,
+        x: Tensor,
+        increments: tuple[Tensor, Tensor],
+        subset: TokenSubset | None,
+        ungated: Tensor | None = None,
     ) -> None:
         """x: (b, n, c) what entered the block's layer. increments: of the attention and of the feed-forward, each
-        (b, n, c), or (b, count, c) of a subset."""
+        (b, n, c), or (b, count, c) of a subset. ungated: the attention's before its gate, shaped as they are."""
         # Gradient checkpointing runs a block again in the backward pass: only the first time counts.
         if self.increments is not None and block not in self.seen:
             self.seen.add(block)
             nothing = torch.zeros_like(x)
             attention, dense = increments if subset is None else (subset.add(nothing, part) for part in increments)
-            self.increments.append(Increment(block, x, attention, attention + dense))
+            if ungated is not None and subset is not None:
+                ungated = subset.add(nothing, ungated.to(x.dtype))
+            self.increments.append(Increment(block, x, attention, attention + dense, ungated))
 
     @contextlib.contextmanager
     def record(self) -> Iterator[list[Increment]]:
@@ -228,15 +235,16 @@ class LayerPort(nn.Module):
         self.attachment.ran = True
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
-        subset, increments = None, None
+        subset, increments, ungated = None, None, list[Tensor]()
         if condition.local is not None:
             subset, increments = condition.local.tokens(x.shape[1]), condition.local.reusable.get(self.block)
         if increments is None:
             keys = condition.keys.get(self.block) if condition.keys else None
-            increments = layer.increments(x, condition.face, scale=scale, keys=keys, subset=subset)
+            asked = None if self.attachment.increments is None else ungated.append
+            increments = layer.increments(x, condition.face, scale=scale, keys=keys, subset=subset, ungated=asked)
             if condition.local is not None:
                 condition.local.note(self.block, x.shape[1], increments)
-        self.attachment.note_increments(self.block, x, increments, subset)
+        self.attachment.note_increments(self.block, x, increments, subset, *ungated)
         attention, dense = increments
         return x + attention + dense if subset is None else subset.add(x, attention + dense)
 

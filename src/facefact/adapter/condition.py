@@ -116,10 +116,13 @@ class Increment:
     """What one layer did in one forward pass, for FAIR. Gradients are kept.
 
     block: the host block's name. entering: (b, n, c) the latent tokens x. attention: (b, n, c) what the gated
-    attention added. whole: (b, n, c) what the layer added, feed-forward included. Both with gate and scale.
+    attention added. whole: (b, n, c) what the layer added, feed-forward included. Both with gate and scale. ungated:
+    (b, n, c) what the attention gave before gate and scale; None: what the layer added was kept from an earlier step
+    (local mode).
     """
 
     block: str
     entering: Tensor
     attention: Tensor
     whole: Tensor
+    ungated: Tensor | None = None

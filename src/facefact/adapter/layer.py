@@ -9,7 +9,7 @@ Parameter names are those of the published weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -133,17 +133,22 @@ class GatedSelfAttention(nn.Module):
         scale: Scale = 1.0,
         keys: FaceKeys | None = None,
         subset: TokenSubset | None = None,
+        ungated: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the attention adds to x, and what the feed-forward then adds: each (b, n, width) in x's type.
 
         scale: a number, or a tensor with one number, or one per row of `face` or of `x`. keys: of that face, made
         before; they count only while they are this layer's and no gradient is wanted. subset: the tokens that it is
-        asked for (local mode): each (b, count, width) then.
+        asked for (local mode): each (b, count, width) then. ungated: is told what the attention gives before gate and
+        scale, shaped as what it adds.
         """
         y = x.to(self.linear.weight.dtype)
         if keys is None or not self._made(keys):
             keys = self.face_keys(face.to(y))
-        attention = self._gate(self.alpha_attn, scale, len(x)) * self.attn(self.norm1(y), keys, subset)
+        attended = self.attn(self.norm1(y), keys, subset)
+        if ungated is not None:
+            ungated(attended)
+        attention = self._gate(self.alpha_attn, scale, len(x)) * attended
         y = (y if subset is None else subset.pick(y)) + attention
         dense = self._gate(self.alpha_dense, scale, len(x)) * self.ff(self.norm2(y))
         return attention.to(x.dtype), dense.to(x.dtype)
@@ -176,13 +181,29 @@ class GatedSelfAttention(nn.Module):
         return (scale * alpha.to(wide).tanh()).to(alpha.dtype)
 
 
+def within(block: str, prefixes: Iterable[str]) -> bool:
+    """Whether a block is one of those that the prefixes name: "up_blocks.1" names all inside it, and not
+    up_blocks.10."""
+    return any(f"{block}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
 class AdapterLayers(nn.Module):
     """The layers of one adapter, each at the name of the block that hosts it, so that parameters are called
-    `<block>.<parameter>`."""
+    `<block>.<parameter>`.
 
-    def __init__(self, configs: Mapping[str, LayerConfig], *, gate: float = 0.0) -> None:
+    blocks: prefixes of the blocks that carry the adapter, of all those that could; None: all of them do. It tells an
+    adapter for some blocks from one for another model. UserError: a layer is in none of them.
+    """
+
+    def __init__(
+        self, configs: Mapping[str, LayerConfig], *, gate: float = 0.0, blocks: Iterable[str] | None = None
+    ) -> None:
         super().__init__()
         self.configs = dict(configs)
+        self.blocks = None if blocks is None else tuple(blocks)
+        for name in self.configs:
+            if not self.carries(name):
+                raise UserError(f"the adapter has a layer for {name}, which is in none of its blocks {self.blocks}")
         for name, config in self.configs.items():
             *path, last = name.split(".")
             node: nn.Module = self
@@ -191,6 +212,10 @@ class AdapterLayers(nn.Module):
                     node.add_module(part, nn.Module())
                 node = node.get_submodule(part)
             node.add_module(last, GatedSelfAttention(config, gate=gate))
+
+    def carries(self, block: str) -> bool:
+        """Whether a block that could host a layer is one that does."""
+        return self.blocks is None or within(block, self.blocks)
 
     def __getitem__(self, name: str) -> GatedSelfAttention:
         layer = self.get_submodule(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from facefact.adapter.attachment import Attachment
 from facefact.adapter.condition import FaceCondition
-from facefact.adapter.layer import AdapterLayers, LayerConfig
+from facefact.adapter.layer import AdapterLayers, LayerConfig, within
 from facefact.types import UserError
 
 
@@ -33,6 +33,22 @@ class Seam(Protocol):
     def kwargs(self, condition: FaceCondition) -> dict[str, Any]:
         """What brings the condition to the layers: the keyword arguments for attention of a pipeline or model."""
         ...
+
+
+def chosen(hosts: Mapping[str, LayerConfig], blocks: Sequence[str] | None) -> dict[str, LayerConfig]:
+    """The hosts that carry the adapter. blocks: prefixes of their names (`down_blocks.1`, `mid_block`); None: all.
+    UserError: no blocks, or one that names no host."""
+    if blocks is None:
+        return dict(hosts)
+    if not blocks:
+        raise UserError("adapter.blocks is empty: an adapter needs a block to sit in (null: all that read the text)")
+    for prefix in blocks:
+        if not any(within(name, [prefix]) for name in hosts):
+            places = dict.fromkeys(name.partition(".transformer_blocks")[0] for name in hosts)
+            raise UserError(
+                f"adapter.blocks: no block that reads the text is in {prefix!r}; there are {', '.join(places)}"
+            )
+    return {name: config for name, config in hosts.items() if within(name, blocks)}
 
 
 def token_width(hosts: Mapping[str, LayerConfig]) -> int:

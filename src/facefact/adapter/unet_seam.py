@@ -226,6 +226,8 @@ def _check_fit(layers: AdapterLayers, model: nn.Module, blocks: Mapping[str, Any
             raise UserError(f"{other}: it has a layer for {name}, which this {type(model).__name__} lacks")
     for name, block in blocks.items():
         config = layers.configs.get(name)
+        if config is None and not layers.carries(name):
+            continue
         if config is None:
             raise UserError(f"{other}: it has no layer for {name} of this {type(model).__name__}")
         for what, made, found in (

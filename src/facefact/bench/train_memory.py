@@ -8,14 +8,14 @@ DeepSpeed follow from what their documentation says that they hold; they have no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
-from facefact.adapter import AdapterLayers, layer_configs, text_width
+from facefact.adapter import AdapterLayers, chosen, layer_configs, text_width
 from facefact.adapter.denoiser import transformer_blocks
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.train.material.random_base import SHAPES, byte_tokenizer, empty_parts
@@ -52,18 +52,19 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def sizes(shape: str) -> Sizes:
-    """Of a published base model ("sd15", "sdxl") with the published encoder and resampler."""
+def sizes(shape: str, blocks: Sequence[str] | None = None) -> Sizes:
+    """Of a published base model ("sd15", "sdxl") with the published encoder and resampler. blocks: those that carry the
+    adapter, as in its settings; None: all."""
     vae, unet, text = empty_parts(SHAPES[shape], byte_tokenizer())
     with torch.device("meta"):
-        layers = AdapterLayers(layer_configs(unet))
+        layers = AdapterLayers(chosen(layer_configs(unet), blocks), blocks=blocks)
         resampler = Resampler(replace(ResamplerConfig(), output_width=text_width(unet)))
         encoder = TransFace(TransFaceConfig())
-    blocks = [count(block) for block in transformer_blocks(unet).values()]
+    hosts = [count(block) for block in transformer_blocks(unet).values()]
     return Sizes(
         unet=count(unet),
-        blocks=sum(blocks),
-        largest=max(blocks),
+        blocks=sum(hosts),
+        largest=max(hosts),
         beside=count(vae) + count(encoder),
         text=sum(map(count, text)),
         learned=count(layers) + count(resampler),

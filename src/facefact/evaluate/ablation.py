@@ -1,6 +1,7 @@
 """`facefact eval ablation`: short trainings that differ in one choice each, measured on people that none has seen.
 
-OUT/<arm>/         a run of `facefact train` each; what is finished is not trained again
+OUT/<arm>/         a run of `facefact train` each (of several seeds: OUT/<arm>/seed_<n>/); what is finished is not
+                   trained again
 OUT/cache, OUT/before     shared by all arms whose settings allow it
 OUT/ablation.{json,md,png}
 """
@@ -18,18 +19,21 @@ import torch
 from torch import Tensor
 
 from facefact.checkpoint import content_hash, replacing
-from facefact.config import load_config
 from facefact.demo import BUNDLE
+from facefact.device import training_device
 from facefact.evaluate.ablation_page import draw, markdown
-from facefact.evaluate.condition_gap import Samples, gates, measure
+from facefact.evaluate.ablation_plan import Plan, read_plan, warm_up_folder_of
+from facefact.evaluate.condition_gap import FIGURES, Samples, gates, measure, of_people
 from facefact.evaluate.gate_pull import gate_pull
+from facefact.evaluate.layers import ALIVE
 from facefact.evaluate.pictures import Progress
+from facefact.evaluate.step_cost import cost_figures, step_costs
 from facefact.face_adapter import FaceAdapter
 from facefact.metrics.scores import Figure, figure
-from facefact.train.adapter.condition_loss import HeldOut
-from facefact.train.adapter.leak_meter import TIMESTEPS
+from facefact.train.adapter.condition_loss import INSIDE, HeldOut
 from facefact.train.adapter.opened import Inputs, open_inputs, open_training, split_people
 from facefact.train.adapter.run import train_adapter
+from facefact.train.engine.schedule import resolved
 from facefact.train.material.cache import Cache
 from facefact.train.material.fill import fill, fingerprint
 from facefact.train.material.frozen import Frozen
@@ -39,58 +43,16 @@ from facefact.train.settings import AdapterTraining, decisive, note_settings, tr
 from facefact.types import UserError
 from facefact.world import HELD_OUT
 
-COMPARED = ("own", "gap", "leak_attention", "leak_whole", "rank1", "outside_change")
-# Settings in which arms may not differ: what is measured, and who is held out, follows from them.
-COMMON = ("base", "data.source", "data.size", "data.seed", "data.validation_people", "adapter.encoder")
-
-
-@dataclass(frozen=True)
-class HeldOutPeople:
-    """people, seed: of the world, drawn from those whom no training draws; a data set's are those that it keeps out of
-    training. timesteps, noise: at which, and the seed of the noise."""
-
-    people: int = 64
-    seed: int = 9061
-    timesteps: tuple[int, ...] = TIMESTEPS
-    noise: int = 0
-
-
-@dataclass(frozen=True)
-class GatePull:
-    """batches: how many the analysis of the closed gates averages over; 0: none is made."""
-
-    batches: int = 8
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """base: the settings of an adapter's training, relative to the ablation's file. set: overrides for all arms. arms:
-    each one's overrides. reference: the arm that the others are compared with."""
-
-    base: str
-    arms: dict[str, tuple[str, ...]]
-    set: tuple[str, ...] = ()
-    reference: str = "no_fair"
-    held_out: HeldOutPeople = HeldOutPeople()
-    gate_pull: GatePull = GatePull()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The settings of the trainings. common: without any arm's overrides."""
-
-    ablation: Ablation
-    common: AdapterTraining
-    arms: dict[str, AdapterTraining]
-    out: Path
+COMPARED = ("own", "gap", "leak_attention", "leak_whole", "leak_output", "alive", "rank1", "outside_change")
 
 
 @dataclass
 class Arm:
-    """What was measured of one. samples: by the figure's name."""
+    """What was measured of one, all its trainings together. samples: by the figure's name."""
 
     samples: dict[str, Samples] = field(default_factory=dict)
     gates: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,12 +82,14 @@ def run_ablation(
     frozen = inputs.frozen
     model = content_hash(frozen.unet.state_dict())
     pull = closed_gates(plan, inputs, model)
-    for name, config in plan.arms.items():
-        train_arm(config, out / name, warm_up_folder_of(config, out))
+    costs = costs_of_steps(plan, inputs, model)
+    for run in plan.runs():
+        train_run(run.config, run.folder, warm_up_folder_of(run.config, out))
     held_out = held_out_people(plan, inputs)
     measured = {}
     for done, name in enumerate(plan.arms, 1):
         measured[name] = measured_arm(plan, name, frozen, held_out, model)
+        measured[name].cost = costs.get(name, {})
         if progress:
             progress("arms", done, len(plan.arms))
     if pictures:
@@ -135,57 +99,11 @@ def run_ablation(
     return report
 
 
-# The arms
-
-
-def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
-    """UserError: an unknown arm, settings that are wrong, or arms that differ in what is measured."""
-    ablation = load_config(Ablation, path)
-    if unknown := sorted(set(only) - set(ablation.arms)):
-        raise UserError(f"{path} has no arm {unknown[0]}; it has {', '.join(ablation.arms)}")
-    if not ablation.arms:
-        raise UserError(f"{path} has no arms: nothing would be compared")
-
-    def settings(overrides: Sequence[str]) -> AdapterTraining:
-        made = load_config(AdapterTraining, path.parent / ablation.base, overrides=[*ablation.set, *overrides])
-        made.check()
-        return replace(made, data=replace(made.data, cache=made.data.cache or out / "cache"))
-
-    common = settings(())
-    arms = {name: settings(more) for name, more in ablation.arms.items() if name in only or not only}
-    for name, config in arms.items():
-        if Path(name).name != name or name in ("cache", "before"):
-            raise UserError(f"an arm cannot be called {name!r}: its folder is to have this name")
-        if differs := [key for key in COMMON if _at(config, key) != _at(common, key)]:
-            raise UserError(
-                f"arm {name} changes {differs[0]}, and could not be compared with the others: put it in set"
-            )
-    return Plan(ablation, common, arms, out)
-
-
-def _at(config: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        config = getattr(config, name)
-    return config
-
-
-def warm_up_folder_of(config: AdapterTraining, out: Path) -> Path:
-    """One folder for all settings that give the same warm-up."""
-    tree = decisive(tree_of(config))
-    decides = {
-        "base": tree["base"],
-        "data": tree["data"],
-        "seed": config.schedule.seed,
-        "adapter": {name: value for name, value in tree["adapter"].items() if name != "gate"},
-    }
-    return out / "before" / fingerprint(decides)
-
-
-def train_arm(config: AdapterTraining, folder: Path, warm_up_folder: Path) -> None:
+def train_run(config: AdapterTraining, folder: Path, warm_up_folder: Path) -> None:
     """Train, or go on, unless it is finished. UserError: the folder holds another training, or it was interrupted."""
     finished = folder / "adapter" / "README.md"  # (the card is written last)
     if finished.is_file():
-        note_settings(config, folder)
+        note_settings(resolved(config, training_device()), folder)  # (as the training noted them)
         return
     train_adapter(config, folder, warm_up_folder=warm_up_folder)
     if not finished.is_file():
@@ -196,17 +114,49 @@ def train_arm(config: AdapterTraining, folder: Path, warm_up_folder: Path) -> No
 
 
 def measured_arm(plan: Plan, name: str, frozen: Frozen, held_out: HeldOut, model: str) -> Arm:
-    """The figures of a finished arm, measured once. model: hash of the base model."""
-    adapter, where = FaceAdapter.from_pretrained(plan.out / name / "adapter"), plan.ablation.held_out
+    """The figures of a finished arm, all its trainings together. model: hash of the base model."""
+    folders = [run.folder for run in plan.runs() if run.arm == name]
+    adapters = [FaceAdapter.from_pretrained(folder / "adapter") for folder in folders]
+    made = [
+        with_layers(measured_run(plan, folder, adapter, frozen, held_out, model))
+        for folder, adapter in zip(folders, adapters, strict=True)
+    ]
+    return Arm(together(made), gates(*adapters))
+
+
+def measured_run(
+    plan: Plan, folder: Path, adapter: FaceAdapter, frozen: Frozen, held_out: HeldOut, model: str
+) -> dict[str, Samples]:
+    """The figures of one finished training, measured once."""
+    where = plan.ablation.held_out
 
     def make() -> dict[str, list[float]]:
         found = measure(adapter, frozen, held_out, where.timesteps, seed=where.noise)
         return {key: samples.values.tolist() for key, samples in found.items()}
 
     people = {"held_out": asdict(where), "unseen_from": HELD_OUT, "data": decisive(tree_of(plan.common))["data"]}
-    decides = {"adapter": adapter.content_hash(), "model": model, **people}
-    values = remembered(plan.out / name / "held_out.json", decides, make)
-    return Arm({key: Samples(np.array(some), np.arange(len(some))) for key, some in values.items()}, gates(adapter))
+    decides = {"adapter": adapter.content_hash(), "model": model, "figures": FIGURES, **people}
+    values = remembered(folder / "held_out.json", decides, make)
+    return {key: of_people(np.array(some)) for key, some in values.items()}
+
+
+def with_layers(samples: Mapping[str, Samples]) -> dict[str, Samples]:
+    """And `alive`: of each layer, in the place of a person, 1 where its share of change inside the face is at least
+    `ALIVE`, else 0."""
+    shares = np.array([some.values.mean() for key, some in samples.items() if key.startswith(INSIDE)])
+    return {**samples, "alive": of_people((shares >= ALIVE).astype(float))}
+
+
+def together(made: Sequence[Mapping[str, Samples]]) -> dict[str, Samples]:
+    """The samples of several trainings."""
+    return {
+        key: Samples(
+            np.concatenate([one[key].values for one in made]),
+            np.concatenate([one[key].people for one in made]),
+            np.concatenate([np.full_like(one[key].people, run) for run, one in enumerate(made)]),
+        )
+        for key in made[0]
+    }
 
 
 def remembered(path: Path, decides: Mapping[str, Any], make: Callable[[], Any]) -> Any:
@@ -217,6 +167,7 @@ def remembered(path: Path, decides: Mapping[str, Any], make: Callable[[], Any]) 
         if found["of"] == key:
             return found["made"]
     made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"of": key, "made": made}) + "\n", encoding="utf-8")
     return made
@@ -251,6 +202,30 @@ def closed_gates(plan: Plan, inputs: Inputs, model: str) -> dict[str, Any]:
     return remembered(plan.out / "gate_pull.json", decides, lambda: pull_at_closed_gates(plan, inputs))
 
 
+def costs_of_steps(plan: Plan, inputs: Inputs, model: str) -> dict[str, dict[str, Any]]:
+    """`cost_figures` of the arms' losses as they are at the last step, timed once; {}: not wanted."""
+    rounds, schedule = plan.ablation.step_cost.rounds, plan.common.schedule
+    if rounds < 1:
+        return {}
+    losses = {name: config.loss for name, config in plan.arms.items()}
+    decides = {"settings": decisive(tree_of(plan.common)), "model": model, "rounds": rounds}
+
+    def make() -> dict[str, list[float]]:
+        asking = next((one.identity for one in losses.values() if one.identity != 0.0), 0.0)
+        config = replace(plan.common, loss=replace(plan.common.loss, identity=asking))
+        opened = open_training(config, inputs, plan.out, warm_up_folder=warm_up_folder_of(config, plan.out))
+        batch = {name: value.to(opened.device) for name, value in next(opened.batches()(0)).items()}
+        try:
+            return step_costs(opened.stage, batch | {"step": torch.tensor(schedule.steps)}, losses, rounds=rounds)
+        finally:
+            opened.adapter.detach()
+
+    trees = {name: asdict(one) for name, one in losses.items()}
+    return cost_figures(
+        remembered(plan.out / "step_cost.json", decides | {"losses": trees}, make), plan.ablation.reference
+    )
+
+
 def pull_at_closed_gates(plan: Plan, inputs: Inputs) -> dict[str, Any]:
     """After what is trained before the diffusion, in fp32."""
     config = replace(plan.common, loss=replace(plan.common.loss, fair=0.0, identity=0.0))
@@ -279,15 +254,18 @@ def add_pictures(plan: Plan, measured: Mapping[str, Arm], pictures: Pictures, pr
     known = judges.embed([one.image for one in cases.references])
     base = painter.base(cases.cases)
     faces = judges.faces(base)
-    for name, arm in measured.items():
-        adapter = FaceAdapter.from_pretrained(plan.out / name / "adapter")
+    found: dict[str, list[dict[str, Samples]]] = {name: [] for name in measured}
+    for run in plan.runs():
+        adapter = FaceAdapter.from_pretrained(run.folder / "adapter")
         tokens = person_tokens(adapter, cases.references, judges.detector)
-        made = painter.adapted(cases.cases, adapter, tokens, title=name)
-        found = {
+        made = painter.adapted(cases.cases, adapter, tokens, title=run.arm)
+        values = {
             "rank1": retrieved(judges.embed(made) @ known.T, cases.own),
             "outside_change": change_outside(made, base, faces | judges.faces(made)),
         }
-        arm.samples |= {key: Samples(values, cases.own) for key, values in found.items()}
+        found[run.arm].append({key: Samples(some, cases.own, 0 * cases.own) for key, some in values.items()})
+    for name, some in found.items():
+        measured[name].samples |= together(some)
 
 
 # The report
@@ -300,13 +278,24 @@ def report_of(plan: Plan, measured: Mapping[str, Arm], people: int) -> dict[str,
     for name, arm in measured.items():
         arms[name] = {
             "overrides": list(plan.ablation.arms[name]),
-            "figures": {key: as_json(figure(*samples)) for key, samples in arm.samples.items()},
+            "figures": {
+                key: as_json(figure(*samples)) for key, samples in arm.samples.items() if not key.startswith(INSIDE)
+            },
+            "layers": {
+                key.removeprefix(INSIDE): float(f"{samples.values.mean():.4g}")
+                for key, samples in arm.samples.items()
+                if key.startswith(INSIDE)
+            },
             "gates": arm.gates,
         }
+        if arm.cost:
+            arms[name]["cost"] = arm.cost
         if reference is not None and arm is not reference:
             pairs = {key: (arm.samples[key], reference.samples[key]) for key in COMPARED if key in arm.samples}
             arms[name]["difference"] = {
-                key: as_json(figure(own.values - other.values, own.people)) for key, (own, other) in pairs.items()
+                key: as_json(figure(own.values - other.values, own.people, own.runs))
+                for key, (own, other) in pairs.items()
+                if own.values.shape == other.values.shape
             }
     schedule, where = plan.common.schedule, plan.ablation.held_out
     return {
@@ -314,6 +303,7 @@ def report_of(plan: Plan, measured: Mapping[str, Arm], people: int) -> dict[str,
         "timesteps": list(where.timesteps),
         "steps": schedule.steps,
         "batch": schedule.batch,
+        "seeds": list(plan.ablation.seeds) or [schedule.seed],
         "reference": plan.ablation.reference,
         "arms": arms,
     }

@@ -16,6 +16,8 @@ COLUMNS = {  # figure -> heading, factor, digits
     "gain": ("gain on base, x1000", 1000, 2),
     "leak_attention": ("leak attention, %", 100, 2),
     "leak_whole": ("leak whole, %", 100, 2),
+    "leak_output": ("leak of the answer, %", 100, 2),
+    "alive": ("layers alive", 1, 2),
     "rank1": ("rank-1", 1, 2),
     "outside_change": ("outside change", 1, 2),
 }
@@ -26,21 +28,27 @@ def markdown(report: Mapping[str, Any]) -> str:
     arms = report["arms"]
     shown = [key for key in COLUMNS if any(key in arm["figures"] for arm in arms.values())]
     versus = [
-        key for key in ("gap", "leak_whole", "rank1") if any(key in a.get("difference", {}) for a in arms.values())
+        key
+        for key in ("gap", "leak_whole", "leak_output", "rank1")
+        if any(key in a.get("difference", {}) for a in arms.values())
     ]
+    timed = any("cost" in arm for arm in arms.values())
     heads = [COLUMNS[key][0] for key in shown] + ["gates: mean", "closed"]
-    heads += [f"{COLUMNS[key][0]}, vs {report['reference']}" for key in versus]
+    heads += [f"{COLUMNS[key][0]}, vs {report['reference']}" for key in versus] + ["cost of a step"] * timed
     rows = [
         [name]
         + [_cell(arm["figures"].get(key), key) for key in shown]
         + [f"{arm['gates']['mean']:.3f}", f"{arm['gates']['closed']} of {arm['gates']['of']}"]
         + [_cell(arm.get("difference", {}).get(key), key, sign="+") for key in versus]
+        + [_cost(arm)] * timed
         for name, arm in arms.items()
     ]
     about = (
         f"{report['steps']} steps of {report['batch']} pictures; {report['people']} unseen people, timesteps "
-        f"{', '.join(map(str, report['timesteps']))}; 95 % intervals over people."
+        f"{', '.join(map(str, report['timesteps']))}; 95 % intervals over people"
     )
+    seeds = report.get("seeds", [])
+    about += f" and {len(seeds)} trainings (seeds {', '.join(map(str, seeds))})." if len(seeds) > 1 else "."
     parts = [about, _table(["arm", *heads], rows)]
     if "gate_pull" in report:
         parts.append(_pull_text(report["gate_pull"]))
@@ -53,6 +61,15 @@ def _cell(one: Mapping[str, float] | None, key: str, sign: str = "") -> str:
     _, factor, digits = COLUMNS[key]
     value, low, high = (f"{factor * one[end]:{sign}.{digits}f}" for end in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def _cost(arm: Mapping[str, Any]) -> str:
+    """Seconds of a step, and their ratio to the reference's."""
+    cost = arm.get("cost", {})
+    if "ratio" not in cost:
+        return f"{cost['seconds']:.3g} s" if cost else ""
+    value, low, high = (f"{cost['ratio'][end]:.3f}" for end in ("value", "low", "high"))
+    return f"{cost['seconds']:.3g} s: {value} [{low}, {high}]"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -85,7 +102,8 @@ def draw(report: Mapping[str, Any], path: Path) -> bool:
     arms = report["arms"]
     names = list(arms)
     first = arms[names[0]]["figures"]
-    keys = [key for key in ("gap", "gain", "leak_whole", "rank1", "outside_change") if key in first]
+    wanted = ("gap", "gain", "leak_whole", "leak_output", "alive", "rank1", "outside_change")
+    keys = [key for key in wanted if key in first]
     canvas = Canvas(figsize=(2 + 2.4 * (len(keys) + 1), 1.2 + 0.32 * len(names)), dpi=110, layout="constrained")
     axes = canvas.subplots(1, len(keys) + 1, sharey=True)
     places = np.arange(len(names))

@@ -41,11 +41,15 @@ class Judges:
             detector=AvatarDetector.from_pretrained(bundle / "face_detector", presence=KNOWN_AVATAR),
         )
 
-    @torch.no_grad()
     def embed(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
         """(h, w, 3) uint8 pictures -> (n, d) unit embeddings of the largest face of each."""
-        views = torch.stack([to_pixels(self.view(picture)) for picture in pictures])
-        return np.concatenate([F.normalize(self.recogniser.embed(part), dim=-1).numpy() for part in views.split(64)])
+        return self.embed_views(self.view(picture) for picture in pictures)
+
+    @torch.no_grad()
+    def embed_views(self, views: Iterable[np.ndarray]) -> np.ndarray:
+        """The same of what `view` gives."""
+        pixels = torch.stack([to_pixels(view) for view in views])
+        return np.concatenate([F.normalize(self.recogniser.embed(part), dim=-1).numpy() for part in pixels.split(64)])
 
     def view(self, picture: np.ndarray) -> np.ndarray:
         """(112, 112, 3) uint8: the aligned head; black where no face is found, which is like nobody."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,13 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How pictures are made. scale: of the adapter, 0 is the base model. start, end: the part of the noise schedule in
-    which the face counts. local: settings of local mode. batch: pictures at a time."""
+    """How pictures are made. scale: of the adapter, 0 is the base model; or by block, as `FaceAdapter.condition` takes
+    it. start, end: the part of the noise schedule in which the face counts. local: settings of local mode. batch:
+    pictures at a time."""
 
     steps: int = 12
     guidance_scale: float = 3.0
-    scale: float = 0.7
+    scale: float | Mapping[str, float] = 0.7
     start: float = 0.0
     end: float = 1.0
     local: Local | None = None

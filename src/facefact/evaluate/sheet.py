@@ -1,14 +1,16 @@
-"""The contact sheet: one row a person, one column a prompt, the reference picture first."""
+"""The contact sheet: one row a person, from the lightest skin to the darkest; one column a prompt, the reference
+picture first."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facefact.evaluate.protocol import Case, Protocol
-from facefact.world import caption, first_held_out, look, person, render
+from facefact.world import Person, caption, first_held_out, look, person, render
 
 # What each column changes: expression, hair, glasses, hat, clothes, scene, pose.
 COLUMNS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -36,11 +38,14 @@ PLAIN = {
 REFERENCE = {"glasses": "none", "hat": "none", "pose": "front", "light": "day"}
 
 
+MAGNIFIED = 2  # pixels of a side of the sheet for one of a picture
+
+
 def sheet_protocol(seed: int, *, people: int = 6) -> Protocol:
-    """Held-out people with one plain reference each, and one case per column."""
+    """Held-out people of all skins with one plain reference each, and one case per column."""
     first = first_held_out(seed) + 500_000
-    who = tuple(person(first + i) for i in range(people))
-    looks = tuple(look(first + i, **REFERENCE) for i in range(people))
+    who = all_skins(first, people)
+    looks = tuple(look(one.seed, **REFERENCE) for one in who)
     wanted = [look(first + j, **(PLAIN | change)) for j, (_, change) in enumerate(COLUMNS)]
     cases = tuple(
         Case(own, one, caption(one), 1000 * seed + j) for own in range(people) for j, one in enumerate(wanted)
@@ -48,24 +53,47 @@ def sheet_protocol(seed: int, *, people: int = 6) -> Protocol:
     return Protocol(who, looks, tuple(render(one, shown) for one, shown in zip(who, looks, strict=True)), cases)
 
 
-def contact_sheet(title: str, references: Sequence[np.ndarray], pictures: np.ndarray, *, gap: int = 6) -> Image.Image:
-    """references: one (s, s, 3) uint8 per row. pictures: (rows * columns, s, s, 3), row by row."""
-    rows, size = len(references), pictures.shape[1]
+def all_skins(first: int, people: int) -> tuple[Person, ...]:
+    """So many people from the seed `first` on, one from each equal part of the range of skins, light to dark: in each
+    part the first one that there is."""
+    parts: dict[int, Person] = {}
+    seeds = itertools.count(first)
+    while len(parts) < people:
+        who = person(next(seeds))
+        parts.setdefault(min(int((who["skin_tone"] + 1) / 2 * people), people - 1), who)
+    return tuple(parts[part] for part in range(people))
+
+
+def contact_sheet(
+    title: str,
+    references: Sequence[np.ndarray],
+    pictures: np.ndarray,
+    *,
+    magnified: int = MAGNIFIED,
+) -> Image.Image:
+    """references: one (s, s, 3) uint8 per row. pictures: (rows * columns, s, s, 3), row by row. magnified: pixels of a
+    side of the sheet for one of a picture, everything on it included."""
+    rows, size = len(references), magnified * pictures.shape[1]
     columns = len(pictures) // rows
-    font = ImageFont.load_default(size=13)
-    header, step = 48, size + gap
+    font = ImageFont.load_default(size=13 * magnified)
+    gap, header = 6 * magnified, 48 * magnified
+    step = size + gap
     sheet = Image.new("RGB", (gap + step * (columns + 1) + gap, header + step * rows + gap), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((gap, 4), title, fill="black", font=ImageFont.load_default(size=16))
+    pen.text((gap, 4 * magnified), title, fill="black", font=ImageFont.load_default(size=16 * magnified))
     for column, label in enumerate(["reference", *(name for name, _ in COLUMNS)][: columns + 1]):
-        pen.text((gap + step * column + (gap if column else 0), 28), label, fill="#555555", font=font)
+        pen.text((gap + step * column + (gap if column else 0), 28 * magnified), label, fill="#555555", font=font)
     for row, reference in enumerate(references):
         y = header + step * row
-        sheet.paste(Image.fromarray(reference), (gap, y))
+        sheet.paste(enlarged(reference, size), (gap, y))
         for column in range(columns):
-            picture = Image.fromarray(pictures[row * columns + column])
-            sheet.paste(picture, (2 * gap + step * (column + 1), y))
+            sheet.paste(enlarged(pictures[row * columns + column], size), (2 * gap + step * (column + 1), y))
     return sheet
+
+
+def enlarged(picture: np.ndarray, size: int) -> Image.Image:
+    """(s, s, 3) uint8 -> size x size."""
+    return Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from facefact.evaluate.face_error import face_errors, other_errors
+from facefact.evaluate.identity_factors import GROUPS, FactorReader
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.layers import layers_alive
 from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
@@ -71,11 +72,12 @@ def evaluate_world(
         "adapter": FaceAdapter.from_pretrained(bundle / "adapter"),
         "adapter_without_fair": FaceAdapter.from_pretrained(judges_dir / "adapter_without_fair"),
     }
+    factors = FactorReader.fit(judges)
     made, alive = [], []
     for one in range(seed, seed + seeds):
         plan = protocol(one, people=people, per_person=per_person)
         tokens = {name: person_tokens(a, plan.references, judges.detector) for name, a in adapters.items()}
-        made.append(measure(plan, judges, painter, adapters, tokens))
+        made.append(measure(plan, judges, factors, painter, adapters, tokens))
         alive.append(
             layers_alive(plan.cases[::per_person][:8], painter, adapters["adapter"], tokens["adapter"], judges)
         )
@@ -90,6 +92,7 @@ def evaluate_world(
 def measure(
     plan: Protocol,
     judges: Judges,
+    factors: FactorReader,
     painter: Painter,
     adapters: Mapping[str, FaceAdapter],
     tokens: Mapping[str, FaceTokens],
@@ -98,10 +101,14 @@ def measure(
 
     def judged(pictures: np.ndarray) -> Samples:
         read = judges.read(pictures)
+        views = np.stack([judges.view(picture) for picture in pictures])
+        embeddings = judges.embed_views(views)
+        wrong = factors.errors(views, embeddings, plan.cases, plan.people)
         return (
             attribute_hits(read, plan.cases)
             | {f"leak_{name}": values for name, values in leaks(read, plan).items()}
-            | identity_samples(judges.embed(pictures), references, plan.own)
+            | identity_samples(embeddings, references, plan.own)
+            | {f"wrong_{name}": values for name, values in wrong.items()}
             | {"face_error": face_errors(pictures, plan.cases, plan.people, judges)}
         )
 
@@ -202,6 +209,7 @@ def report(made: Sequence[Measured]) -> dict[str, Any]:
     return tree | {
         "expression": expression_figures(base["expression"], adapter["expression"], wanted, average),
         "face_error": {"relative": relative_error(pooled, average)},
+        "identity_factors": {name: average(adapter[f"wrong_{name}"], over=renders[f"wrong_{name}"]) for name in GROUPS},
         "by_skin": {
             skin: {
                 "rank1": average(adapter["rank1"], where=(low <= tone) & (tone <= high)),

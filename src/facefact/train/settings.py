@@ -39,15 +39,19 @@ class BaseModel:
 @dataclass(frozen=True)
 class NewAdapter:
     """encoder: "bundle" (that of the embedded adapter), a FaceAdapter's or TransFace's directory, a published TransFace
-    .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from; None for
-    a fresh one. gate: where a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler
-    alone learns to recognise people in the cached tokens before the diffusion begins (`identity`); None for none."""
+    .pt file, or "random:transface-s". resampler: None for the published one. start: an adapter to go on from, "bundle"
+    for the embedded one, "bundle_without_fair" for the one that it is compared with; None for a fresh one. gate: where
+    a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler alone learns to recognise
+    people in the cached tokens before the diffusion begins (`identity`); None for none. blocks: those of the base model
+    that carry the adapter, by the beginning of diffusers' names (`down_blocks.1`, `mid_block`,
+    `up_blocks.1.attentions.2`); None for all. Of an adapter to go on from the others' layers are left out."""
 
     encoder: str = "bundle"
     resampler: ResamplerConfig | None = None
     start: str | None = None
     gate: float = 0.0
     warm_up: Schedule | None = None
+    blocks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,9 +174,12 @@ class Condition:
 class Loss:
     """diffusion loss + fair * FAIR + output_fair * output-FAIR + identity * identity loss.
 
-    fair: lambda. increment: what FAIR holds to the face: of the attention alone (as published), or of the whole layer.
-    output_fair: weight of the same idea on the model's answer, the difference between the adapted and the base model's
-    prediction outside the face (one more pass without gradients): it holds the picture and switches no layer off.
+    fair: lambda. increment: what FAIR holds to the face: what the attention alone adds (as published), the whole layer,
+    or "ungated", the attention before its gate (as the published figure may be read; a layer's own gates then feel
+    nothing). output_fair: weight of the same idea on the model's answer, the difference between the adapted and the
+    base model's prediction outside the face (one more pass without gradients): it holds the picture and switches no
+    layer off. squared: both ask for the square of the share of change instead of the share, which pulls ever less at
+    what is small (docs/evidence/training.md, "Why FAIR holds closed gates closed").
     face_weight, feature_weight: how much more the diffusion loss counts inside the face, and about eyes and mouth.
     snr_gamma: min-SNR weighting (Hang et al. 2023), None for none. high_noise: above 1, timesteps are drawn towards
     high noise (t = 1 - (1 - u)^high_noise), where a face's identity is decided. identity: weight of the identity loss
@@ -182,8 +189,9 @@ class Loss:
     """
 
     fair: Curve = 0.01
-    increment: Literal["attention", "whole"] = "attention"
+    increment: Literal["attention", "whole", "ungated"] = "attention"
     output_fair: Curve = 0.0
+    squared: bool = False
     face_weight: float = 1.0
     feature_weight: float = 1.0
     snr_gamma: float | None = None

@@ -73,6 +73,22 @@ def test_the_result_is_an_adapter_for_its_base(run) -> None:
     assert adapter.about["recipe"]["schedule"]["steps"] == 4
 
 
+def test_some_blocks_alone_are_trained_and_gone_on_from(config, run, tmp_path) -> None:
+    """Fresh in `up_blocks`; then from the run's adapter, of which the other layers are left out."""
+    some = ["adapter.blocks=[up_blocks]", "validation.every=0", "loss.identity=0", f"data.cache={run / 'cache'}"]
+    whole = FaceAdapter.from_pretrained(run / "adapter")
+    for name, more in (("fresh", []), ("on", [f"adapter.start={run / 'adapter'}", "adapter.warm_up=null"])):
+        made = train_adapter(load_config(AdapterTraining, config, overrides=[*some, *more]), tmp_path / name)
+        adapter = FaceAdapter.from_pretrained(made)
+        assert adapter.layers.blocks == ("up_blocks",)
+        assert list(adapter.layers.configs) == [one for one in whole.layers.configs if one.startswith("up_blocks")]
+        weights = dict(adapter.layers.named_parameters())
+        before = dict(whole.with_blocks(["up_blocks"]).layers.named_parameters())
+        assert any(not torch.equal(weights[key], before[key]) for key in before)
+    with pytest.raises(UserError, match=r"adapter\.blocks: no block"):
+        train_adapter(load_config(AdapterTraining, config, overrides=["adapter.blocks=[middle]"]), tmp_path / "no")
+
+
 def test_weights_do_not_say_where_they_were_made(config, tmp_path) -> None:
     where = f"data.cache={tmp_path / 'shared'}"
     made = train_adapter(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from facefact.adapter import Increment
+from facefact.adapter import Increment, LayerConfig
+from facefact.adapter.layer import GatedSelfAttention
 from facefact.train.losses.fair import fair, leak, mask_for, output_leak
 
 
@@ -93,3 +94,76 @@ def test_the_output_leak_is_the_change_of_the_answer_outside_the_face() -> None:
     output_leak(adapted, base, face).sum().backward()
     assert adapted.grad is not None
     assert adapted.grad[:, :, :3].abs().max() == 0, "nothing is asked of the face"
+
+
+# The forms: what GSA(x) is, and the norm or its square
+
+
+def layer_and_input(gate: float) -> tuple[GatedSelfAttention, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    layer = GatedSelfAttention(LayerConfig(width=16, token_width=8, heads=2), gate=gate)
+    return layer, torch.randn(2, 64, 16), torch.randn(2, 4, 8)
+
+
+def recorded(layer: GatedSelfAttention, x: torch.Tensor, tokens: torch.Tensor) -> Increment:
+    said: list[torch.Tensor] = []
+    attention, dense = layer.increments(x, tokens, ungated=said.append)
+    return Increment("block", x, attention, attention + dense, *said)
+
+
+def test_without_its_gate_the_attention_asks_nothing_of_alpha() -> None:
+    """...and everything of what is behind the gate, even where that is closed."""
+    for gate in (0.0, 0.3):
+        layer, x, tokens = layer_and_input(gate)
+        fair([recorded(layer, x, tokens)], half_face(8), "ungated").backward()
+        assert layer.alpha_attn.grad is None
+        assert layer.alpha_dense.grad is None
+        assert layer.attn.to_v.weight.grad.abs().max() > 0
+        layer.zero_grad(set_to_none=True)
+        fair([recorded(layer, x, tokens)], half_face(8), "attention").backward()
+        assert (layer.attn.to_v.weight.grad.abs().max() > 0) == (gate != 0)
+        assert layer.alpha_attn.grad is not None
+
+
+def test_the_gated_attention_is_its_gate_times_the_ungated() -> None:
+    layer, x, tokens = layer_and_input(0.4)
+    one = recorded(layer, x, tokens)
+    torch.testing.assert_close(one.attention, np.tanh(0.4) * one.ungated)
+    face = half_face(8)
+    torch.testing.assert_close(leak(one, face, "attention"), np.tanh(0.4) * leak(one, face, "ungated"))
+
+
+def test_what_was_not_recorded_before_its_gate_is_an_error() -> None:
+    with pytest.raises(ValueError, match="did not record"):
+        leak(increment(64), half_face(8), "ungated")
+
+
+def slope(part: str, size: float, *, squared: bool) -> float:
+    """The length of FAIR's gradient by the increment, where that is `size` times one of about 1 a place."""
+    one = increment(8 * 8, batch=1)
+    added = (size * one.attention).requires_grad_()
+    fair([Increment("block", one.entering, added, added, added)], half_face(8)[:1], part, squared=squared).backward()
+    return float(added.grad.norm())
+
+
+@pytest.mark.parametrize("part", ["attention", "whole", "ungated"])
+def test_the_squares_slope_fades_with_the_increment_and_the_norms_does_not(part: str) -> None:
+    sizes = (1.0, 0.1, 0.01)
+    norms, squares = ([slope(part, size, squared=squared) for size in sizes] for squared in (False, True))
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-3)
+    np.testing.assert_allclose(squares, [squares[0] * size for size in sizes], rtol=1e-3)
+
+
+def test_the_square_is_that_of_each_layers_share() -> None:
+    """By hand: half of the places are outside; x is 2 there, the layers add 1 and 0.5: shares 1/2 and 1/4."""
+    face = torch.zeros(1, 4, 4)
+    face[:, :2] = 1
+    layers = [
+        Increment("block", torch.full((1, 16, 3), 2.0), added, added, added)
+        for added in (torch.full((1, 16, 3), 1.0), torch.full((1, 16, 3), 0.5))
+    ]
+    for part in ("attention", "whole", "ungated"):
+        assert float(fair(layers, face, part)) == pytest.approx((1 / 2 + 1 / 4) / 2, rel=1e-5)
+        assert float(fair(layers, face, part, squared=True)) == pytest.approx((1 / 4 + 1 / 16) / 2, rel=1e-5)
+    base = torch.full((1, 3, 4, 4), 2.0)
+    assert float(output_leak(base + 1, base, face, squared=True)) == pytest.approx(1 / 4, rel=1e-5)

@@ -25,6 +25,7 @@ def add_parser(subparsers: Any) -> None:
     _add_local(protocols)
     eval_inpaint.add(protocols)
     _add_avatar(protocols)
+    _add_layers(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -145,6 +146,22 @@ def _add_avatar(protocols: Any) -> None:
     parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model: five points")
 
 
+def _add_layers(protocols: Any) -> None:
+    line = "what the bundle's adapter loses without each of its layers, and without whole blocks"
+    parser = protocols.add_parser("layers", help=line, description=f"Measure {line}.")
+    _add_table(parser)
+    parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
+    parser.add_argument("--scale", type=float, default=0.7, help="of the layers that stay (default 0.7)")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="BLOCK[,BLOCK ...]",
+        help="leave these blocks out, by the beginning of their names, together; several times: several rows "
+        "(default: each layer alone, then each larger part of the model)",
+    )
+
+
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
@@ -174,8 +191,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.json} is a folder: name a file in it")
     if args.protocol == "ablation":
         return _ablation(args)
-    if args.protocol in ("steps", "local"):
-        return _steps(args) if args.protocol == "steps" else _local(args)
+    if args.protocol in TABLES:
+        return TABLES[args.protocol](args)
     from facefact.evaluate.figures_page import write_table
 
     reports = {"encoder": _encoder, "avatar": _avatar, "inpaint": eval_inpaint.figures, "world": _world}
@@ -279,6 +296,37 @@ def _local(args: argparse.Namespace) -> int:
 
     print(sampling.markdown_local(_table(args, sampling.localities(steps=args.steps))), end="")
     return 0
+
+
+def _layers(args: argparse.Namespace) -> int:
+    """Prints the table as Markdown, and draws it beside the JSON."""
+    from facefact.demo import bundle_path, judges_path
+    from facefact.device import choose_device
+    from facefact.evaluate import importance
+    from facefact.evaluate.pictures import Sampling
+
+    silence_loading()
+    report = importance.layer_importance(
+        args.bundle or bundle_path(),
+        args.judges or judges_path(),
+        path=args.json,
+        without=[tuple(one.split(",")) for one in args.without],
+        seed=args.seed,
+        people=args.people,
+        per_person=args.per_person,
+        sampling=Sampling(steps=args.steps, scale=args.scale),
+        device=choose_device(args.device),
+        progress=show,
+    )
+    try:
+        importance.draw(report, args.json.with_suffix(".png"))
+    except ImportError:
+        print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
+    print(importance.markdown(report), end="")
+    return 0
+
+
+TABLES = {"steps": _steps, "local": _local, "layers": _layers}
 
 
 def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:

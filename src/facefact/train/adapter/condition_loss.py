@@ -19,12 +19,13 @@ from facefact.train.adapter.fact import FactStage
 from facefact.train.adapter.identity import by_person
 from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
 from facefact.train.engine.aside import evaluating
-from facefact.train.losses.fair import leak
+from facefact.train.losses.fair import leak, output_leak
 from facefact.train.losses.noise import with_noise
 from facefact.train.material.cache import Cache
 from facefact.types import UserError
 
 CONDITIONS = ("own", "other", "null", "base")
+INSIDE = "inside."  # before a block's name: the layer's share of change inside the face
 AT_ONCE = 16  # samples in one forward pass
 EncodeText = Callable[[Sequence[str]], Mapping[str, Tensor]]  # n captions -> text (n, length, width), pooled (n, width)
 
@@ -91,7 +92,8 @@ def condition_losses(
     they were.
 
     own, other, null, base: squared error inside the face. gap: other - own. gain: base - own. leak_attention,
-    leak_whole: share of change outside the face with the own condition, as in the leak meter.
+    leak_whole: share of change outside the face with the own condition, as in the leak meter. leak_output: the same of
+    the model's answer, as output-FAIR. INSIDE + block: the layer's share of change inside the face.
     """
     latents = held_out.batch["latents"]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
@@ -114,6 +116,7 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
     at = torch.full((len(batch["latents"]),), int(timestep), device=noise.device)
     sample, target = with_noise(stage.scheduler, batch["latents"], noise[part], at)
     found: dict[str, Tensor] = {}
+    answers: dict[str, Tensor] = {}
     for condition in CONDITIONS:
         tokens = held_out.other if condition == "other" else held_out.own
         dropped = torch.full((len(at),), condition == "null", device=noise.device)
@@ -122,10 +125,12 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
         with stage.adapter.record() as increments:
             predicted = stage.predict(sample, at, batch, kwargs)
         found[condition] = error_inside(predicted, target, batch["face"])
+        answers[condition] = predicted
         if condition == "own":
             leaks = {name: [leak(one, batch["face"], name) for one in increments] for name in PARTS}  # type: ignore[arg-type]
             found |= {f"leak_{name}": torch.stack(some).mean(0) for name, some in leaks.items()}
-    return found
+            found |= {INSIDE + one.block: leak(one, 1 - batch["face"]) for one in increments}
+    return found | {"leak_output": output_leak(answers["own"], answers["base"], batch["face"])}
 
 
 def error_inside(predicted: Tensor, target: Tensor, face: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class FactStage(nn.Module):
             target = self.unchanged_target(target, sample, timesteps, batch)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
         diffusion = diffusion_loss(predicted, target, self.place_weight(batch), weight)
-        leaked = fair(increments, face, self.config.increment)
+        leaked = fair(increments, face, self.config.increment, squared=self.config.squared)
         terms = {"diffusion": diffusion, "fair": leaked}
         if "regular" in batch:
             terms["regular"] = mean_over((predicted - target).square().mean((1, 2, 3)), batch["regular"]).detach()
@@ -92,7 +92,7 @@ class FactStage(nn.Module):
         if strength := value_at(self.config.output_fair, step):
             with torch.no_grad():
                 base = self.predict(sample, timesteps, batch, None)
-            terms["output_fair"] = output_leak(predicted, base, face).mean()
+            terms["output_fair"] = output_leak(predicted, base, face, squared=self.config.squared).mean()
             loss = loss + strength * terms["output_fair"]
         if strength := value_at(self.config.identity, step):
             believed = clean_latents(self.scheduler, sample, predicted, timesteps)

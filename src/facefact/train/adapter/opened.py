@@ -16,7 +16,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from facefact import checkpoint
-from facefact.demo import BUNDLE
+from facefact.demo import BUNDLE, JUDGES
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter import identity
 from facefact.train.adapter.fact import FactStage
@@ -33,6 +33,7 @@ from facefact.train.material.sources import held_out, open_regular, open_source,
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
+EMBEDDED = {"bundle": BUNDLE / "adapter", "bundle_without_fair": JUDGES / "adapter_without_fair"}
 LONG_ATTENTION = 32  # latents of so many places a side and more: see `loop.attention_kernels`
 
 
@@ -196,13 +197,19 @@ def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
     torch.manual_seed(config.schedule.seed)
     if config.adapter.start is None:
         return FaceAdapter.new(
-            frozen.unet, encoder=frozen.encoder, resampler_config=config.adapter.resampler, gate=config.adapter.gate
+            frozen.unet,
+            encoder=frozen.encoder,
+            resampler_config=config.adapter.resampler,
+            gate=config.adapter.gate,
+            blocks=config.adapter.blocks,
         )
-    start = FaceAdapter.from_pretrained(config.adapter.start)
+    start = FaceAdapter.from_pretrained(EMBEDDED.get(config.adapter.start, config.adapter.start))
     if checkpoint.content_hash(start.encoder.state_dict()) != frozen.hashes["encoder"]:
         raise UserError(
             f"adapter.start={config.adapter.start} was trained with another face encoder: set adapter.encoder to it too"
         )
+    if config.adapter.blocks is not None:
+        start = start.with_blocks(config.adapter.blocks)
     return start.float()
 
 

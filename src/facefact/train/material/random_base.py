@@ -58,6 +58,14 @@ TINY_UNET = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 2,
     "up_block_types": ("CrossAttnUpBlock2D",) * 2,
 }
+TINY_XL_TEXT = TINY_TEXT | {"hidden_size": 48, "projection_dim": 48, "hidden_act": "gelu"}
+TINY_XL_UNET = TINY_UNET | {
+    "cross_attention_dim": 80,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 48,
+}
 
 
 @dataclass(frozen=True)
@@ -99,16 +107,22 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "tiny": Shape(TINY_UNET | {"cross_attention_dim": 32}, TINY_VAE, (TINY_TEXT,)),
     "tiny-xl": Shape(
-        TINY_UNET
+        TINY_XL_UNET,
+        TINY_VAE,
+        (TINY_TEXT, TINY_XL_TEXT),
+    ),
+    "slim-xl": Shape(  # SDXL's blocks by number and name, thin
+        TINY_XL_UNET
         | {
-            "cross_attention_dim": 80,
-            "use_linear_projection": True,
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 6 * 8 + 48,
+            "block_out_channels": (8, 16, 32),
+            "layers_per_block": 2,
+            "attention_head_dim": (1, 2, 4),
+            "transformer_layers_per_block": (1, 1, 2),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         },
         TINY_VAE,
-        (TINY_TEXT, TINY_TEXT | {"hidden_size": 48, "projection_dim": 48, "hidden_act": "gelu"}),
+        (TINY_TEXT, TINY_XL_TEXT),
     ),
 }
 
