@@ -18,7 +18,6 @@ from torch import Tensor
 from facefact.face_adapter import FaceAdapter
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.identity import by_person
 from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
 from facefact.train.losses.fair import leak, output_leak
 from facefact.train.losses.noise import with_noise
@@ -55,7 +54,7 @@ class HeldOut:
     @classmethod
     def of(cls, cache: Cache, device: torch.device | str = "cpu") -> HeldOut:
         """From a cache with text. UserError: fewer than two people have two pictures."""
-        pairs = np.array([rows[:2] for rows in by_person(cache) if len(rows) > 1])
+        pairs = np.array([rows[:2] for rows in cache.people.groups() if len(rows) > 1])
         if len(pairs) < 2:
             raise UserError("the gap between people needs at least two held-out people with two pictures each")
         target, own = pairs.T

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from facefact.device import training_device
-from facefact.train.adapter import identity
 from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
 from facefact.train.adapter.painted import Painter
@@ -92,7 +91,7 @@ def new_validator(opened: Opened) -> Validator | None:
         return None
     numbers = {key: i for i, key in enumerate(source.keys())}
     shown: list[Sample] = []
-    for rows in identity.by_person(cache)[: config.validation.people]:
+    for rows in cache.people.groups()[: config.validation.people]:
         sample = source.sample(numbers[cache.keys[rows[0]]], size)
         assert sample is not None, "the cache holds usable samples"
         shown.append(sample)
