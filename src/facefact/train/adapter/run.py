@@ -8,13 +8,14 @@ end adapter/ with its card. The same command again goes on where it stopped.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from facefact.device import training_device
 from facefact.train.adapter.judged import Judge
@@ -30,7 +31,9 @@ from facefact.train.material.frozen import Frozen
 from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
 from facefact.train.report.card import write_card
+from facefact.train.report.layers import warnings
 from facefact.train.report.page import write_environment, write_report
+from facefact.train.report.run_folder import RunFolder
 from facefact.train.settings import AdapterTraining, note_settings, tree_of, without_folders
 
 
@@ -69,12 +72,14 @@ def train_adapter(config: AdapterTraining, out: Path, *, warm_up_folder: Path | 
 
 
 def write_results(opened: Opened, out: Path) -> None:
-    """The finished adapter, its card, and the report."""
+    """The finished adapter, its card, and the report; on the screen what is wrong with its layers."""
     recipe, material = without_folders(tree_of(opened.config)), opened.material
     opened.adapter.save_pretrained(out / "adapter", about={"base": recipe["base"]["source"], "recipe": recipe})
     counts = material.learn[material.largest].counts()
     write_card(out, counted={"people": counts["persons"], "pictures": counts["usable"]})
     write_report(out)
+    for line in warnings(RunFolder.read(out)):
+        tqdm.write(f"facefact: {line}", file=sys.stderr)
 
 
 # Validation
@@ -112,10 +117,11 @@ def new_validator(opened: Opened) -> Validator | None:
 
 
 def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
-    """Of held-out pictures for the leak meter, each with its own face: as `measure_leak` reads it."""
-    rows = np.arange(min(count, len(cache)))
+    """Held-out pictures for the leak meter, of as many people as there are, each with its own face: as `measure_leak`
+    reads it."""
+    rows = cache.people.spread(count)
     made = cache.gather(rows) | {"tokens": cache.tokens_of(rows)[:, None]}
-    made["face_dropped"] = torch.zeros(len(rows), dtype=torch.bool)
+    made |= {"face_dropped": torch.zeros(len(rows), dtype=torch.bool), "person": torch.from_numpy(cache.persons[rows])}
     if config.data.text == "cached":
         return made | cache.text_of(rows)
     captions = [", ".join(phrase.text for phrase in cache.phrases(int(i))) for i in rows]
