@@ -7,14 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 OPEN = """
 import json, sys
 from itertools import islice
-from pathlib import Path
 from facefact.config import load_config
 from facefact.train.adapter import identity, opened
 from facefact.train.settings import AdapterTraining
