@@ -63,8 +63,8 @@ def _share(tree: Mapping[str, Any]) -> Share:
 
 
 def warnings(run: RunFolder) -> list[str]:
-    """One sentence for each layer that adds nothing inside the face, and what can be done about them; empty where all
-    do something."""
+    """One sentence for each layer that adds nothing inside the face and, once the training is finished, what can be
+    done about them; empty where all do something."""
     measured = last_measured(run)
     if measured is None:
         return []
@@ -80,7 +80,8 @@ def warnings(run: RunFolder) -> list[str]:
         f"{percent(ALIVE)}), and {percent(one.outside.value)} outside it"
         for one in dead
     ]
-    return [*found, *[remedy(dead)] * bool(dead)]
+    finished = run.planned is None or run.steps >= run.planned
+    return [*found, *[remedy(dead)] * (finished and bool(dead))]
 
 
 def remedy(dead: Sequence[Layer]) -> str:
