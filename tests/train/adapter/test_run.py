@@ -77,6 +77,17 @@ def test_a_run_explains_itself(run) -> None:
     assert {one["block"] for one in leak["by_layer"]} == set(layers.configs)
 
 
+def test_people_of_one_picture_are_a_warning_before_the_first_step(config, tmp_path, capsys) -> None:
+    """And then everything is learned without a face."""
+    one = ["data.looks=1", "data.people=6", "condition.shuffle=1.0", "adapter.warm_up=null", "validation.every=0"]
+    train_adapter(load_config(AdapterTraining, config, overrides=[*one, "schedule.steps=1"]), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "facefact: 4 of 4 people have one picture only" in said
+    record = json.loads((tmp_path / "run/metrics.jsonl").read_text())
+    assert record["no_other_picture"] == 1.0
+    assert "people.min_pictures=2" in (tmp_path / "run/report.html").read_text()
+
+
 def test_the_leak_meter_looks_at_eight_people(tmp_path) -> None:
     from parts import filled, frozen
 

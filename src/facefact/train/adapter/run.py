@@ -32,7 +32,7 @@ from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
 from facefact.train.report.card import write_card
 from facefact.train.report.layers import warnings
-from facefact.train.report.page import write_environment, write_report
+from facefact.train.report.page import LONE, LONELY, write_environment, write_report
 from facefact.train.report.run_folder import RunFolder
 from facefact.train.settings import AdapterTraining, note_settings, tree_of, without_folders
 
@@ -52,6 +52,8 @@ def train_adapter(config: AdapterTraining, out: Path, *, warm_up_folder: Path | 
     process.wait_for_everyone()
 
     opened = open_training(config, inputs, out, warm_up_folder=warm_up_folder)
+    if process.is_main_process:
+        warn_of_lonely_people(opened)
     if config.base.compile:
         opened.frozen.unet.compile()
     validator = new_validator(opened) if process.is_main_process else None
@@ -71,6 +73,19 @@ def train_adapter(config: AdapterTraining, out: Path, *, warm_up_folder: Path | 
     return out / "adapter"
 
 
+def warn_of_lonely_people(opened: Opened) -> None:
+    """On the screen, before the first step: many people have one picture, and other ones will be asked for."""
+    counts = opened.material.learn[opened.material.largest].counts()
+    lonely, people = counts["persons_of_one_picture"], counts["persons"]
+    if opened.config.condition.shuffle != 0.0 and lonely > LONE * people:
+        tell(f"{lonely:,} of {people:,} people have one picture only. {LONELY}")
+
+
+def tell(line: str) -> None:
+    """Beside the progress bars."""
+    tqdm.write(f"facefact: {line}", file=sys.stderr)
+
+
 def write_results(opened: Opened, out: Path) -> None:
     """The finished adapter, its card, and the report; on the screen what is wrong with its layers."""
     recipe, material = without_folders(tree_of(opened.config)), opened.material
@@ -79,7 +94,7 @@ def write_results(opened: Opened, out: Path) -> None:
     write_card(out, counted={"people": counts["persons"], "pictures": counts["usable"]})
     write_report(out)
     for line in warnings(RunFolder.read(out)):
-        tqdm.write(f"facefact: {line}", file=sys.stderr)
+        tell(line)
 
 
 # Validation

@@ -39,11 +39,11 @@ CURRICULUM = (
     "loss.fair",
     "loss.identity",
 )
-LONE = 0.2  # share of the samples without another picture of their person, above which the page warns
+LONE = 0.2  # share of samples without another picture, and of people of one picture, above which there is a warning
 LONELY = (
-    "Much of this training had no face to learn from: another picture of the person was asked for (condition.shuffle), "
-    "and there was none, or none within condition.pose_gap. Such samples teach only how pictures without a given face "
-    "look. Leave people of one picture out (facefact prepare --set people.min_pictures=2), or shuffle less."
+    "Where another picture of the person is asked for (condition.shuffle) and there is none, or none within "
+    "condition.pose_gap, the training has no face to learn from. Leave people of one picture out (facefact prepare "
+    "--set people.min_pictures=2), or shuffle less."
 )
 CAVEAT = (
     "Similarity is the cosine in the face encoder that the adapter itself is trained through: it shows progress, and "
