@@ -127,12 +127,13 @@ class FaceAdapter(nn.Module):
         cls,
         source: str | Path,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         revision: str | None = None,
         local_files_only: bool = False,
         seam: Seam = UNET,
     ) -> Self:
-        """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode)."""
+        """From a directory that `save_pretrained` wrote, or from the hub ("owner/name"), for use (`eval` mode). dtype:
+        of the weights; None: as they are stored."""
         directory = hub.directory(
             source,
             allow_patterns=[checkpoint.WEIGHTS, checkpoint.CONFIG],
@@ -183,6 +184,11 @@ class FaceAdapter(nn.Module):
         made = type(self)(encoder=self.encoder, resampler=self.resampler, layers=layers, seam=self.seam)
         made.about = dict(self.about)
         return made.train(self.training)
+
+    def without(self, blocks: Sequence[str]) -> Self:
+        """The same with the layers of all other blocks: in these the base model does what it does without a face.
+        UserError: one of them has no layer, or none is left."""
+        return self.with_blocks(self.layers.outside(blocks))
 
     # Photos -> tokens
 

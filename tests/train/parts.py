@@ -47,6 +47,7 @@ def batch(cache: Cache, *, n: int = 6, step: int = 0) -> dict[str, Tensor]:
         **cache.text_of(index),
         "tokens": cache.tokens_of(index)[:, None],
         "face_dropped": torch.zeros(n, dtype=torch.bool),
+        "no_other_picture": torch.zeros(n, dtype=torch.bool),
         "person": torch.from_numpy(cache.persons[index]),
         "step": torch.tensor(step),
     }

@@ -9,7 +9,7 @@ Parameter names are those of the published weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -216,6 +216,17 @@ class AdapterLayers(nn.Module):
     def carries(self, block: str) -> bool:
         """Whether a block that could host a layer is one that does."""
         return self.blocks is None or within(block, self.blocks)
+
+    def outside(self, prefixes: Sequence[str]) -> list[str]:
+        """The names of all layers but those of the blocks that the prefixes name. UserError: one of them names no
+        layer, or none is left."""
+        for prefix in prefixes:
+            if not any(within(name, [prefix]) for name in self.configs):
+                raise UserError(f"this adapter has no layer in {prefix}; it has them in {', '.join(self.configs)}")
+        kept = [name for name in self.configs if not within(name, prefixes)]
+        if not kept:
+            raise UserError("an adapter without any layer is the base model: leave one in at least")
+        return kept
 
     def __getitem__(self, name: str) -> GatedSelfAttention:
         layer = self.get_submodule(name)

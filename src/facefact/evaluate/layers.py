@@ -13,10 +13,8 @@ from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
-from facefact.train.losses.fair import mask_for, size_in
+from facefact.train.losses.fair import ALIVE, mask_for, size_in
 from facefact.types import FaceTokens
-
-ALIVE = 1e-3  # of what enters the layer, inside the face
 
 
 def layers_alive(

@@ -64,8 +64,8 @@ def _compared(photos: Sequence[str | Path], crops: Sequence[FaceCrop], encoder: 
     if not avatars and which_recogniser(settings) != "none":
         recogniser = open_recogniser(settings)
         assert recogniser is not None
-        seen = [recogniser.embed(open_picture(photo), one.face) for photo, one in zip(photos, crops, strict=True)]
-        return np.stack(seen), recogniser.outlier
+        views = [recogniser.view(open_picture(photo), one.face) for photo, one in zip(photos, crops, strict=True)]
+        return np.stack([unit(one) for one in recogniser.embed(views)]), recogniser.outlier
     weight = encoder.pos_embed
     with torch.inference_mode():
         pixels = torch.stack([crop_pixels(crop) for crop in crops]).to(weight.device, weight.dtype)

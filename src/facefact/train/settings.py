@@ -144,12 +144,13 @@ class Data:
 class Condition:
     """What stands for the person in a step (docs/method.md, "Training").
 
-    shuffle: chance that the condition is another picture of the person. policy: which other one: any, the most
-    different pose, the most different light. pose_gap: degrees of yaw that picture and condition may differ by at most.
-    pictures: the greatest number of pictures of a person in one condition (each step draws 1..pictures). face_size: the
-    least share of the picture that the face has. face_drop, text_drop, both_drop: chances of the null face alone, the
-    empty prompt alone, and both at once. phrase_drop: of each optional phrase of a caption, on average (a share of 2
-    phrase_drop of the captions is shortened, each by a rate of its own).
+    shuffle: chance that the condition is another picture of the person, and the null face where there is none.
+    policy: which other one: any, the most different pose, the most different light. pose_gap: degrees of yaw that
+    picture and condition may differ by at most. pictures: the greatest number of pictures of a person in one
+    condition (each step draws 1..pictures). face_size: the least share of the picture that the face has. face_drop,
+    text_drop, both_drop: chances of the null face alone, the empty prompt alone, and both at once. phrase_drop: of
+    each optional phrase of a caption, on average (a share of 2 phrase_drop of the captions is shortened, each by a
+    rate of its own).
     """
 
     shuffle: Curve = 1.0

@@ -92,6 +92,22 @@ def test_a_dropped_face_is_the_published_null_face(cache, stage) -> None:
     assert losses[False, "own"] != losses[False, "other"]
 
 
+def test_null_faces_are_held_to_the_face_as_all_others(cache, stage) -> None:
+    """The picture without a face is half of every guided one: what the layers do outside it counts."""
+    made, given = stage(Loss(fair=0.1, output_fair=0.1), gate=0.5), batch(cache)
+    terms = made(given | {"face_dropped": torch.ones(6, dtype=torch.bool)})
+    for name in ("fair", "output_fair"):
+        assert float(terms[name].detach()) > 0.01
+    with torch.no_grad():
+        filled_by_a_face = made(given | {"face": torch.ones_like(given["face"])})
+    assert float(filled_by_a_face["fair"]) == float(filled_by_a_face["output_fair"]) == 0
+
+
+def test_the_log_says_how_many_had_no_other_picture(cache, stage) -> None:
+    given = batch(cache) | {"no_other_picture": torch.tensor([True, False, True, False, False, False])}
+    assert float(stage(Loss())(given)["no_other_picture"]) == pytest.approx(1 / 3)
+
+
 def test_several_pictures_are_their_tokens_in_a_row(cache, stage) -> None:
     made, given = stage(Loss(), gate=0.5), batch(cache)
     tokens = torch.cat([given["tokens"], given["tokens"].flip(0)], dim=1)

@@ -16,7 +16,6 @@ from facefact.train.adapter.identity import (
     ResamplerStage,
     ShownIdentity,
     aligned,
-    by_person,
     pair_batches,
     person_centres,
 )
@@ -44,8 +43,14 @@ def test_pairs_are_two_pictures_of_one_person(cache) -> None:
     assert len(set(cache.persons[index[:4]])) == 4
 
 
+def test_each_process_has_pairs_of_its_own_the_same_every_time(cache) -> None:
+    drawn = [next(pair_batches(cache, people=4, seed=1, rank=rank)(2))["x"] for rank in (0, 1, 1)]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[1], drawn[2])
+
+
 def test_people_with_one_picture_are_no_pairs(cache) -> None:
-    single = cache.take(np.array([rows[0] for rows in by_person(cache)]))
+    single = cache.take(np.array([rows[0] for rows in cache.people.groups()]))
     with pytest.raises(UserError, match="two people with two pictures"):
         pair_batches(single, people=4, seed=1)
 
@@ -53,7 +58,7 @@ def test_people_with_one_picture_are_no_pairs(cache) -> None:
 def test_centres_are_mean_directions(parts, cache) -> None:
     centres = person_centres(parts.encoder, cache, batch=5)
     assert centres.shape == (6, parts.encoder.config.embedding_size)
-    for number, rows in enumerate(by_person(cache)):
+    for number, rows in enumerate(cache.people.groups()):
         with torch.no_grad():
             mean = F.normalize(parts.encoder.embed_tokens(cache.tokens_of(rows)), dim=-1).mean(0)
         torch.testing.assert_close(centres[number], F.normalize(mean, dim=-1), atol=1e-5, rtol=1e-4)

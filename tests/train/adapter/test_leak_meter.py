@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from live import TOKENS, WIDTH, LiveStage, samples
 from PIL import Image
 
 from facefact.adapter import Increment
-from facefact.train.adapter.leak_meter import LeakTable, _column, draw_leak, measure_leak, short_names
+from facefact.train.adapter.leak_meter import PARTS, LeakTable, _column, draw_leak, measure_leak, short_names
 
 TIMES = (100, 800)
 
@@ -31,7 +33,8 @@ def test_a_change_inside_the_face_only_is_no_leak() -> None:
     added = torch.randn(3, 16, 8, generator=draw) * face.flatten(1)[..., None]
 
     def shares(factor: float) -> dict[tuple[str, str], float]:
-        return _column([Increment("a", entering, factor * added, 2 * factor * added)], face).shares[0]
+        column = _column([Increment("a", entering, factor * added, 2 * factor * added)], face)
+        return {key: float(found[0].mean()) for key, found in column.shares.items()}
 
     once, twice = shares(1.0), shares(2.0)
     assert once["outside", "attention"] < 1e-3
@@ -62,6 +65,51 @@ def test_the_first_layers_leak_doubles_with_the_scale() -> None:
     stage, batch = parts()
     once, twice = (table_of(stage, batch, scale=scale).outside["attention"][0] for scale in (0.25, 0.5))
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-4)
+
+
+def made_table(outside: np.ndarray, people: list[int]) -> LeakTable:
+    """A table of two layers at one timestep. outside: (layers, samples); inside the same a thousandth as much."""
+    outside = outside[:, None]
+    shares = {(where, part): outside * factor for where, factor in (("outside", 1), ("inside", 1e-3)) for part in PARTS}
+    names = ("mid_block.attentions.0.transformer_blocks.0", "up_blocks.1.attentions.0.transformer_blocks.0")
+    return LeakTable(names, (16, 64), 1.0, (500,), np.array(people), shares)
+
+
+def test_the_mean_is_over_pictures_and_its_interval_over_people() -> None:
+    values = np.array([[0.1, 0.1, 0.3, 0.3], [0.3, 0.3, 0.9, 0.9]])
+    figures = made_table(values, [4, 4, 6, 6]).figures()
+    assert figures["leak_outside_whole"] == pytest.approx(0.4)
+    assert (figures["leak_outside_whole_low"], figures["leak_outside_whole_high"]) == (0.2, 0.6)  # either one alone
+    assert figures["leak_inside_whole"] == pytest.approx(0.0004)
+    of_four = made_table(values, [1, 2, 3, 4]).figures()
+    assert 0.2 <= of_four["leak_outside_whole_low"] < 0.4 < of_four["leak_outside_whole_high"] <= 0.6
+    assert not any(name.endswith(("low", "high")) for name in made_table(values, [1, 1, 1, 1]).figures())
+
+
+def test_pictures_without_an_outside_do_not_count() -> None:
+    table = made_table(np.array([[0.2, 0.4, np.nan], [0.6, 0.8, np.nan]]), [0, 1, 2])
+    assert table.outside["whole"].ravel().tolist() == pytest.approx([0.3, 0.7])
+    assert table.figures()["leak_outside_whole"] == pytest.approx(0.5)
+    nobody = made_table(np.full((2, 3), np.nan), [0, 1, 2])
+    assert nobody.figures()["leak_outside_whole"] == 0
+    json.dumps(nobody.as_json(), allow_nan=False)
+
+
+def test_each_layer_is_told_by_the_name_of_its_block() -> None:
+    told = made_table(np.array([[0.2, 0.4], [0.6, 0.8]]), [0, 1]).as_json()
+    assert (told["samples"], told["people"]) == (2, 2)
+    mid, up = told["by_layer"]
+    assert (mid["block"], mid["name"]) == ("mid_block.attentions.0.transformer_blocks.0", "mid 0 · 4x4")
+    assert mid["outside"] == {"value": 0.3, "low": 0.2, "high": 0.4}
+    assert up["inside"]["value"] == pytest.approx(0.0007)
+
+
+def test_whose_the_pictures_are_is_read_off_the_batch() -> None:
+    stage, batch = parts()
+    table = table_of(stage, batch | {"person": torch.tensor([3, 3, 3, 3, 9, 9, 9, 9])})
+    assert table.as_json()["people"] == 2
+    assert table_of(stage, batch).as_json()["people"] == 8
+    assert np.array_equal(table.outside["whole"], table_of(stage, batch).outside["whole"])
 
 
 def test_closed_gates_leak_nothing_and_without_a_face_there_is_no_inside() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,8 @@ from facefact import FaceAdapter
 from facefact.apps.cli import main
 from facefact.config import load_config
 from facefact.train.adapter import run as adapter_run
-from facefact.train.adapter.run import train_adapter
+from facefact.train.adapter.run import leak_batch, train_adapter
+from facefact.train.engine.schedule import Schedule
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -61,7 +63,46 @@ def test_a_run_explains_itself(run) -> None:
     assert figures["loss_people"] == 2
     assert figures["gap_other"] == pytest.approx(figures["loss_other"] - figures["loss_own"], abs=2e-6)
     assert "gap null" in (run / "report.html").read_text()
-    assert set(records[0]) >= {"step", "loss", "diffusion", "fair", "lr", "seconds", "data_wait", "identity"}
+    assert set(records[0]) >= {
+        "step",
+        "loss",
+        "diffusion",
+        "fair",
+        "lr",
+        "seconds",
+        "data_wait",
+        "identity",
+        "no_other_picture",
+    }
+    assert {one["no_other_picture"] for one in records} == {0.0}  # everybody has three
+    leak = json.loads((run / "validation/step-4/figures.json").read_text())["leak"]
+    assert (leak["samples"], leak["people"]) == (6, 2)  # all that are held out
+    layers = FaceAdapter.from_pretrained(run / "adapter").layers
+    assert {one["block"] for one in leak["by_layer"]} == set(layers.configs)
+
+
+def test_people_of_one_picture_are_a_warning_before_the_first_step(config, tmp_path, capsys) -> None:
+    """And then everything is learned without a face."""
+    one = ["data.looks=1", "data.people=6", "condition.shuffle=1.0", "adapter.warm_up=null", "validation.every=0"]
+    train_adapter(load_config(AdapterTraining, config, overrides=[*one, "schedule.steps=1"]), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "facefact: 4 of 4 people have one picture only" in said
+    record = json.loads((tmp_path / "run/metrics.jsonl").read_text())
+    assert record["no_other_picture"] == 1.0
+    assert "people.min_pictures=2" in (tmp_path / "run/report.html").read_text()
+
+
+def test_the_leak_meter_looks_at_eight_people(tmp_path) -> None:
+    from parts import filled, frozen
+
+    parts = frozen()
+    cache = filled(tmp_path, parts, people=9, looks=3)
+    config = AdapterTraining(Schedule(steps=1, batch=1))
+    given = leak_batch(config, cache, parts)
+    assert len(given["latents"]) == len(np.unique(given["person"])) == 8
+    firsts = cache.gather(np.arange(0, 24, 3))
+    assert torch.equal(given["latents"], firsts["latents"])
+    assert not given["face_dropped"].any()
 
 
 def test_the_result_is_an_adapter_for_its_base(run) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from facefact.adapter import Increment, LayerConfig
 from facefact.adapter.layer import GatedSelfAttention
-from facefact.train.losses.fair import fair, leak, mask_for, output_leak
+from facefact.train.losses.fair import fair, leak, mask_for, mean_outside, output_leak
 
 
 def increment(places: int, *, seed: int = 0, batch: int = 2, width: int = 5) -> Increment:
@@ -45,7 +45,32 @@ def test_what_is_added_inside_the_face_costs_nothing() -> None:
     inside = face.flatten(1)[:, :, None]
     kept = Increment(one.block, one.entering, one.attention * inside, one.whole * inside)
     assert float(fair([kept], face)) == pytest.approx(0, abs=1e-3)
-    assert float(fair([one], torch.ones(2, 8, 8))) == pytest.approx(1, abs=1e-6)  # all face: nothing over nothing
+
+
+def test_pictures_without_an_outside_do_not_count() -> None:
+    """All face: nothing over nothing. Neither the mean nor any gradient knows them."""
+    one, two = increment(8 * 8, batch=4), increment(4 * 4, batch=4, seed=1)
+    face = torch.cat([half_face(8), torch.ones(2, 8, 8)])
+    of_two = [Increment(x.block, x.entering[:2], x.attention[:2], x.whole[:2]) for x in (one, two)]
+    one.whole.requires_grad_(True)
+    found = fair([one, two], face)
+    assert found.item() == pytest.approx(fair(of_two, half_face(8)).item())
+    found.backward()
+    assert one.whole.grad[2:].abs().max() == 0
+    assert one.whole.grad[:2].abs().max() > 0
+    assert fair([one, two], torch.ones(4, 8, 8)).item() == 0
+    sliver = face.clone()
+    sliver[2, 0, 0] = 0.5  # half a cell of outside is one
+    assert fair([one, two], sliver).item() != found.item()
+
+
+def test_of_the_output_too() -> None:
+    base = torch.ones(3, 4, 6, 6)
+    face = torch.zeros(3, 6, 6)
+    face[2] = 1
+    shares = output_leak(1.5 * base, base, face)
+    assert float(mean_outside(shares, face)) == pytest.approx(0.5, abs=1e-4)
+    assert float(mean_outside(shares, torch.ones(3, 6, 6))) == 0
 
 
 def test_fair_is_proportional_to_what_is_added_and_blind_to_the_size_of_what_enters() -> None:

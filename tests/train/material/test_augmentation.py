@@ -257,13 +257,13 @@ def test_views_through_the_cache(photos, tmp_path) -> None:
     with pytest.raises(ValueError, match="several shapes"):
         cache.gather(mixed)
     for row in range(len(cache)):
-        assert cache.photos[row] not in cache.photos[others(cache, row, Condition(), gap=180)]
+        assert cache.photos[row] not in cache.photos[others(cache.people, row, Condition(), gap=180)]
 
 
 def test_a_batch_has_one_shape_and_each_shape_its_share(photos, tmp_path) -> None:
     _, cache = filled(views(photos, aspect=2.0), tmp_path / "cache")
     wide = (cache.shapes == (48, 80)).all(1)
-    drawn = [choose(cache, Condition(), step=0, batch=4, rng=rng(seed)).target for seed in range(300)]
+    drawn = [choose(cache.people, Condition(), step=0, batch=4, rng=rng(seed)).target for seed in range(300)]
     shapes = [wide[target] for target in drawn]
     assert all(one.all() or not one.any() for one in shapes)
     assert np.mean([one.all() for one in shapes]) == pytest.approx(wide.mean(), abs=0.08)

@@ -9,6 +9,7 @@ from parts import LOOKS, filled, frozen
 
 from facefact.train.engine.schedule import Schedule
 from facefact.train.material.conditions import batches, choose, choose_condition, drop_rate, others, shortened
+from facefact.train.material.people import People
 from facefact.train.material.samples import Phrase
 from facefact.train.settings import AdapterTraining, Condition, Data
 from facefact.types import UserError
@@ -20,7 +21,7 @@ def cache(tmp_path_factory):
 
 
 def drawn(cache, settings: Condition, *, step: int = 0, batch: int = 400):
-    return choose(cache, settings, step=step, batch=batch, rng=np.random.default_rng(3))
+    return choose(cache.people, settings, step=step, batch=batch, rng=np.random.default_rng(3))
 
 
 def test_the_condition_is_another_picture_of_the_same_person(cache) -> None:
@@ -53,23 +54,56 @@ def test_the_policy_takes_the_most_different_one(cache, policy) -> None:
         assert abs(measure[other] - measure[target]) == np.abs(measure[same] - measure[target]).max()
 
 
-def test_the_pose_gap_is_kept_and_who_has_none_stands_for_himself(cache) -> None:
-    settings = Condition(pose_gap=10.0)
+def test_the_pose_gap_is_kept_and_who_has_nobody_within_it_gets_no_face(cache) -> None:
+    settings = Condition(pose_gap=10.0, face_drop=0.0)
     chosen = drawn(cache, settings)
     assert (np.abs(cache.yaw[chosen.target] - cache.yaw[chosen.condition[:, 0]]) <= 10).all()
-    alone = [i for i in range(len(cache)) if not len(others(cache, i, settings, gap=10.0))]
-    for i in alone:
-        found = choose_condition(cache, i, settings, step=0, pictures=2, rng=np.random.default_rng(0))
-        assert found.tolist() == [i, i]
+    without = [i for i in range(len(cache)) if not len(others(cache.people, i, settings, gap=10.0))]
+    assert 0 < len(without) < len(cache)
+    assert np.array_equal(chosen.no_other_picture, np.isin(chosen.target, without))
+    assert np.array_equal(chosen.face_dropped, chosen.no_other_picture)
+
+
+@pytest.mark.parametrize("shuffle", [0.0, 0.3, 1.0])
+def test_who_has_no_other_picture_is_copied_no_more_often_than_others(shuffle) -> None:
+    """`shuffle` says how rarely a picture may stand for itself, for people of one picture too."""
+    flat = np.zeros(5, np.float32)
+    people = People(persons=np.array([0, 0, 0, 0, 1]), yaw=flat, light=flat, face_size=flat)
+    settings = Condition(shuffle=shuffle, face_drop=0.1, pictures=3)
+    chosen = choose(people, settings, step=0, batch=8000, rng=np.random.default_rng(2))
+    lone = chosen.target == 4
+    assert lone.mean() == pytest.approx(0.5, abs=0.02)
+    assert not chosen.no_other_picture[~lone].any()
+    assert chosen.no_other_picture[lone].mean() == pytest.approx(shuffle, abs=0.02)
+    assert chosen.face_dropped[chosen.no_other_picture].all()
+    assert chosen.face_dropped[lone].mean() == pytest.approx(1 - (1 - shuffle) * 0.9, abs=0.02)
+    assert chosen.face_dropped[~lone].mean() == pytest.approx(0.1, abs=0.02)
+    copied = (chosen.condition[:, 0] == chosen.target) & ~chosen.no_other_picture
+    for who in (lone, ~lone):
+        assert copied[who].mean() == pytest.approx(1 - shuffle, abs=0.02)
+
+
+def test_people_come_equally_often_whatever_the_number_of_their_pictures(cache) -> None:
+    rows = np.concatenate([np.arange(4), np.arange(4, 8)[:2], np.arange(8, 12)[:2]])
+    few = cache.take(rows)
+    chosen = drawn(few, Condition(), batch=3000)
+    assert np.abs(np.bincount(few.persons[chosen.target]) / 3000 - 1 / 3).max() < 0.04
+    largest = float(few.face_size[:4].max())
+    settings = Condition(face_size=((0, largest), (10, 0.0)))
+    fitting = np.unique(few.persons[few.face_size >= np.float32(largest)])
+    early = few.persons[drawn(few, settings, batch=3000).target]
+    assert np.array_equal(np.unique(early), fitting)
+    shares = np.bincount(early)[fitting] / 3000
+    assert np.abs(shares - 1 / len(fitting)).max() < 0.04
 
 
 def test_several_pictures_are_different_ones_as_far_as_there_are(cache) -> None:
     settings, rng = Condition(pictures=4), np.random.default_rng(0)
     assert {drawn(cache, settings, step=s).condition.shape[1] for s in range(3)} <= {1, 2, 3, 4}
     for picture in range(8):
-        three = choose_condition(cache, picture, settings, step=0, pictures=3, rng=rng)
+        three, _ = choose_condition(cache.people, picture, settings, step=0, pictures=3, rng=rng)
         assert len(set(three.tolist()) | {picture}) == 4  # all the others, each once
-        assert len(choose_condition(cache, picture, settings, step=0, pictures=7, rng=rng)) == 7
+        assert len(choose_condition(cache.people, picture, settings, step=0, pictures=7, rng=rng)[0]) == 7
 
 
 def test_drops_are_independent_but_for_those_together(cache) -> None:
@@ -103,7 +137,7 @@ def test_batches_are_functions_of_seed_and_step_for_any_number_of_processes(cach
     parts = [
         next(batches(lambda step: cache, settings, batch=4, seed=5, rank=rank, processes=2)(3)) for rank in range(2)
     ]
-    for name in ("latents", "text", "tokens", "face", "face_dropped", "person"):
+    for name in ("latents", "text", "tokens", "face", "face_dropped", "no_other_picture", "person"):
         assert torch.equal(whole[name], torch.cat([one[name] for one in parts])), name
     stream = batches(lambda step: cache, settings, batch=8, seed=5)(2)
     next(stream)

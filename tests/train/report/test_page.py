@@ -154,6 +154,16 @@ def test_of_a_step_that_was_done_twice_the_last_record_counts(tmp_path) -> None:
     assert [one["loss"] for one in read_metrics(tmp_path / "metrics.jsonl")] == [5.0, 3.0]
 
 
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_samples_without_another_picture_are_told_and_many_are_a_warning(tmp_path, share) -> None:
+    lines = [{"step": step, "loss": 1.0, "no_other_picture": share * step} for step in (0.5, 1.5)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(one | {"step": i}) for i, one in enumerate(lines, 1)))
+    page = read(write_report(tmp_path))
+    assert RunFolder.read(tmp_path).no_other_picture() == pytest.approx(share)
+    assert f"{100 * share:.2g} %" in page.text
+    assert ("people.min_pictures=2" in page.text) == (share > 0.2)
+
+
 def test_time_pace_and_waiting(tmp_path) -> None:
     """Records every second step, of 2 s with 0.5 s of waiting, then one of 4 s without."""
     lines = [

@@ -15,6 +15,11 @@ from facefact.types import UserError
 if TYPE_CHECKING:
     from facefact.generate.models import Listed
 
+CARD = "README.md"
+PRUNED = (
+    "## Layers taken out\n\nThese blocks of the base model have no layer any more (`facefact models prune`); figures "
+    "and sizes above are those of the adapter with them."
+)
 FACECHAIN_LICENCE = "the published weights have their own terms: see the place where you got them"
 
 
@@ -27,6 +32,18 @@ def add_parser(subparsers: Any) -> None:
     convert.add_argument("--adapter", type=Path, required=True, metavar="FILE.ckpt", help="the adapter's checkpoint")
     convert.add_argument("--encoder", type=Path, required=True, metavar="FILE.pt", help="the TransFace checkpoint")
     convert.add_argument("--out", type=Path, metavar="DIR", help="where to (default: among the models that are listed)")
+    prune = actions.add_parser("prune", help="an adapter without some of its layers: those that do nothing")
+    prune.add_argument("adapter", metavar="ADAPTER", help="a directory or a hub id; it stays as it is")
+    prune.add_argument(
+        "--layers",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="BLOCK",
+        help="the base model's blocks that get none, by name, or what several begin with (up_blocks.1); the report of "
+        "a training names those that do nothing",
+    )
+    prune.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to")
     fetch = actions.add_parser("pull", help="fetch a model from the hub, or the published FACT (uses the network)")
     fetch.add_argument(
         "name",
@@ -38,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "import": _import, "pull": _pull}[args.action](args)
+    return {"list": _list, "import": _import, "prune": _prune, "pull": _pull}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -64,13 +81,36 @@ def _import(args: argparse.Namespace) -> int:
     from facefact.generate import models_dir
 
     out = args.out or models_dir() / args.adapter.stem
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"{out} is already there: choose another --out")
+    _refuse_taken(out)
     for path in (args.adapter, args.encoder):
         if not path.is_file():
             raise UserError(f"{path}: there is no such file")
     FaceAdapter.from_facechain(adapter=args.adapter, encoder=args.encoder).save_pretrained(out)
     print(f"{out}\nuse it: facefact generate --model SD1.5-DIR --adapter {out} ...   ({FACECHAIN_LICENCE})")
+    return 0
+
+
+def _refuse_taken(out: Path) -> None:
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} is already there: choose another --out")
+
+
+def _prune(args: argparse.Namespace) -> int:
+    """The adapter without the named layers, in a directory of its own; a card that lies beside it goes along, and says
+    so."""
+    from facefact.face_adapter import FaceAdapter
+
+    _refuse_taken(args.out)
+    whole = FaceAdapter.from_pretrained(args.adapter, dtype=None)
+    pruned = whole.without(args.layers)
+    taken = [name for name in whole.layers.configs if name not in pruned.layers.configs]
+    card = Path(args.adapter) / CARD
+    pruned.save_pretrained(args.out)
+    if card.is_file():
+        listed = "\n".join(f"- `{name}`" for name in taken)
+        told = f"{PRUNED}\n\n{listed}\n"
+        (args.out / CARD).write_text(f"{card.read_text(encoding='utf-8').rstrip()}\n\n{told}", encoding="utf-8")
+    print(f"{args.out}\nwithout {len(taken)} of {len(whole.layers)} layers: {', '.join(taken)}")
     return 0
 
 

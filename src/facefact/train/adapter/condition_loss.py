@@ -16,7 +16,6 @@ from torch import Tensor
 
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.adapter.fact import FactStage
-from facefact.train.adapter.identity import by_person
 from facefact.train.adapter.leak_meter import PARTS, TIMESTEPS
 from facefact.train.engine.aside import evaluating
 from facefact.train.losses.fair import leak, output_leak
@@ -67,7 +66,7 @@ def target_and_own(cache: Cache) -> np.ndarray:
     """(k, 2) rows of each person: a picture of the commonest shape, and another one of the person."""
     fits = np.isin(np.arange(len(cache)), cache.alike(np.arange(len(cache))))
     pairs = []
-    for rows in by_person(cache):
+    for rows in cache.people.groups():
         target = rows[fits[rows]][:1]
         own = rows[rows != target[0]][:1] if len(target) else target
         if len(own):

@@ -22,7 +22,7 @@ from facefact.train.losses.diffusion import (
     place_weight,
     snr_weight,
 )
-from facefact.train.losses.fair import fair, output_leak
+from facefact.train.losses.fair import fair, mean_outside, output_leak
 from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
 from facefact.types import UserError
@@ -72,7 +72,8 @@ class FactStage(nn.Module):
         return self
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """batch: as `conditions.batches` makes it."""
+        """batch: as `conditions.batches` makes it. -> scalars: the loss and its terms; for the log, how far the gates
+        are open, and the share of samples that had no other picture of the person (`Chosen`)."""
         step, latents, face = int(batch["step"]), batch["latents"], batch["face"]
         timesteps = spread_timesteps(len(latents), latents.device, high_noise=self.config.high_noise)
         sample, target = noised(self.scheduler, latents, timesteps)
@@ -92,13 +93,15 @@ class FactStage(nn.Module):
         if strength := value_at(self.config.output_fair, step):
             with torch.no_grad():
                 base = self.predict(sample, timesteps, batch, None)
-            terms["output_fair"] = output_leak(predicted, base, face, squared=self.config.squared).mean()
+            shares = output_leak(predicted, base, face, squared=self.config.squared)
+            terms["output_fair"] = mean_outside(shares, face)
             loss = loss + strength * terms["output_fair"]
         if strength := value_at(self.config.identity, step):
             believed = clean_latents(self.scheduler, sample, predicted, timesteps)
             terms["identity"] = self.identity_loss(believed, batch, timesteps)
             loss = loss + strength * terms["identity"]
-        return {"loss": loss, **terms, "gates": self.gates()}
+        alone = batch["no_other_picture"].float().mean()
+        return {"loss": loss, **terms, "gates": self.gates(), "no_other_picture": alone}
 
     def unchanged_target(self, target: Tensor, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """The target (b, c, h, w), but where there is no person in the picture: there it is the base model's own

@@ -25,8 +25,8 @@ from facefact.types import UserError
 
 def pair_batches(cache: Cache, *, people: int, seed: int, rank: int = 0) -> Batches:
     """Batches of two pictures' tokens each of `people` persons: (2 people, t, width), person i in rows i and people +
-    i. UserError: too few persons with two pictures."""
-    groups = [rows for rows in by_person(cache) if len(rows) > 1]
+    i. rank: of the process; each draws pairs of its own. UserError: too few persons with two pictures."""
+    groups = [rows for rows in cache.people.groups() if len(rows) > 1]
     if len(groups) < 2:
         raise UserError("recognition is learned from pairs: at least two people with two pictures each are needed")
     people = min(people, len(groups))
@@ -41,12 +41,6 @@ def pair_batches(cache: Cache, *, people: int, seed: int, rank: int = 0) -> Batc
             step += 1
 
     return batches_from
-
-
-def by_person(cache: Cache) -> list[np.ndarray]:
-    """The pictures of each person, (n,) rows of the cache, in the order of the persons' numbers."""
-    order = np.argsort(cache.persons, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(cache.persons[order])) + 1)
 
 
 class ResamplerStage(nn.Module):

@@ -18,43 +18,82 @@ from torch import Tensor, nn
 from facefact import checkpoint
 from facefact.adapter import Increment
 from facefact.face_adapter import FaceAdapter
+from facefact.metrics.scores import figure
 from facefact.train.adapter.face_tokens import face_tokens
 from facefact.train.engine.aside import evaluating
-from facefact.train.losses.fair import leak
+from facefact.train.losses.fair import has_outside, leak
 from facefact.types import UserError
 
 PARTS = ("attention", "whole")  # of a layer's increment: see `Increment`
+WHERE = ("outside", "inside")  # the face
 TIMESTEPS = (100, 300, 500, 700, 900)
 
 
 @dataclass(frozen=True)
 class LeakTable:
     """layers: names of the blocks, in the order in which the picture passes them. places: of each, how many latent
-    tokens. aspect: width / height of the picture. outside, inside: by part of the increment, (layers, timesteps) share
-    of change, |increment| / |what entered the layer| outside and inside the face, mean over `samples` pictures."""
+    tokens. aspect: width / height of the picture. people: (samples,) int, whose each picture is. shares: by where
+    ("outside", "inside" the face) and part of the increment, (layers, timesteps, samples) share of change, |increment|
+    / |what entered the layer| there; NaN where a picture has no such place."""
 
     layers: tuple[str, ...]
     places: tuple[int, ...]
     aspect: float
     timesteps: tuple[int, ...]
-    samples: int
-    outside: dict[str, np.ndarray]
-    inside: dict[str, np.ndarray]
+    people: np.ndarray
+    shares: Mapping[tuple[str, str], np.ndarray]
+
+    @property
+    def samples(self) -> int:
+        return len(self.people)
+
+    @property
+    def outside(self) -> dict[str, np.ndarray]:
+        """By part, (layers, timesteps): the mean over the pictures; 0 where none has an outside."""
+        return {part: mean_of(self.shares["outside", part]) for part in PARTS}
+
+    @property
+    def inside(self) -> dict[str, np.ndarray]:
+        """As `outside`."""
+        return {part: mean_of(self.shares["inside", part]) for part in PARTS}
 
     def figures(self) -> dict[str, float]:
-        """Means over the table, by name."""
-        return {
-            f"leak_{where}_{part}": round(float(table.mean()), 6)
-            for where, tables in (("outside", self.outside), ("inside", self.inside))
-            for part, table in tables.items()
-        }
+        """Means over the table, by name; with several people also the ends of their 95 % interval over people
+        (`_low`, `_high`)."""
+        found = {}
+        for (where, part), shares in self.shares.items():
+            name, measured = f"leak_{where}_{part}", self.over_people(shares.mean((0, 1)))
+            found[name] = measured["value"]
+            if "low" in measured:
+                found |= {f"{name}_{end}": measured[end] for end in ("low", "high")}
+        return found
+
+    def by_layer(self) -> list[dict[str, Any]]:
+        """Of each layer with its feed-forward, over the timesteps: block, name, and of outside and inside the value
+        with the ends of its interval over people."""
+        return [
+            {"block": block, "name": name}
+            | {where: self.over_people(self.shares[where, "whole"][i].mean(0)) for where in WHERE}
+            for i, (block, name) in enumerate(zip(self.layers, self.names(), strict=True))
+        ]
+
+    def over_people(self, samples: np.ndarray) -> dict[str, float]:
+        """(samples,) -> value, their mean; low and high, the ends of its 95 % interval, where there are several
+        people."""
+        counts = ~np.isnan(samples)
+        if not counts.any():
+            return {"value": 0.0}
+        measured = figure(samples, self.people)
+        ends = {"low": measured.low, "high": measured.high} if len(np.unique(self.people[counts])) > 1 else {}
+        return {name: round(value, 6) for name, value in ({"value": measured.value} | ends).items()}
 
     def as_json(self) -> dict[str, Any]:
         tables = {
             where: {part: np.round(table, 6).tolist() for part, table in found.items()}
             for where, found in (("outside", self.outside), ("inside", self.inside))
         }
-        return {"layers": self.names(), "timesteps": list(self.timesteps), "samples": self.samples, **tables}
+        about = {"timesteps": list(self.timesteps), "samples": self.samples, "people": len(np.unique(self.people))}
+        return {"layers": self.names(), **about, **tables, "by_layer": self.by_layer()}
 
     def names(self) -> list[str]:
         """Short names with the layer's resolution: "down 0.1 · 16x16"."""
@@ -92,8 +131,9 @@ def measure_leak(
 ) -> LeakTable:
     """The table of one adapter, which is attached to the U-Net, on fixed samples with fixed noise.
 
-    batch: as `conditions.batches` makes it. scheduler: that of the training (its `add_noise`; what the U-Net predicts
-    does not matter). The noise depends on `seed` and on nothing else. UserError: the adapter is not attached.
+    batch: as `conditions.batches` makes it; without `person` each sample is its own. scheduler: that of the training
+    (its `add_noise`; what the U-Net predicts does not matter). The noise depends on `seed` and on nothing else.
+    UserError: the adapter is not attached.
     """
     latents, face = batch["latents"], batch["face"]
     weight = next(unet.parameters())
@@ -107,51 +147,49 @@ def measure_leak(
             with adapter.record() as increments:
                 unet(sample.to(weight.dtype), at, **call)
             columns.append(_column(increments, face.to(weight.device).float()))
-    first = columns[0]
-    tables = {
-        key: np.array([[column.shares[layer][key] for column in columns] for layer in range(len(first.layers))])
-        for key in first.shares[0]
-    }
+    first, people = columns[0], batch.get("person")
     return LeakTable(
         layers=first.layers,
         places=first.places,
         aspect=face.shape[-1] / face.shape[-2],
         timesteps=tuple(int(one) for one in timesteps),
-        samples=len(latents),
-        outside={part: tables["outside", part] for part in PARTS},
-        inside={part: tables["inside", part] for part in PARTS},
+        people=np.arange(len(latents)) if people is None else people.cpu().numpy(),
+        shares={key: np.stack([column.shares[key] for column in columns], axis=1) for key in first.shares},
     )
+
+
+def mean_of(shares: np.ndarray) -> np.ndarray:
+    """(..., samples) -> (...): without those that are NaN; 0 where all are."""
+    counts = ~np.isnan(shares)
+    return np.where(counts, shares, 0).sum(-1) / np.maximum(1, counts.sum(-1))
 
 
 @dataclass(frozen=True)
 class _Column:
-    """One timestep. shares: of each layer, (where, part) -> mean share of change over the samples."""
+    """One timestep. shares: by where and part, (layers, samples) share of change."""
 
     layers: tuple[str, ...]
     places: tuple[int, ...]
-    shares: list[dict[tuple[str, str], float]]
+    shares: dict[tuple[str, str], np.ndarray]
 
 
 def _column(increments: Sequence[Increment], face: Tensor) -> _Column:
     """face: (b, h, w) in [0, 1], at the latents' resolution."""
     if not increments:
         raise UserError("no layer of the adapter was active: the leak meter needs a scale above 0")
-    shares = [
-        {
-            (where, part): _mean_share(one, mask, part)
-            for where, mask in (("outside", face), ("inside", 1 - face))
-            for part in PARTS
-        }
-        for one in increments
-    ]
+    shares = {
+        (where, part): np.stack([_shares(one, mask, part) for one in increments])
+        for where, mask in zip(WHERE, (face, 1 - face), strict=True)
+        for part in PARTS
+    }
     places = tuple(one.entering.shape[1] for one in increments)
     return _Column(tuple(one.block for one in increments), places, shares)
 
 
-def _mean_share(increment: Increment, mask: Tensor, part: Any) -> float:
-    """Mean over the samples that have places outside of the mask, (b, h, w); 0 where none has."""
-    somewhere = (1 - mask).sum((1, 2)) > 0
-    return float(leak(increment, mask, part)[somewhere].mean()) if somewhere.any() else 0.0
+def _shares(increment: Increment, mask: Tensor, part: Any) -> np.ndarray:
+    """(b,) outside of the mask, (b, h, w); NaN for the samples that have no place there."""
+    found = leak(increment, mask, part)
+    return torch.where(has_outside(mask), found, torch.nan).double().cpu().numpy()
 
 
 def _arguments(adapter: FaceAdapter, batch: Mapping[str, Any], scale: float, weight: Tensor) -> dict[str, Any]:
@@ -189,7 +227,8 @@ def draw_leak(table: LeakTable, path: Path) -> None:
     axes[0].set_yticks(range(rows), table.names(), fontsize=8)
     figure.suptitle(
         "How much each layer of the adapter changes: |increment| in % of what enters the layer\n"
-        f"(mean of {table.samples} held-out pictures; outside the face should be small)",
+        f"(mean of {table.samples} held-out pictures of {len(np.unique(table.people))} people; outside the face should "
+        "be small)",
         fontsize=10,
     )
     with checkpoint.replacing(path) as temporary:

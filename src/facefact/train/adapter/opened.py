@@ -113,7 +113,7 @@ def open_training(
     frozen = inputs.frozen
     material = fill_caches(config, inputs, folder)
     adapter = new_adapter(config, frozen)
-    warm_up(config, adapter, material, warm_up_folder or folder / "before")
+    warm_up(config, adapter, material, warm_up_folder or folder / "before", rank=inputs.process.process_index)
     shown, centres = shown_identity(config, frozen, material)
     frozen.to(inputs.process.device)
     stage = FactStage(
@@ -213,13 +213,13 @@ def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
     return start.float()
 
 
-def warm_up(config: AdapterTraining, adapter: FaceAdapter, material: Material, folder: Path) -> None:
-    """Leaves the resampler as its warm-up made it. folder: where that is kept."""
+def warm_up(config: AdapterTraining, adapter: FaceAdapter, material: Material, folder: Path, *, rank: int) -> None:
+    """Leaves the resampler as its warm-up made it. folder: where that is kept. rank: of the process."""
     plan = config.adapter.warm_up
     if plan is None:
         return
     stage = identity.ResamplerStage(adapter.resampler)
-    pairs = identity.pair_batches(material.learn[material.largest], people=plan.batch, seed=plan.seed)
+    pairs = identity.pair_batches(material.learn[material.largest], people=plan.batch, seed=plan.seed, rank=rank)
     fit(stage, pairs, plan, folder / "resampler")
     adapter.train()
 

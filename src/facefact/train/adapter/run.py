@@ -8,16 +8,16 @@ end adapter/ with its card. The same command again goes on where it stopped.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from facefact.device import training_device
-from facefact.train.adapter import identity
 from facefact.train.adapter.condition_loss import HeldOut, target_and_own
 from facefact.train.adapter.judged import Judge
 from facefact.train.adapter.opened import Opened, open_inputs, open_training
@@ -33,7 +33,9 @@ from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.material.samples import Sample
 from facefact.train.material.sources import as_they_are
 from facefact.train.report.card import write_card
-from facefact.train.report.page import write_environment, write_report
+from facefact.train.report.layers import warnings
+from facefact.train.report.page import LONE, LONELY, write_environment, write_report
+from facefact.train.report.run_folder import RunFolder
 from facefact.train.settings import AdapterTraining, note_settings, tree_of, without_folders
 
 
@@ -52,6 +54,8 @@ def train_adapter(config: AdapterTraining, out: Path, *, warm_up_folder: Path | 
     process.wait_for_everyone()
 
     opened = open_training(config, inputs, out, warm_up_folder=warm_up_folder)
+    if process.is_main_process:
+        warn_of_lonely_people(opened)
     if config.base.compile:
         opened.frozen.unet.compile()
     validator = new_validator(opened) if process.is_main_process else None
@@ -71,13 +75,28 @@ def train_adapter(config: AdapterTraining, out: Path, *, warm_up_folder: Path | 
     return out / "adapter"
 
 
+def warn_of_lonely_people(opened: Opened) -> None:
+    """On the screen, before the first step: many people have one picture, and other ones will be asked for."""
+    counts = opened.material.learn[opened.material.largest].counts()
+    lonely, people = counts["persons_of_one_picture"], counts["persons"]
+    if opened.config.condition.shuffle != 0.0 and lonely > LONE * people:
+        tell(f"{lonely:,} of {people:,} people have one picture only. {LONELY}")
+
+
+def tell(line: str) -> None:
+    """Beside the progress bars."""
+    tqdm.write(f"facefact: {line}", file=sys.stderr)
+
+
 def write_results(opened: Opened, out: Path) -> None:
-    """The finished adapter, its card, and the report."""
+    """The finished adapter, its card, and the report; on the screen what is wrong with its layers."""
     recipe, material = without_folders(tree_of(opened.config)), opened.material
     opened.adapter.save_pretrained(out / "adapter", about={"base": recipe["base"]["source"], "recipe": recipe})
     counts = material.learn[material.largest].counts()
     write_card(out, counted={"people": counts["persons"], "pictures": counts["usable"]})
     write_report(out)
+    for line in warnings(RunFolder.read(out)):
+        tell(line)
 
 
 # Validation
@@ -94,7 +113,7 @@ def new_validator(opened: Opened) -> Validator | None:
         return None
     numbers = {key: i for i, key in enumerate(source.keys())}
     shown: list[Sample] = []
-    for rows in identity.by_person(cache)[: config.validation.people]:
+    for rows in cache.people.groups()[: config.validation.people]:
         sample = source.sample(numbers[cache.keys[rows[0]]], size)
         assert sample is not None, "the cache holds usable samples"
         shown.append(sample)
@@ -128,10 +147,11 @@ def loss_samples(opened: Opened, cache: Cache) -> LossSamples | None:
 
 
 def leak_batch(config: AdapterTraining, cache: Cache, frozen: Frozen, count: int = 8) -> dict[str, Tensor]:
-    """Of held-out pictures for the leak meter, each with its own face: as `measure_leak` reads it."""
-    rows = cache.alike(np.arange(len(cache)))[:count]
+    """Held-out pictures for the leak meter, of as many people as there are and of one shape, each with its own face: as
+    `measure_leak` reads it."""
+    rows = cache.alike(cache.people.spread(count))
     made = cache.gather(rows) | {"tokens": cache.tokens_of(rows)[:, None]}
-    made["face_dropped"] = torch.zeros(len(rows), dtype=torch.bool)
+    made |= {"face_dropped": torch.zeros(len(rows), dtype=torch.bool), "person": torch.from_numpy(cache.persons[rows])}
     if config.data.text == "cached":
         return made | cache.text_of(rows)
     captions = [", ".join(phrase.text for phrase in cache.phrases(int(i))) for i in rows]

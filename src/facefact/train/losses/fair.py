@@ -24,6 +24,7 @@ from torch import Tensor
 from facefact.adapter import Increment
 
 TINY = 1e-6
+ALIVE = 1e-3  # share of change inside the face: a layer that stays below it adds nothing there
 
 Part = Literal["attention", "whole", "ungated"]
 
@@ -80,5 +81,18 @@ def output_leak(adapted: Tensor, base: Tensor, face: Tensor, *, squared: bool = 
 
 
 def fair(increments: Sequence[Increment], face: Tensor, part: Part = "whole", *, squared: bool = False) -> Tensor:
-    """Scalar: the mean leak over layers and samples."""
-    return torch.stack([leak(one, face, part, squared=squared) for one in increments]).mean()
+    """Scalar: the mean leak over layers and over the samples that have an outside. Null faces count as all others: the
+    model's answer without a face is half of every guided picture."""
+    return mean_outside(torch.stack([leak(one, face, part, squared=squared) for one in increments]), face)
+
+
+def mean_outside(shares: Tensor, face: Tensor) -> Tensor:
+    """Scalar: the mean of (..., b) shares over the samples that have an outside; 0 where none has. (Without an
+    outside a share is nothing over nothing.) face: (b, h, w) in [0, 1]."""
+    counts = has_outside(face).to(shares.dtype)
+    return (shares * counts).sum(-1).mean() / counts.sum().clamp(min=1)
+
+
+def has_outside(face: Tensor) -> Tensor:
+    """(b, h, w) in [0, 1] -> (b,) bool: whether any cell is not all face."""
+    return (face < 1).flatten(1).any(1)

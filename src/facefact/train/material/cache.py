@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from facefact.train.material.people import People
 from facefact.train.material.samples import Phrase, picture_key
 from facefact.types import UserError
 
@@ -52,8 +53,8 @@ class Cache:
     """n usable samples of one source, in its order.
 
     keys (n). persons: (n,) int, indices into person_names. photos: (n,) int, of which picture each is a view. shapes:
-    (n, 2) int, height and width in pixels. yaw (degrees), light, face_size: (n,) float32. left_out: the samples that
-    are not usable: key, picture, reason. about: what decided the contents.
+    (n, 2) int, height and width in pixels. yaw (degrees), light, face_size: (n,) float32. people: the index by person.
+    left_out: the samples that are not usable: key, picture, reason. about: what decided the contents.
     """
 
     def __init__(self, index: Path, *, memory: int = MEMORY) -> None:
@@ -80,8 +81,8 @@ class Cache:
         self._shard, self._row = np.repeat(np.arange(len(filled)), counts), np.concatenate([*map(np.arange, counts)])
         numbers = [_numbers(path) for path in filled]
         self._numbers = {name: np.concatenate([one[name] for one in numbers]) for name in numbers[0]}
-        self.yaw, self.light, self.face_size = (self._numbers[name] for name in ("yaw", "light", "face_size"))
         self.shapes = self._numbers["time_ids"][:, 4:].astype(int)
+        self._index_people()
         in_memory = sum(path.stat().st_size for path in filled) <= memory
         self._rows: Rows = RowsInMemory(filled) if in_memory else RowsOnDisk(filled)
         self._empty = _read_empty(index.parent / EMPTY) if self.about["text"] else {}
@@ -101,8 +102,19 @@ class Cache:
         part.persons, part._shard, part._row = self.persons[index], self._shard[index], self._row[index]
         part.photos, part.shapes = self.photos[index], self.shapes[index]
         part._numbers = {name: values[index] for name, values in self._numbers.items()}
-        part.yaw, part.light, part.face_size = (part._numbers[name] for name in ("yaw", "light", "face_size"))
+        part._index_people()
         return part
+
+    def _index_people(self) -> None:
+        self.yaw, self.light, self.face_size = (self._numbers[name] for name in ("yaw", "light", "face_size"))
+        self.people = People(
+            persons=self.persons,
+            yaw=self.yaw,
+            light=self.light,
+            face_size=self.face_size,
+            photos=self.photos,
+            shapes=self.shapes,
+        )
 
     def phrases(self, index: int) -> tuple[Phrase, ...]:
         """The parts of a sample's caption."""

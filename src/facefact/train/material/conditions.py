@@ -16,6 +16,7 @@ from torch import Tensor
 from facefact.train.engine.curriculum import value_at
 from facefact.train.engine.loop import Batches
 from facefact.train.material.cache import Cache
+from facefact.train.material.people import People
 from facefact.train.material.samples import Phrase
 from facefact.train.settings import Condition
 from facefact.types import UserError
@@ -26,11 +27,13 @@ Tokenize = Callable[[Sequence[str]], Tensor]  # captions -> (n, length) token id
 
 @dataclass(frozen=True)
 class Chosen:
-    """target: (b,) pictures to learn. condition: (b, n) pictures that stand for their people. face_dropped,
-    text_dropped: (b,) bool."""
+    """target: (b,) pictures to learn. condition: (b, n) pictures that stand for their people. no_other_picture: (b,)
+    bool, where another picture was to stand for the person and there is none. face_dropped, text_dropped: (b,) bool;
+    the face is dropped there too."""
 
     target: np.ndarray
     condition: np.ndarray
+    no_other_picture: np.ndarray
     face_dropped: np.ndarray
     text_dropped: np.ndarray
 
@@ -39,58 +42,55 @@ class Chosen:
         return Chosen(**{name: value[part] for name, value in vars(self).items()})
 
 
-def others(cache: Cache, picture: int, settings: Condition, *, gap: float) -> np.ndarray:
+def others(people: People, picture: int, settings: Condition, *, gap: float) -> np.ndarray:
     """(k,) the other pictures of the same person, no views of this one, whose yaw differs by at most `gap` degrees, in
     the policy's order: the first is the one to take (for "any" the order says nothing)."""
-    same = np.flatnonzero(cache.persons == cache.persons[picture])
-    same = same[(cache.photos[same] != cache.photos[picture]) & (np.abs(cache.yaw[same] - cache.yaw[picture]) <= gap)]
-    measure = {"any": None, "pose": cache.yaw, "light": cache.light}[settings.policy]
+    same = people.pictures_of(people.persons[picture])
+    same = same[people.photos[same] != people.photos[picture]]
+    same = same[np.abs(people.yaw[same] - people.yaw[picture]) <= gap]
+    measure = {"any": None, "pose": people.yaw, "light": people.light}[settings.policy]
     if measure is not None:
         same = same[np.argsort(-np.abs(measure[same] - measure[picture]), kind="stable")]
     return same
 
 
 def choose_condition(
-    cache: Cache, picture: int, settings: Condition, *, step: int, pictures: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(pictures,) that stand for the person of `picture`: with probability `shuffle` other ones, else itself first.
-    Where a person has too few, they repeat."""
-    found = others(cache, picture, settings, gap=value_at(settings.pose_gap, step))
+    people: People, picture: int, settings: Condition, *, step: int, pictures: int, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """(pictures,) that stand for the person of `picture`: with probability `shuffle` other ones, else itself first;
+    where a person has too few, they repeat. And whether other ones were asked for and there is none: then nothing may
+    stand for the person, for what `shuffle` is there to prevent is that the picture is copied from itself."""
+    found = others(people, picture, settings, gap=value_at(settings.pose_gap, step))
     if settings.policy == "any":
         found = rng.permutation(found)
     shuffled = rng.random() < value_at(settings.shuffle, step)
     row = found if shuffled and len(found) else np.concatenate([[picture], found])
-    return np.resize(row, pictures)
+    return np.resize(row, pictures), shuffled and not len(found)
 
 
-def choose(cache: Cache, settings: Condition, *, step: int, batch: int, rng: np.random.Generator) -> Chosen:
-    """A step's pictures. `batch` of them, all with equally many condition pictures."""
-    fit = np.flatnonzero(cache.face_size >= value_at(settings.face_size, step))
-    if not len(fit):
+def choose(people: People, settings: Condition, *, step: int, batch: int, rng: np.random.Generator) -> Chosen:
+    """A step's pictures. `batch` of them, all with equally many condition pictures. Each person who has a picture with
+    a face that is large enough comes as often as any other, however many pictures there are of the person. UserError:
+    there is no such picture."""
+    least = value_at(settings.face_size, step)
+    try:
+        target = people.draw(batch, rng, least_face=least)
+    except ValueError as error:
         raise UserError(
-            f"no picture has a face of {value_at(settings.face_size, step):.2f} of the picture (condition.face_size at "
-            f"step {step}); the largest has {cache.face_size.max():.2f}"
-        )
-    fit = of_one_shape(cache, fit, rng)
-    target = fit[rng.integers(len(fit), size=batch)]
+            f"{error} (condition.face_size at step {step}); the largest has {people.largest_face:.2f}"
+        ) from error
     pictures = int(rng.integers(1, settings.pictures + 1))
-    rows = [choose_condition(cache, int(i), settings, step=step, pictures=pictures, rng=rng) for i in target]
+    rows = [choose_condition(people, int(i), settings, step=step, pictures=pictures, rng=rng) for i in target]
+    alone = np.array([none for _, none in rows])
     face, text, both = (rng.random(batch) for _ in range(3))
     together = both < value_at(settings.both_drop, step)
     return Chosen(
         target=target,
-        condition=np.stack(rows),
-        face_dropped=together | (face < value_at(settings.face_drop, step)),
+        condition=np.stack([row for row, _ in rows]),
+        no_other_picture=alone,
+        face_dropped=alone | together | (face < value_at(settings.face_drop, step)),
         text_dropped=together | (text < value_at(settings.text_drop, step)),
     )
-
-
-def of_one_shape(cache: Cache, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(k,) Of the rows those of one shape, each shape as often as it has pictures: a batch has one alone."""
-    if (cache.shapes == cache.shapes[0]).all():
-        return rows
-    shape = cache.shapes[rows[rng.integers(len(rows))]]
-    return rows[(cache.shapes[rows] == shape).all(1)]
 
 
 def drop_rate(mean: float, rng: np.random.Generator) -> float:
@@ -127,6 +127,7 @@ def gathered(cache: Cache, chosen: Chosen, ids: Tensor | None = None) -> dict[st
         **words,
         "tokens": tokens,
         "face_dropped": torch.from_numpy(chosen.face_dropped),
+        "no_other_picture": torch.from_numpy(chosen.no_other_picture),
         "person": torch.from_numpy(cache.persons[chosen.target]),
     }
 
@@ -147,7 +148,8 @@ def batches(
     A batch is what one training step reads, a dict of tensors on the CPU (float32 unless said otherwise):
     latents (b, c, h, w), face (b, h, w), head_mask, head_to_picture, time_ids: of the pictures, as `Cache.gather` says.
     tokens (b, n, t, width): the face encoder's for n pictures of each person.
-    face_dropped (b,) bool: the null face stands in the place of the tokens.
+    face_dropped (b,) bool: the null face stands in the place of the tokens; no_other_picture (b,) bool: it does so
+    because another picture of the person was asked for and there is none.
     text (b, length, width), with SDXL pooled (b, width): states of the text model; with `tokenize`, for a text model
     that runs in every step, ids (b, length) int64 in their place.
     person (b,) int64: index into `Cache.person_names`. step () int64.
@@ -157,7 +159,7 @@ def batches(
         while True:
             step = number // accumulate
             cache, rng = cache_at(step), np.random.default_rng((seed, number))
-            chosen = choose(cache, settings, step=step, batch=batch * processes, rng=rng)
+            chosen = choose(cache.people, settings, step=step, batch=batch * processes, rng=rng)
             captions = captions_of(cache, chosen, phrase_drop=value_at(settings.phrase_drop, step), rng=rng)
             own = slice(rank * batch, (rank + 1) * batch)
             ids = None if tokenize is None else tokenize(captions[own])

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from facefact.checkpoint import WEIGHTS, replacing
 from facefact.hub import is_hub_id
 from facefact.markdown import markdown_table
+from facefact.train.report.layers import warnings
 from facefact.train.report.page import CAVEAT, counts, duration, number, setting_of
 from facefact.train.report.run_folder import RunFolder, without_paths
 
@@ -215,4 +216,5 @@ def validation(run: RunFolder) -> str:
         return ""
     rows = [(words, number(looked.figures[name])) for name, words in FIGURES.items() if name in looked.figures]
     table = markdown_table(("figure", "value"), rows)
-    return f"## Validation at step {looked.step:,}\n\n{counts(looked)} {CAVEAT}\n\n{table}".replace("\n\n ", "\n\n")
+    text = f"## Validation at step {looked.step:,}\n\n{counts(looked)} {CAVEAT}\n\n{table}".replace("\n\n ", "\n\n")
+    return "\n\n".join([text, *(f"**{line}**" for line in warnings(run))])

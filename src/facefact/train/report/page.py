@@ -21,6 +21,7 @@ import facefact
 from facefact.checkpoint import replacing
 from facefact.page import escape, fact_list, number, page, picture, section, table, without_paths
 from facefact.train.engine.curriculum import Curve, curves, value_at
+from facefact.train.report.layers import leak_section
 from facefact.train.report.plots import Panel, apart, curriculum_panels, curve_panels, together, validation_panels
 from facefact.train.report.run_folder import RunFolder, ValidationRecord
 
@@ -37,6 +38,12 @@ CURRICULUM = (
     "condition.phrase_drop",
     "loss.fair",
     "loss.identity",
+)
+LONE = 0.2  # share of samples without another picture, and of people of one picture, above which there is a warning
+LONELY = (
+    "Where another picture of the person is asked for (condition.shuffle) and there is none, or none within "
+    "condition.pose_gap, the training has no face to learn from. Leave people of one picture out (facefact prepare "
+    "--set people.min_pictures=2), or shuffle less."
 )
 CAVEAT = (
     "Similarity is the cosine in the face encoder that the adapter itself is trained through: it shows progress, and "
@@ -56,7 +63,7 @@ def write_report(run: Path) -> Path:
         curriculum(found),
         validations(found),
         sheets(found),
-        leak(found),
+        leak_section(found),
         checkpoints(found),
         environment(found),
         config(found),
@@ -84,6 +91,9 @@ def what_it_is(run: RunFolder) -> str:
     if (waited := run.waited()) is not None:
         facts["waiting for data"] = (f"{100 * waited:.2g} %", "of the time; under 2 % is the aim")
     about = "" if run.metrics else "<p>No step has been taken yet.</p>"
+    if (alone := run.no_other_picture()) is not None:
+        facts["no other picture"] = (f"{100 * alone:.2g} %", "of the samples: the null face stood for the person")
+        about += f'<p class="warning">{escape(LONELY)}</p>' * (alone > LONE)
     return section("What this is", f"{about}{fact_list(facts)}")
 
 
@@ -192,14 +202,6 @@ def spread(items: list[ValidationRecord], count: int) -> list[ValidationRecord]:
     if len(items) <= count:
         return items
     return [items[round(i * len(items) / count)] for i in range(count)]
-
-
-def leak(run: RunFolder) -> str:
-    maps = [one for one in run.validations if (one.folder / "leak.png").is_file()]
-    if not maps:
-        return ""
-    drawn = picture((maps[-1].folder / "leak.png").read_bytes(), "change by layer and timestep")
-    return section(f"Leak meter at step {maps[-1].step:,}", f'<div class="wide">{drawn}</div>')
 
 
 def checkpoints(run: RunFolder) -> str:

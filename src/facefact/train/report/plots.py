@@ -106,7 +106,8 @@ def curriculum_panels(curves: Mapping[str, Curve], steps: int) -> list[Panel]:
 
 
 def validation_panels(run: RunFolder) -> list[Panel]:
-    """The figures of the validations over the steps, those that were measured."""
+    """The figures of the validations over the steps, those that were measured; pale, the interval of those that have
+    one."""
 
     def panel(title: str, names: Mapping[str, str]) -> Panel:
         def draw(axis: Any) -> None:
@@ -114,6 +115,13 @@ def validation_panels(run: RunFolder) -> list[Panel]:
                 pairs = [(one.step, one.figures[name]) for one in run.validations if name in one.figures]
                 if pairs:
                     axis.plot(*zip(*pairs, strict=True), color=colour, marker="o", markersize=4, label=words)
+                ends = [
+                    (one.step, one.figures[f"{name}_low"], one.figures[f"{name}_high"])
+                    for one in run.validations
+                    if {f"{name}_low", f"{name}_high"} <= one.figures.keys()
+                ]
+                if ends:
+                    axis.fill_between(*zip(*ends, strict=True), color=colour, alpha=0.15, linewidth=0)
             from_0 = not title.startswith(("similarity", "loss", "what"))
             finish(axis, title, low=0.0 if from_0 else None)
 

@@ -22,11 +22,13 @@ WAITS = ("data_wait", "wait")  # how metrics call the seconds that a step waited
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """One validation. figures: the numbers of its figures.json."""
+    """One validation. figures: the numbers of its figures.json. leak: what the leak meter wrote there, {} where it was
+    left out."""
 
     step: int
     folder: Path
     figures: Mapping[str, float]
+    leak: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,12 @@ class RunFolder:
             return None
         return float((shares * seconds).sum() / seconds.sum())
 
+    def no_other_picture(self) -> float | None:
+        """Share of the samples, over all steps, that were to be conditioned on another picture of their person where
+        there is none."""
+        _, shares = self.column("no_other_picture")
+        return float(shares.mean()) if len(shares) else None
+
     def samples_per_second(self) -> float | None:
         """By the median step."""
         _, seconds = self.column("seconds")
@@ -168,12 +176,13 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read_validations(folder: Path) -> list[ValidationRecord]:
-    return [
-        ValidationRecord(
-            step, path, {k: v for k, v in read_json(path / "figures.json").items() if is_number(v) and k != "step"}
-        )
-        for step, path in numbered(folder)
-    ]
+    found = []
+    for step, path in numbered(folder):
+        tree = read_json(path / "figures.json")
+        figures = {name: value for name, value in tree.items() if is_number(value) and name != "step"}
+        leak = tree.get("leak")
+        found.append(ValidationRecord(step, path, figures, leak if isinstance(leak, dict) else {}))
+    return found
 
 
 def read_checkpoints(folder: Path) -> list[tuple[int, int]]:
