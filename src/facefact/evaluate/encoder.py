@@ -104,7 +104,7 @@ def photo_album(directory: Path, *, detector: Detector | None = None, progress: 
     crops, owners, skipped = [], [], []
     for done, (folder, path) in enumerate(files, 1):
         try:
-            crops.append(face_crop(path, detector=detector).pixels)
+            crops.append(face_crop(path, detector=detector, warn=False).pixels)
             owners.append(folder.name)
         except UserError as error:
             skipped.append(str(error))

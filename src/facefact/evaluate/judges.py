@@ -54,7 +54,7 @@ class Judges:
     def view(self, picture: np.ndarray) -> np.ndarray:
         """(112, 112, 3) uint8: the aligned head; black where no face is found, which is like nobody."""
         try:
-            return face_crop(picture, detector=self.detector).pixels
+            return face_crop(picture, detector=self.detector, warn=False).pixels
         except UserError:
             return np.zeros((112, 112, 3), np.uint8)
 

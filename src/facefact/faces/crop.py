@@ -27,9 +27,9 @@ def head_mask(picture: np.ndarray, face: Face, *, detector: Detector) -> np.ndar
     return clean_head(detector.head_mask(picture, face), face_area(face))
 
 
-def face_crop(picture: PictureLike, *, detector: Detector | None = None, which: int = 0) -> FaceCrop:
+def face_crop(picture: PictureLike, *, detector: Detector | None = None, which: int = 0, warn: bool = True) -> FaceCrop:
     """The chosen face (0: the largest) of a picture as the encoder wants it. The log warns of what makes it a worse
-    reference. UserError: which file, what is wrong."""
+    reference, unless `warn` is False: it is none. UserError: which file, what is wrong."""
     pixels = open_picture(picture)
     try:
         detector = detector or get_detector()
@@ -37,7 +37,7 @@ def face_crop(picture: PictureLike, *, detector: Detector | None = None, which: 
     except UserError as error:
         where = f"{os.fspath(picture)}: " if isinstance(picture, str | os.PathLike) else ""
         raise UserError(f"{where}{error}") from None
-    for cost in costs(pixels, face):
+    for cost in costs(pixels, face) if warn else ():
         log.warning("%s: %s", name_of(picture), cost)
     return _masked_and_aligned(pixels, face, head_mask(pixels, face, detector=detector))
 

@@ -109,7 +109,7 @@ def outside_figures(painted: Painted, detector: Detector) -> dict[str, float]:
 def head_of(picture: np.ndarray, detector: Detector) -> np.ndarray | None:
     """(h, w, 3) uint8 -> (112, 112, 3) uint8: the aligned head of the largest face; None where none is found."""
     try:
-        return face_crop(picture, detector=detector).pixels
+        return face_crop(picture, detector=detector, warn=False).pixels
     except UserError:
         return None
 
