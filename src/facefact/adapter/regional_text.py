@@ -59,10 +59,11 @@ class RegionalAttnProcessor:
 
 
 @contextlib.contextmanager
-def regional_text(target: Any, masks: Sequence[Tensor], *, copies: int) -> Iterator[None]:
+def regional_text(target: Any, masks: Sequence[Tensor], *, copies: int = 1) -> Iterator[None]:
     """While a pipeline or model is called with texts (b, (1 + people) * m, width): the whole picture's, each person's.
 
-    masks: of each person, as in Region. copies: how often the batch holds the pictures (2 under guidance). UserError:
+    masks: of each person, as in Region. copies: how often the batch holds the pictures (2 under guidance), where masks
+    are of several. UserError:
     something else sits in the model's cross-attention.
     """
     model = denoiser(target)
