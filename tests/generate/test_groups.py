@@ -13,7 +13,7 @@ from facefact.adapter import Region
 from facefact.faces import face_from_landmarks
 from facefact.generate import GroupSettings, InTemplate, Settings, Studio, Template, paint_group, text_to_image
 from facefact.generate.groups import working_size
-from facefact.generate.places import box_mask, face_masks, soft_edge
+from facefact.generate.places import box_mask, face_masks, nearest_masks, soft_edge
 from facefact.types import FaceTokens, Portrait, UserError
 from tiny import tiny_pipeline
 
@@ -52,7 +52,6 @@ def test_people_and_words_have_their_places(pipe: Any, adapter: Any, halves: lis
     assert one.image.size == (128, 64)
     assert one.recipe["kind"] == "group"
     assert one.recipe["words"] == ["a red coat", "a blue hat"]
-    assert "strength" not in one.recipe
     other = paint_group(pipe, adapter, halves[::-1], replace(wide, words=["a blue hat", "a red coat"]))
     assert np.abs(array(one) - array(other)).max() <= 1, "the order of people means nothing"
     swapped = paint_group(pipe, adapter, halves, replace(wide, words=["a blue hat", "a red coat"]))
@@ -68,7 +67,8 @@ def template(width: int = 200, height: int = 96) -> tuple[InTemplate, list[torch
     faces = [face_from_landmarks(POINTS + where) for where in ((5, 10), (120, 20))]
     masks = face_masks(faces, pixels.shape)
     weights = [soft_edge(mask, face) for mask, face in zip(masks, faces, strict=True)]
-    return InTemplate(Template(pixels, None, pixels), np.max(weights, axis=0)), masks
+    reading = nearest_masks(faces, pixels.shape)
+    return InTemplate(Template(pixels, None, pixels), np.max(weights, axis=0), reading), masks
 
 
 def test_a_template_stays_but_for_its_faces(pipe: Any, adapter: Any, people: list[FaceTokens]) -> None:
@@ -115,6 +115,8 @@ def test_what_is_refused(adapter: Any, pipe: Any, halves: list[Region]) -> None:
         paint_group(pipe, adapter, halves, replace(SETTINGS, words=["one"]))
     with pytest.raises(UserError, match="strength 0"):
         GroupSettings(prompt="x", strength=0)
+    with pytest.raises(UserError, match="and there is none"):
+        paint_group(pipe, adapter, halves, replace(SETTINGS, strength=0.5))
     inpainting = tiny_pipeline(in_channels=9)
     with pytest.raises(UserError, match="inpainting model"):
         paint_group(inpainting, adapter, halves, SETTINGS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facefact.faces import face_from_landmarks
-from facefact.generate.places import box_mask, face_masks, layout_masks, parse_box, soft_edge
+from facefact.generate.places import box_mask, face_masks, layout_masks, nearest_masks, parse_box, soft_edge
 from facefact.types import Face, UserError
 
 POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
@@ -55,6 +55,9 @@ def test_faces() -> None:
         assert (weight[mask.numpy() == 0] < 0.51).all()
         assert (weight[:, 140:150] == 0).all()
     assert not (masks[0] * masks[1]).any()
+    near = nearest_masks([left, right], (160, 300, 3))
+    assert torch.equal(near[0] + near[1], torch.ones(160, 300))
+    assert all(bool((mask <= whole).all()) for mask, whole in zip(masks, near, strict=True))
     square = np.array([[120, 120], [180, 120], [180, 158], [120, 158]], np.float32)
     known = Face(left.box, left.landmarks, 1.0, left.pose, oval=square)
     (oval,) = face_masks([known], (160, 300, 3))

@@ -2,8 +2,9 @@
 
 Template: a group of other people, drawn side by side, in the looks that are asked for but for expression and glasses;
 their faces are replaced in one denoising run, each with the words of its person. Noise: the same people and words from
-noise, in regions side by side. One person, made in the same two ways, is what groups are compared with. Each person's
-square of the picture is judged as a portrait of its own.
+noise, in regions side by side. What groups are compared with is one person in the same two ways: alone in the picture,
+and, without regions of faces, as everybody in the group's picture, which tells what the wide picture costs from what
+the regions cost. Each person's square of the picture is judged as a portrait of its own.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facefact.adapter import Region
+from facefact.adapter import Region, fast_kernels
+from facefact.checkpoint import replacing
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
 from facefact.evaluate.protocol import Protocol, protocol
 from facefact.evaluate.world import as_json, attribute_hits
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import GroupSettings, InTemplate, Template, paint_group
-from facefact.generate.groups import group_arguments, reading
-from facefact.generate.places import face_masks, soft_edge
+from facefact.generate.groups import STRENGTH, group_arguments, words_in_place
+from facefact.generate.places import face_masks, nearest_masks, soft_edge
 from facefact.metrics.scores import Figure, figure, retrieved
 from facefact.types import Face, FaceTokens, UserError
 from facefact.world import CHOICES, Look, Person, caption, first_held_out, held_out_seed, look, person
@@ -37,6 +39,7 @@ SIZE = 128  # pixels of a person's square
 COUNTS = (2, 3, 4)
 WAYS = ("template", "noise")
 CHANGED = ("expression", "glasses")  # what is asked for and the template has not
+GALLERY = 100  # people among whom a face is searched, however many are painted
 COST_ROUNDS = 7
 
 
@@ -51,16 +54,16 @@ class GroupCase:
     seed: int
 
 
-def cases_of(plan: Protocol, seed: int, count: int) -> list[GroupCase]:
-    """Every person of the protocol once, in groups of `count`; who is left over is left out. A person's look, noise
-    and template are the same in groups of every size, but for the scene and the light, which the first one brings."""
+def cases_of(plan: Protocol, seed: int, count: int, *, people: int) -> list[GroupCase]:
+    """Each of the first `people` of the protocol once, in groups of `count`; who is left over is left out. A person's
+    look and template are the same in groups of every size, but for scene and light, which the first one brings."""
     rng, first = np.random.default_rng((seed, 78)), first_held_out(seed) + 700_000
     before = []
     for i, case in enumerate(plan.cases):
         drawn = look(held_out_seed(rng))
         before.append((person(first + i), replace(case.wanted, choices=case.wanted.choices | _changed(drawn))))
     groups = []
-    for start in range(0, len(plan.people) - count + 1, count):
+    for start in range(0, people - count + 1, count):
         own = tuple(range(start, start + count))
         wanted = tuple(together([plan.cases[i].wanted for i in own]))
         templates = together([before[i][1] for i in own])
@@ -98,20 +101,26 @@ class Made:
 
 @dataclass(frozen=True)
 class Bench:
-    """Everything that pictures of groups are made and judged with."""
+    """Everything that pictures of groups are made and judged with. plan: of everybody that a face is searched among;
+    people: how many of them are painted, tokens: theirs. references: (everybody, d) embeddings.
+    """
 
     plan: Protocol
+    people: int
     painter: Painter
     adapter: FaceAdapter
     tokens: FaceTokens
     judges: Judges
     references: np.ndarray
 
+    def cases(self, seed: int, count: int) -> list[GroupCase]:
+        return cases_of(self.plan, seed, count, people=self.people)
+
     def region(self, own: int, mask: Tensor) -> Region:
         return Region(mask, FaceTokens(self.tokens.face[own : own + 1], self.tokens.null[own : own + 1]))
 
-    def paint(self, case: GroupCase, way: str) -> np.ndarray:
-        """(SIZE, SIZE * n, 3) uint8."""
+    def paint(self, case: GroupCase, way: str, *, alike: bool = False) -> np.ndarray:
+        """(SIZE, SIZE * n, 3) uint8. alike: all are the first person, whose face counts wherever somebody is."""
         sampling, count = self.painter.sampling, len(case.own)
         settings = GroupSettings(
             prompt=caption(case.wanted[0]),
@@ -129,8 +138,9 @@ class Bench:
         else:
             shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
             masks, place = self.in_template(shown)
-            settings = replace(settings, steps=round(settings.steps / settings.strength))
-        people = [self.region(i, mask) for i, mask in zip(case.own, masks, strict=True)]
+            settings = replace(settings, steps=round(settings.steps / STRENGTH))
+        who = case.own[:1] * count if alike else case.own
+        people = [self.region(i, mask) for i, mask in zip(who, masks, strict=True)]
         made = paint_group(self.painter.pipe, self.adapter, people, settings, place=place)
         return np.asarray(made.image)
 
@@ -139,7 +149,8 @@ class Bench:
         faces = [_true_face(shown, i) for i in range(len(shown.lefts))]
         masks = face_masks(faces, shown.image.shape)
         weights = [soft_edge(mask, face) for mask, face in zip(masks, faces, strict=True)]
-        return masks, InTemplate(Template(shown.image, None, shown.image), np.max(weights, axis=0))
+        reading = nearest_masks(faces, shown.image.shape)
+        return masks, InTemplate(Template(shown.image, None, shown.image), np.max(weights, axis=0), reading)
 
     def judged(self, cases: Sequence[GroupCase], pictures: Sequence[np.ndarray]) -> Made:
         squares = [picture[:, i : i + SIZE] for picture in pictures for i in range(0, picture.shape[1], SIZE)]
@@ -187,20 +198,25 @@ def evaluate_groups(
     sampling: Sampling | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
+    sheet: Path | None = None,
 ) -> dict[str, Any]:
     """The figures as JSON values: rank1, mixing, attributes and cost_ratio by the number of people, of the first way;
-    `single`: one person in the same way; the other ways' under their names; `small_faces`: what the autoencoder leaves
-    of faces when the group has to fit into one square."""
+    `single`: one person in the same way; `alike`: one person as everybody in the group's picture; the other ways' under
+    their names; `small_faces`: what the autoencoder leaves of faces when the group has to fit into one square. sheet:
+    where some of the pictures go."""
     if people < 2 * max(counts) or not set(counts) <= set(COUNTS) or not set(ways) <= set(WAYS) or not ways:
         raise UserError(f"groups of {', '.join(map(str, COUNTS))}, made from {' or '.join(WAYS)}, of 8 people or more")
     bench = _open(bundle, judges_dir, seed, people, sampling or Sampling(), device, progress)
     small = small_faces(bench, counts)
     bench.adapter.attach(bench.painter.pipe)
     try:
-        made = {way: _of_way(bench, way, seed, counts) for way in ways}
-        cost = {str(count): cost_ratio(bench, cases_of(bench.plan, seed, count)[0]) for count in counts}
+        drawn: list[np.ndarray] = []
+        made = {way: _of_way(bench, way, seed, counts, drawn) for way in ways}
+        cost = {str(count): cost_ratio(bench, bench.cases(seed, count)[0]) for count in counts}
     finally:
         bench.adapter.detach()
+    if sheet is not None:
+        draw_sheet(drawn, sheet)
     first, *others = ways
     about = {"seed": seed, "people": people, "way": first, "sampling": _written(bench.painter.sampling)}
     tree = made[first] | {"cost_ratio": cost} | {way: made[way] for way in others} | {"small_faces": small}
@@ -216,31 +232,66 @@ def _open(
     device: str | torch.device,
     progress: Progress | None,
 ) -> Bench:
-    judges, plan = Judges.open(judges_dir, bundle), protocol(seed, people=people, per_person=1)
+    judges, plan = Judges.open(judges_dir, bundle), protocol(seed, people=max(GALLERY, people), per_person=1)
     adapter = FaceAdapter.from_pretrained(bundle / "adapter")
     painter = Painter.open(bundle, sampling, device=device, progress=progress)
-    tokens = person_tokens(adapter, plan.references, judges.detector)
-    gallery = protocol(seed, people=max(100, people), per_person=1).references  # as large whatever is measured
-    return Bench(plan, painter, adapter, tokens, judges, judges.embed([one.image for one in gallery]))
+    if torch.device(device).type == "cpu":
+        fast_kernels(painter.pipe)
+    tokens = person_tokens(adapter, plan.references[:people], judges.detector)
+    references = judges.embed([one.image for one in plan.references])
+    return Bench(plan, people, painter, adapter, tokens, judges, references)
 
 
 def _written(sampling: Sampling) -> dict[str, float]:
     return {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale")}
 
 
-def _of_way(bench: Bench, way: str, seed: int, counts: Sequence[int]) -> dict[str, Any]:
-    """{"rank1": {"2": ..., ...}, ..., "single": {"rank1": ..., ...}}"""
-    found = {}
+def _of_way(bench: Bench, way: str, seed: int, counts: Sequence[int], drawn: list[np.ndarray]) -> dict[str, Any]:
+    """{"rank1": {"2": ..., ...}, ..., "single": {"rank1": ..., ...}, "alike": {"2": ..., ...}}. drawn: gets the first
+    picture of each size, under the references, the true renders and the template."""
+    found, alike = {}, {}
     for count in (1, *counts):
-        cases = cases_of(bench.plan, seed, count)
-        pictures = []
-        for done, case in enumerate(cases, 1):
-            pictures.append(bench.paint(case, way))
-            bench.painter.progress(f"{way}, groups of {count}", done, len(cases))
+        cases = bench.cases(seed, count)
+        pictures = _painted(bench, cases, way, f"{way}, groups of {count}")
         found[count] = bench.judged(cases, pictures).figures()
+        if count > 1:
+            same = [replace(case, own=case.own[:1] * count) for case in cases]
+            others = _painted(bench, cases, way, f"{way}, one person {count} times", alike=True)
+            alike[str(count)] = bench.judged(same, others).figures()["rank1"]
+            drawn.append(_strip(bench, cases[0], pictures[0]))
     names = ("rank1", "mixing", "attributes", "changed_attributes")
     tree: dict[str, Any] = {name: {str(count): found[count][name] for count in counts} for name in names}
-    return tree | {"single": {name: value for name, value in found[1].items() if name != "mixing"}}
+    return tree | {"single": {name: value for name, value in found[1].items() if name != "mixing"}, "alike": alike}
+
+
+def _painted(
+    bench: Bench, cases: Sequence[GroupCase], way: str, title: str, *, alike: bool = False
+) -> list[np.ndarray]:
+    pictures = []
+    for done, case in enumerate(cases, 1):
+        pictures.append(bench.paint(case, way, alike=alike))
+        bench.painter.progress(title, done, len(cases))
+    return pictures
+
+
+def _strip(bench: Bench, case: GroupCase, picture: np.ndarray) -> np.ndarray:
+    """Of one group, from top to bottom: reference pictures, true renders, the template, what was made."""
+    references = np.concatenate([bench.plan.references[i].image for i in case.own], 1)
+    true = render_group([bench.plan.people[i] for i in case.own], case.wanted).image
+    before = render_group([who for who, _ in case.before], [one for _, one in case.before]).image
+    return np.concatenate([references, true, before, picture], 0)
+
+
+def draw_sheet(strips: Sequence[np.ndarray], path: Path, *, gap: int = 12) -> None:
+    """Strips (h, w, 3) uint8 of one height side by side, as a PNG."""
+    width = sum(strip.shape[1] for strip in strips) + gap * (len(strips) - 1)
+    sheet, left = Image.new("RGB", (width, strips[0].shape[0]), "white"), 0
+    for strip in strips:
+        sheet.paste(Image.fromarray(strip), (left, 0))
+        left += strip.shape[1] + gap
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 @torch.no_grad()
@@ -275,7 +326,7 @@ def _seconds(bench: Bench, people: Sequence[Region], words: list[str], count: in
         encoder_hidden_states=text.repeat(2, 1, 1),
         cross_attention_kwargs=arguments["cross_attention_kwargs"],
     )
-    with reading(pipe, people, settings):
+    with words_in_place(pipe, [one.mask for one in people], settings):
         call()
         start = time.process_time()
         call()
@@ -287,7 +338,7 @@ def small_faces(bench: Bench, counts: Sequence[int]) -> dict[str, Any]:
     autoencoder: what a base model of this size could show of them at best."""
     found: dict[str, Any] = {}
     for count in (1, *counts):
-        cases = cases_of(bench.plan, 0, count)
+        cases = bench.cases(0, count)
         pictures = []
         for case in cases:
             shown = render_group([bench.plan.people[i] for i in case.own], case.wanted, size=SIZE // count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
     from facefact.generate.template import Template
 
+STRENGTH = 0.8
 KINDS = {False: "group", True: "group in a template"}
 
 
@@ -47,15 +48,18 @@ class GroupSettings(Settings):
     """As Settings; the prompt is the whole picture's, and that of people without words of their own.
 
     words: what is said of each person, in the order of the regions, "" for nothing; whole prompts, which are read there
-    in place of the other. strength: how much of a template's faces is forgotten, in (0, 1].
+    in place of the other. strength: how much of a template's faces is forgotten, in (0, 1], None for
+    STRENGTH.
     """
 
     words: Sequence[str] = field(default_factory=list)
-    strength: float = 0.8
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "words", list(self.words))  # as a recipe reads it back
+        if self.strength is None:
+            return
         if not 0 < self.strength <= 1:
             raise UserError(f"the strength {self.strength} is not in (0, 1]")
         if int(self.steps * self.strength) < 1:
@@ -65,10 +69,13 @@ class GroupSettings(Settings):
 @dataclass(frozen=True)
 class InTemplate:
     """The picture that a group is put into. weight: (h, w) float32 in [0, 1], how much of each pixel is new; the rest
-    stays as it was."""
+    stays as it was. reading: for each person (h, w), where their words are read, which is more than the face: what is
+    around it tells the model how the face lies.
+    """
 
     template: Template
     weight: np.ndarray
+    reading: Sequence[Tensor]
 
 
 def paint_group(
@@ -88,16 +95,19 @@ def paint_group(
     """
     if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: a group takes its text-to-image base")
+    if place is not None:
+        settings = replace(settings, strength=settings.strength or STRENGTH)
+    elif settings.strength is not None:
+        raise UserError("the strength says how much of a template is forgotten, and there is none")
     arguments = group_arguments(pipe, adapter, people, settings)
     on_step = if_face_arrives(pipe, adapter, settings, on_step)
-    with reading(pipe, people, settings), finite_pictures(pipe):
+    masks = [one.mask for one in people] if place is None else place.reading
+    with words_in_place(pipe, masks, settings), finite_pictures(pipe):
         if place is None:
             image, size = _from_noise(pipe, arguments, settings, on_step)
         else:
             image, size = _in_template(pipe, arguments, settings, place, on_step)
     recipe = make_recipe(pipe, settings, kind=KINDS[place is not None], size=size, origin=origin)
-    if place is None:
-        recipe.pop("strength")
     return Portrait(image, recipe)
 
 
@@ -127,12 +137,11 @@ def group_arguments(
     return kept
 
 
-def reading(pipe: Any, people: Sequence[Region], settings: GroupSettings) -> AbstractContextManager[None]:
-    """Inside, each region reads its own words, if there are any."""
-    masks = [one.mask for one in people if one.mask is not None]
+def words_in_place(pipe: Any, masks: Sequence[Tensor | None], settings: GroupSettings) -> AbstractContextManager[None]:
+    """Inside, each person's words are read in their place, if there are any."""
     if not any(settings.words):
         return nullcontext()
-    return regional_text(pipe, [mask.to(pipe._execution_device) for mask in masks])
+    return regional_text(pipe, [mask.to(pipe._execution_device) for mask in masks if mask is not None])
 
 
 def _from_noise(

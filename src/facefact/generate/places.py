@@ -81,6 +81,16 @@ def face_masks(
     return masks
 
 
+def nearest_masks(faces: Sequence[Face], shape: tuple[int, ...]) -> list[Tensor]:
+    """What lies nearer to each face than to the others, in a picture of shape (h, w, ...): (h, w) float of 0 and 1,
+    which sum to 1."""
+    middles = np.array([[(face.box[1] + face.box[3]) / 2, (face.box[0] + face.box[2]) / 2] for face in faces])
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    distance = [np.square(rows - y) + np.square(columns - x) for y, x in middles]
+    owner = np.argmin(distance, axis=0)
+    return [torch.from_numpy((owner == i).astype(np.float32)) for i in range(len(faces))]
+
+
 def soft_edge(mask: Tensor, face: Face) -> np.ndarray:
     """(h, w) of 0 and 1 -> float32 from 0 to 1, feathered by the size of the face; exactly 0 from a little on."""
     weight = cv2.GaussianBlur(mask.numpy(), (0, 0), max(0.5, FEATHER * _size(face)))

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.adapter import Region
     from facefact.faces import get_detector
     from facefact.generate import find_person
+    from facefact.generate.groups import STRENGTH
 
     detector = get_detector(model=args.yunet)
     masks, place = places_of(args, people, detector)
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         for one in wanted:
             yield studio.group(regions, one, place=place, origin=origin, on_step=on_step)
 
-    steps = settings.steps if place is None else int(settings.steps * settings.strength)
+    steps = settings.steps if place is None else int(settings.steps * (settings.strength or STRENGTH))
     return portraits.make_and_print(args, pictures, make, steps=steps, origin=studio.origin | origin)
 
 
@@ -136,7 +137,7 @@ def _in_template(
     import numpy as np
 
     from facefact.generate import InTemplate, open_template
-    from facefact.generate.places import face_masks, soft_edge
+    from facefact.generate.places import face_masks, nearest_masks, soft_edge
 
     template = open_template(args.template)
     if args.format == "jpeg" and template.alpha is not None:
@@ -146,7 +147,8 @@ def _in_template(
     heads = [detector.head_mask(template.seen, face) for face in chosen] if args.head else None
     masks = face_masks(chosen, template.seen.shape, heads=heads)
     weights = [soft_edge(mask, face) for mask, face in zip(masks, chosen, strict=True)]
-    return list(masks), InTemplate(template, np.max(weights, axis=0))
+    reading = nearest_masks(chosen, template.seen.shape)
+    return list(masks), InTemplate(template, np.max(weights, axis=0), reading)
 
 
 def _number(one: Put, count: int, picture: Path, what: str) -> int:
