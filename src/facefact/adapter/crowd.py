@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SETTLING = 4  # iterations when faces are found for the first time
-APART = 1.0  # two centres of found faces are at least so far apart, in radii of a face
+APART = 1.0  # two centres of found faces are at least so far apart, in diameters of a face
 
 
 @dataclass
