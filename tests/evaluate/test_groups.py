@@ -31,7 +31,8 @@ def test_everybody_is_in_one_group_in_one_scene(count: int) -> None:
             assert who.seed != PLAN.people[own].seed
     alone = cases_of(PLAN, 5, 1, people=12)[::count]
     assert [case.before[0][0].seed for case in cases] == [case.before[0][0].seed for case in alone]
-    assert cases_of(PLAN, 5, count, people=8) == cases[: 8 // count]
+    fewer = cases_of(PLAN, 5, count, people=8)
+    assert [(case.own, case.wanted) for case in fewer] == [(case.own, case.wanted) for case in cases[: 8 // count]]
 
 
 class Knows:
