@@ -138,7 +138,7 @@ class Bench:
         else:
             shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
             masks, place = self.in_template(shown)
-            settings = replace(settings, steps=round(settings.steps / STRENGTH))
+            settings = replace(settings, steps=max(2, round(settings.steps / STRENGTH)))
         who = case.own[:1] * count if alike else case.own
         people = [self.region(i, mask) for i, mask in zip(who, masks, strict=True)]
         made = paint_group(self.painter.pipe, self.adapter, people, settings, place=place)
