@@ -32,6 +32,7 @@ TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 TINY = {
     "demo": "--people 2 --steps 1 --device cpu",
     "generate": "-n 1 --steps 1 --device cpu",
+    "group": "-n 1 --steps 2 --device cpu",
     "inpaint": "--steps 2 --device cpu",
     "faces": "",
     "models list": "",
@@ -58,6 +59,7 @@ ELSEWHERE = {
     "eval inpaint": "tests/evaluate/test_inpaint.py::test_the_command_measures_every_way",
     "eval layers": "tests/evaluate/test_importance.py::test_the_command_measures_what_its_table_lacks",
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",
+    "eval groups": "tests/evaluate/test_groups.py::test_the_command",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
     "bench unet": "tests/bench/test_unet.py::test_the_command",
 }
@@ -204,6 +206,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     for number, name in enumerate(("me.jpg", "me1.jpg", "me2.jpg")):
         Image.fromarray(render(person(1), look(number), size=192).image).save(folder / name)
+    Image.fromarray(render(person(2), look(0), size=192).image).save(folder / "ada.jpg")
+    layout = Image.new("RGB", (128, 64))
+    layout.paste("red", (4, 4, 60, 64))
+    layout.paste("blue", (68, 4, 124, 64))
+    layout.save(folder / "layout.png")
     people(folder / "photos", count=3, looks=3)
     group = Image.new("RGB", (528, 192), "gray")
     for number, (left, size) in enumerate(((0, 192), (192, 176), (368, 160))):

@@ -32,6 +32,7 @@ from facefact.adapter import (
     make_condition,
     token_width,
 )
+from facefact.adapter.regions import Region, gathered
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.types import FaceCrop, FaceTokens, UserError
@@ -267,7 +268,7 @@ class FaceAdapter(nn.Module):
 
     def condition(
         self,
-        tokens: FaceTokens,
+        tokens: FaceTokens | Sequence[Region],
         scale: float | Tensor | Mapping[str, float] = 1.0,
         guidance: bool = True,
         *,
@@ -278,7 +279,8 @@ class FaceAdapter(nn.Module):
         """The `cross_attention_kwargs` of a pipeline or U-Net call.
 
         tokens: face and null (people, m, width): one person, or one row per prompt; rows are repeated to fill the
-        batch, each as often as the other (`num_images_per_prompt`). guidance: True: the null face where the batch asks
+        batch, each as often as the other (`num_images_per_prompt`). Several people in each picture: a
+        `facefact.adapter.Region` for each, with their place. guidance: True: the null face where the batch asks
         without the prompt (the negative half under guidance, whatever else the pipeline lays out), the face elsewhere;
         False: the face everywhere. scale: of what the adapter adds; a number (0: bit for bit the base model), a
         tensor (one number, or (rows,): one per row of the batch), or numbers by block ({"mid_block": 1.0, "": 0.5}; ""
@@ -288,6 +290,9 @@ class FaceAdapter(nn.Module):
         True: the region is found in the first steps; a mask, (h, w) or (pictures, h, w) at any size: not 0 where the
         face may be; a `facefact.adapter.Local`: all settings. A compiled model works locally with a mask only.
         """
+        regions = None
+        if not isinstance(tokens, FaceTokens):
+            tokens, regions = gathered(tokens)
         width = self.resampler.config.output_width
         if tokens.face.ndim != 3 or tokens.face.shape[-1] != width:
             raise UserError(
@@ -309,6 +314,7 @@ class FaceAdapter(nn.Module):
             start=start,
             end=end,
             local=_local_settings(local),
+            regions=regions,
             guided=guidance,
         )
         if self._attachment is not None:

@@ -63,3 +63,25 @@ def test_one_graph_for_a_known_region() -> None:
         assert not torch.equal(ours, run(host, timestep=torch.tensor(timestep), cross_attention_kwargs=exact))
     assert counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_one_graph_for_regions() -> None:
+    from torch._dynamo.utils import counters
+
+    from facefact.adapter import Region
+
+    host = make_host()
+    adapter = make_adapter(host).attach(host)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(host, backend="aot_eager", fullgraph=True)
+    for timestep, width in ((999, 24), (801, 24), (400, 40)):
+        left, right = torch.zeros(2, 64, 64)
+        left[:, :width], right[:, width:] = 1, 1
+        people = [Region(mask, make_tokens(adapter, seed=i)) for i, mask in enumerate((left, right))]
+        options = {"timestep": torch.tensor(timestep), "cross_attention_kwargs": adapter.condition(people, scale=0.7)}
+        torch.testing.assert_close(run(compiled, **options), run(host, **options), atol=1e-5, rtol=1e-4)
+    assert counters["stats"]["unique_graphs"] == 1
+    torch._dynamo.reset()

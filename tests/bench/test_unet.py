@@ -193,6 +193,25 @@ def test_scaling_compares_like_with_like(bench: Workbench) -> None:
     assert row["operations"]["exact"]["feed-forward"] == one.formula(rows=2, face=16)["feed-forward"]
 
 
+@torch.no_grad()
+def test_people_in_one_picture(bench: Workbench) -> None:
+    """Another picture, for hardly more operations: a few keys for each person more."""
+    points = list(unet_scaling.group_points(DEMO))
+    assert [one.call.group for one in points] == [1, 2, 4, 8]
+    pictures = []
+    for one in points[:2]:
+        bench.call = one.call
+        try:
+            pictures.append(made(bench, "exact"))
+            row = unet_scaling.measured(bench, one, rounds=1)
+        finally:
+            bench.call = DEMO
+    assert (pictures[0] - pictures[1]).abs().max() > 1e-3
+    assert row["group"] == 2
+    large = [counted("sd15", 512, rows=2, face=16 * people).exact for people in (1, 8)]
+    assert 1 < large[1] / large[0] < 1.02
+
+
 def test_a_photo_takes_its_parts() -> None:
     found = bench_portraits.bench_encode(torch.device("cpu"), rounds=1)
     parts = [found["seconds"][name]["cpu"]["median"] for name in ("detect and align", "face encoder", "resampler")]
@@ -281,7 +300,7 @@ def test_calls_that_cannot_be(changed: dict[str, Any], line: str) -> None:
 
 def test_options_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "unet", "--only", "gpu"]) == 2
-    assert "choose from unet, encode, portraits, scaling" in capsys.readouterr().err
+    assert "choose from unet, encode, portraits, scaling, groups" in capsys.readouterr().err
     assert main(["bench", "unet", "--shape", "demo", "--only", "unet", "--variants", "exactly"]) == 2
     assert "unknown variant 'exactly'" in capsys.readouterr().err
 

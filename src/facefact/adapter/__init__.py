@@ -6,6 +6,7 @@ from facefact.adapter.denoiser import denoiser
 from facefact.adapter.fast import fast_kernels
 from facefact.adapter.layer import AdapterLayers, FaceKeys, GatedSelfAttention, LayerConfig
 from facefact.adapter.local import Local
+from facefact.adapter.regions import Region
 from facefact.adapter.seam import Seam, chosen, token_width
 from facefact.adapter.unet_seam import UNET, attach, detach, layer_configs, text_width
 
@@ -19,6 +20,7 @@ __all__ = [
     "Increment",
     "LayerConfig",
     "Local",
+    "Region",
     "Seam",
     "attach",
     "chosen",

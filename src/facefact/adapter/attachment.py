@@ -95,7 +95,7 @@ class Attachment:
         self.seen.clear()
         self.arrived, self.ran, self.dropped = True, False, None
         fitting = self.batch.fit(condition, self.model, self.latents, self.text)._replace(fits=True)
-        counting = self._tracked(self._now(fitting))
+        counting = self._placed(self._tracked(self._now(fitting)))
         if not torch.compiler.is_compiling():
             self.asked, self.condition = condition.face, counting
         return counting
@@ -126,6 +126,15 @@ class Attachment:
             raise UserError("local mode needs the model to be called with its timestep")
         condition.local.begin(shape, float(self.timestep.max()), copies)
         return condition
+
+    def _placed(self, condition: FaceCondition) -> FaceCondition:
+        """With the regions of several people as they lie in this pass."""
+        if condition.regions is None:
+            return condition
+        shape, copies = _shape_of_pictures(self.latents), len(condition.parts)
+        moved = None if condition.local is None else condition.local.people()
+        regions = condition.regions if moved is None else condition.regions.moved(moved)
+        return condition._replace(regions=regions.in_pass(shape, copies))
 
     def note_call(self, latents: Tensor | None, timestep: Any, text: Any = None) -> None:
         """Called before each forward pass of the model, with what it was called with.
@@ -209,7 +218,7 @@ class Attachment:
 def _shape_of_pictures(latents: Tensor | None) -> tuple[int, ...]:
     """As the layers see them: (b * frames, channels, height, width)."""
     if latents is None:
-        raise UserError("local mode needs the model to be called with its latents")
+        raise UserError("local mode and regions need the model to be called with its latents")
     if latents.ndim == 5:
         b, channels, frames, *size = latents.shape
         return (b * frames, channels, *size)
@@ -240,8 +249,11 @@ class LayerPort(nn.Module):
             subset, increments = condition.local.tokens(x.shape[1]), condition.local.reusable.get(self.block)
         if increments is None:
             keys = condition.keys.get(self.block) if condition.keys else None
+            shares = None if condition.regions is None else condition.regions.shares(x.shape[1])
             asked = None if self.attachment.increments is None else ungated.append
-            increments = layer.increments(x, condition.face, scale=scale, keys=keys, subset=subset, ungated=asked)
+            increments = layer.increments(
+                x, condition.face, scale=scale, keys=keys, subset=subset, shares=shares, ungated=asked
+            )
             if condition.local is not None:
                 condition.local.note(self.block, x.shape[1], increments)
         self.attachment.note_increments(self.block, x, increments, subset, *ungated)

@@ -29,18 +29,27 @@ CPU_PREFERS_BLOCKS = CPU_PREFERS_ONEDNN and torch.backends.cpu.get_cpu_capabilit
 
 
 def attention(
-    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+    q: Tensor,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    *,
+    heads: int,
+    bias: Tensor | None = None,
+    shares: Tensor | None = None,
+    owner: Tensor | None = None,
 ) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v over k and v in parts, which count as one: the caller need not join them.
 
     q: (b, n, heads * d), keys and values: each part (b, m_i, heads * d), all of one type. bias: (b, m) float32, one
-    number for each key. -> (b, n, heads * d).
+    number for each key. shares: (b, n, groups) float32, one more number for each query and group of keys, finite for
+    one of them or for a key of no group; owner: (k,) the group of each of the last k keys, the others have none.
+    -> (b, n, heads * d).
     """
     if not _blocked_is_faster(q, keys, values):
-        return sdpa(q, keys, values, heads=heads, bias=bias)
+        return sdpa(q, keys, values, heads=heads, bias=bias, shares=shares, owner=owner)
     if torch.compiler.is_compiling():
-        return _blocked_op(q, list(keys), list(values), heads, bias)
-    return blocked(q, keys, values, heads=heads, bias=bias)
+        return _blocked_op(q, list(keys), list(values), heads, bias, shares, owner)
+    return blocked(q, keys, values, heads=heads, bias=bias, shares=shares, owner=owner)
 
 
 def _blocked_is_faster(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) -> bool:
@@ -57,7 +66,14 @@ def _blocked_is_faster(q: Tensor, keys: Sequence[Tensor], values: Sequence[Tenso
 
 
 def sdpa(
-    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+    q: Tensor,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    *,
+    heads: int,
+    bias: Tensor | None = None,
+    shares: Tensor | None = None,
+    owner: Tensor | None = None,
 ) -> Tensor:
     """`attention`, of the same shapes, by torch's own kernel."""
 
@@ -65,12 +81,23 @@ def sdpa(
         return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
     k, v = (parts[0] if len(parts) == 1 else torch.cat(list(parts), 1) for parts in (keys, values))
-    mask = None if bias is None else bias[:, None, None].to(q.dtype)
+    mask = None if bias is None else bias[:, None, None]
+    if shares is not None and owner is not None:
+        mine = F.pad(shares[..., owner], (k.shape[1] - len(owner), 0))[:, None]
+        mask = mine if mask is None else mask + mine
+    mask = None if mask is None else mask.to(q.dtype)
     return F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 def blocked(
-    q: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, heads: int, bias: Tensor | None = None
+    q: Tensor,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    *,
+    heads: int,
+    bias: Tensor | None = None,
+    shares: Tensor | None = None,
+    owner: Tensor | None = None,
 ) -> Tensor:
     """`attention`, of the same shapes, head by head, for as many queries at a time as the cache holds scores.
 
@@ -95,6 +122,8 @@ def blocked(
                     scaled, k = F.pad(scaled, (0, 1), value=1.0), torch.cat([k, bias[i, :, None]], 1)
                 for j in range(0, n, rows):
                     scores = times_transposed(scaled[j : j + rows], k)
+                    if shares is not None and owner is not None:
+                        scores[:, -len(owner) :] += shares[i, j : j + rows, owner]
                     torch.softmax(scores, -1, out=scores)
                     y[i, j : j + rows, head] = times_transposed(scores.to(v.dtype), v)
     return y
@@ -103,8 +132,11 @@ def blocked(
 # One node to the compiler, which would unroll the loops. (Its first call imports the compiler: seconds.)
 _blocked_op = torch.library.custom_op(
     "facefact::attention",
-    lambda q, keys, values, heads, bias=None: blocked(q, keys, values, heads=heads, bias=bias),
+    lambda q, keys, values, heads, bias=None, shares=None, owner=None: blocked(
+        q, keys, values, heads=heads, bias=bias, shares=shares, owner=owner
+    ),
     mutates_args=(),
-    schema="(Tensor q, Tensor[] keys, Tensor[] values, int heads, Tensor? bias=None) -> Tensor",
+    schema="(Tensor q, Tensor[] keys, Tensor[] values, int heads, Tensor? bias=None, Tensor? shares=None, "
+    "Tensor? owner=None) -> Tensor",
 )
-_blocked_op.register_fake(lambda q, keys, values, heads, bias=None: q.new_empty(q.shape))
+_blocked_op.register_fake(lambda q, keys, values, heads, bias=None, shares=None, owner=None: q.new_empty(q.shape))

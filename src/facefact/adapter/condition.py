@@ -11,6 +11,8 @@ from torch import Tensor
 
 from facefact.adapter.layer import AdapterLayers, FaceKeys
 from facefact.adapter.local import Local, Tracker
+from facefact.adapter.regions import Regions
+from facefact.types import UserError
 
 Layout = tuple[bool, ...]  # of a batch: its parts, each with a row for every picture; True: with the face, False: null
 PLAIN: Layout = (True,)
@@ -24,7 +26,8 @@ class FaceCondition(NamedTuple):
     prefixes ("mid_block", "up_blocks.1", "" for the rest) of which the longest that fits counts; blocks that none fits
     stay out. start, end: the fractions of the noise schedule between which the face counts. keys: what each layer reads
     of the face, where it is known already; it stays the same from step to step. local: where the face is, for local
-    mode. parts: the layout of its rows. fits: whether they were laid out as the batch of this pass is.
+    mode. regions: of several people, whose tokens `face` then holds one after the other: where each is. parts: the
+    layout of its rows. fits: whether they were laid out as the batch of this pass is.
     """
 
     face: Tensor
@@ -33,6 +36,7 @@ class FaceCondition(NamedTuple):
     end: float = 1.0
     keys: Mapping[str, FaceKeys] | None = None
     local: Tracker | None = None
+    regions: Regions | None = None
     parts: Layout = PLAIN
     fits: bool = False
 
@@ -90,12 +94,14 @@ def make_condition(
     start: float = 0.0,
     end: float = 1.0,
     local: Local | None = None,
+    regions: Regions | None = None,
     guided: bool = False,
 ) -> FaceCondition:
     """A condition for these layers where they are, with the face keys when they are not in training.
 
-    face: (r, m, token_width), of any type and place. scale, start, end: as in FaceCondition. Numbers other than 0
-    become tensors: a compiled model then serves every scale. guided: whether the first half of the rows is null faces.
+    face: (r, m, token_width), of any type and place. scale, start, end, regions: as in FaceCondition. Numbers other
+    than 0 become tensors: a compiled model then serves every scale. guided: whether the first half of the rows is null
+    faces.
     """
     weight = next(layers.parameters())
     face = face.to(weight.device, weight.dtype)
@@ -107,8 +113,13 @@ def make_condition(
 
     scales = {prefix: tensor(s) for prefix, s in scale.items()} if isinstance(scale, Mapping) else tensor(scale)
     parts = GUIDED if guided else PLAIN
-    tracker = Tracker.of(local.to(weight.device), copies=len(parts)) if local is not None else None
-    return FaceCondition(face, scales, start, end, None if layers.training else layers.face_keys(face), tracker, parts)
+    if regions is not None and regions.found and (local is None or local.mask is not None):
+        raise UserError("people without a place are found by local mode: local=True, or give each region a mask")
+    crowd = None if regions is None else regions.crowd()
+    tracker = Tracker.of(local.to(weight.device), copies=len(parts), crowd=crowd) if local is not None else None
+    keys = None if layers.training else layers.face_keys(face)
+    places = None if regions is None else regions.to(weight.device)
+    return FaceCondition(face, scales, start, end, keys, tracker, places, parts)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _switch_on(module: Any) -> bool:
     from diffusers.models.attention import FeedForward
     from diffusers.models.attention_processor import Attention
 
-    if isinstance(module, Attention) and _is_plain_attention(module):
+    if isinstance(module, Attention) and is_plain_attention(module):
         module.set_processor(FastAttnProcessor(module.processor))
     elif type(module) is FeedForward and _is_plain_geglu(module):
         module.forward = FastFeedForward(module)
@@ -108,7 +108,7 @@ def _switch_off(module: Any) -> bool:
     return True
 
 
-def _is_plain_attention(attn: Any) -> bool:
+def is_plain_attention(attn: Any) -> bool:
     """Whether the module does no more than the method's formula between its projections."""
     from diffusers.models.attention_processor import AttnProcessor2_0
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from facefact.adapter.attention import attention
 from facefact.adapter.feed_forward import geglu_network
 from facefact.adapter.linear import project
+from facefact.adapter.regions import Shares
 from facefact.adapter.tokens import TokenSubset
 from facefact.types import UserError
 
@@ -68,8 +69,11 @@ class FaceAttention(nn.Module):
         self.to_v = nn.Linear(config.width, inner, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(inner, config.width)])
 
-    def forward(self, x: Tensor, face: FaceKeys, subset: TokenSubset | None = None) -> Tensor:
-        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width), or (b, count, width) of a subset."""
+    def forward(
+        self, x: Tensor, face: FaceKeys, subset: TokenSubset | None = None, shares: Shares | None = None
+    ) -> Tensor:
+        """x: (b, n, width), face: r rows with b a multiple of r -> (b, n, width), or (b, count, width) of a subset.
+        shares: of the people whose tokens the face is, in the tokens that are asked for."""
         if self.heads is None:
             raise RuntimeError("the number of heads is the host block's: attach the adapter or set `heads`")
         asking = x if subset is None else subset.pick(x)
@@ -82,7 +86,8 @@ class FaceAttention(nn.Module):
         # A mean of c tokens counts as much as c.
         bias = None if log_counts is None else F.pad(log_counts, (asking.shape[1], face_k.shape[1]))
         out: Any = self.to_out[0]
-        return project(out, attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias))
+        people = {} if shares is None else {"shares": shares.logs, "owner": shares.owner}
+        return project(out, attention(q, [k, face_k], [v, face_v], heads=self.heads, bias=bias, **people))
 
 
 class GEGLU(nn.Module):
@@ -133,24 +138,27 @@ class GatedSelfAttention(nn.Module):
         scale: Scale = 1.0,
         keys: FaceKeys | None = None,
         subset: TokenSubset | None = None,
+        shares: Shares | None = None,
         ungated: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the attention adds to x, and what the feed-forward then adds: each (b, n, width) in x's type.
 
         scale: a number, or a tensor with one number, or one per row of `face` or of `x`. keys: of that face, made
         before; they count only while they are this layer's and no gradient is wanted. subset: the tokens that it is
-        asked for (local mode): each (b, count, width) then. ungated: is told what the attention gives before gate and
+        asked for (local mode): each (b, count, width) then. shares: of the people whose tokens the face is, in all
+        tokens of x; without them all are one person's. ungated: is told what the attention gives before gate and
         scale, shaped as what it adds.
         """
         y = x.to(self.linear.weight.dtype)
         if keys is None or not self._made(keys):
             keys = self.face_keys(face.to(y))
-        attended = self.attn(self.norm1(y), keys, subset)
+        shares = None if shares is None else shares.pick(subset)
+        attended = self.attn(self.norm1(y), keys, subset, shares)
         if ungated is not None:
             ungated(attended)
-        attention = self._gate(self.alpha_attn, scale, len(x)) * attended
+        attention = self._gate(self.alpha_attn, scale, len(x), shares) * attended
         y = (y if subset is None else subset.pick(y)) + attention
-        dense = self._gate(self.alpha_dense, scale, len(x)) * self.ff(self.norm2(y))
+        dense = self._gate(self.alpha_dense, scale, len(x), shares) * self.ff(self.norm2(y))
         return attention.to(x.dtype), dense.to(x.dtype)
 
     def face_keys(self, face: Tensor) -> FaceKeys:
@@ -171,14 +179,15 @@ class GatedSelfAttention(nn.Module):
         weights = (*self.linear.parameters(), *self.norm1.parameters(), self.attn.to_k.weight, self.attn.to_v.weight)
         return tuple(0 if weight.is_inference() else weight._version for weight in weights)
 
-    def _gate(self, alpha: Tensor, scale: Scale, batch: int) -> Tensor:
-        """scale * tanh(alpha), rounded once. alpha: (). scale: a number, (), (1,) or (r,), batch a multiple of r ->
-        one number, or (batch, 1, 1)."""
+    def _gate(self, alpha: Tensor, scale: Scale, batch: int, shares: Shares | None = None) -> Tensor:
+        """scale * tanh(alpha), and the tokens' strength, rounded once. alpha: (). scale: a number, (), (1,) or (r,),
+        batch a multiple of r -> one number, or (batch, 1, 1), or (batch, n, 1) of n tokens with shares."""
         wide = torch.promote_types(alpha.dtype, torch.float32)
         if torch.is_tensor(scale):
             scale = scale.to(alpha.device, wide)
             scale = fill_batch(scale.reshape(-1, 1, 1), batch) if scale.ndim else scale
-        return (scale * alpha.to(wide).tanh()).to(alpha.dtype)
+        gate = scale * alpha.to(wide).tanh()
+        return (gate if shares is None else gate * shares.strength).to(alpha.dtype)
 
 
 def within(block: str, prefixes: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facefact.adapter.crowd import Crowd
 from facefact.adapter.tokens import TokenSubset, choose_tokens, grid_of
 from facefact.types import UserError
 
@@ -57,7 +58,8 @@ class Tracker:
     """Where the face of one portrait is, or the faces of one batch of them, from step to step.
 
     copies: how often the batch holds the pictures: 2 under guidance. region: (pictures, h, w), 1 where the adapter
-    works, None: everywhere. share: of the picture, the largest of the batch. shape: of the latents.
+    works, None: everywhere. share: of the picture, the largest of the batch. shape: of the latents. crowd: where each
+    of several people is.
     """
 
     local: Local
@@ -72,12 +74,13 @@ class Tracker:
     background: Tensor | None = None  # (pictures, 1, 1): increments of the background, the strongest being 1
     steps_looked: int = 0
     timesteps: list[float] = field(default_factory=list)
+    crowd: Crowd | None = None
 
     @classmethod
-    def of(cls, local: Local, *, copies: int) -> Tracker:
+    def of(cls, local: Local, *, copies: int, crowd: Crowd | None = None) -> Tracker:
         share = 1.0 if local.mask is None else float((local.mask != 0).float().mean((-2, -1)).max())
         # In steps, so that a compiled model, whose sizes are fixed, need not be made anew for every mask.
-        return cls(local, copies, share=math.ceil(share * SHARE_STEPS) / SHARE_STEPS)
+        return cls(local, copies, share=math.ceil(share * SHARE_STEPS) / SHARE_STEPS, crowd=crowd)
 
     def for_known_mask(self, shape: tuple[int, ...], copies: int | None = None) -> Tracker:
         """The same for one pass over latents of this shape, with the mask for a region: no memory, one graph."""
@@ -98,6 +101,8 @@ class Tracker:
             self.region = _mask_per_picture(self.local.mask, shape[0] // copies)
         elif not again:
             self.steps_looked, self.region = 0, None
+            if self.crowd is not None:
+                self.crowd.begin()
         elif self.norms:
             self._learn()
         self.shape, self.copies, self.steps_served = shape, copies, 0
@@ -142,12 +147,20 @@ class Tracker:
         region = F.max_pool2d(face.float()[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0]
         self.share = float(region.mean((1, 2)).max())
         # Unsure: the increments are everywhere, or no longer those of a face. Then it looks at the whole again.
-        sure = (
-            self.steps_looked >= self.local.looks
-            and self.share <= LARGEST_SHARE
-            and bool((self.background < BACKGROUND_LEVEL).all())
-        )
-        self.region = region if sure else None
+        stands_out = self.steps_looked >= self.local.looks and bool((self.background < BACKGROUND_LEVEL).all())
+        self.region = region if stands_out and self.share <= LARGEST_SHARE else None
+        if stands_out and self.crowd is not None:
+            self.crowd.learn((strength - self.background) * face)
+
+    def people(self) -> tuple[Tensor, ...] | None:
+        """Of several people each one's part of the region, (pictures, h, w) of 0 and 1; of the whole picture in a step
+        that works for all of it, where they were found. None: in this step the masks of their regions hold."""
+        if self.crowd is None or self.local.mask is not None:
+            return None
+        if self.region is None and self.crowd.starts is None:
+            pictures, (height, width) = self.shape[0] // self.copies, self.shape[-2:]
+            return self.crowd.masks(torch.ones(pictures, height, width, device=self.crowd.device))
+        return None if self.region is None else self.crowd.masks(self.region)
 
     def _strength(self) -> Tensor:
         """(pictures, h, w): the norms of the increments at the finest resolution, the strongest being 1.

@@ -19,6 +19,7 @@ from facefact.types import UserError
 COMMANDS = {
     "demo": ("facefact.apps.commands.demo", "see it work: portraits of people the bundled model has never seen"),
     "generate": ("facefact.apps.commands.generate", "photos of one person + a prompt -> portraits of that person"),
+    "group": ("facefact.apps.commands.group", "several people in one picture"),
     "inpaint": ("facefact.apps.commands.inpaint", "put a person's face into a template picture"),
     "faces": ("facefact.apps.commands.faces", "show the faces that are found in pictures, or why none is"),
     "models": ("facefact.apps.commands.models", "list, import and pull models"),

@@ -22,6 +22,11 @@ def add_person(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         type=Path,
         help="a photo of the person; repeat it for several photos of the same person",
     )
+    add_face(person)
+
+
+def add_face(person: argparse._ArgumentGroup) -> None:
+    """How much a face counts, when and where, and what finds it."""
     person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
     person.add_argument(
         "--start",

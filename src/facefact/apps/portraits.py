@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from facefact.types import Portrait
 
 # The options that are named as the fields of `Settings` that they fill.
-SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end", "local", "control_scale")
+FACE_SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end")
+SETTINGS = (*FACE_SETTINGS, "local", "control_scale")
 
 # (the settings of each picture, what to call after every denoising step) -> the portraits, in the same order
 Make = Callable[[list[Any], Callable[[], None]], Iterator["Portrait"]]

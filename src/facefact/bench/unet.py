@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facefact.adapter import Local, fast_kernels
+from facefact.adapter import Local, Region, fast_kernels
 from facefact.adapter.local import Tracker
 from facefact.adapter.tokens import TokenSubset
 from facefact.bench.memory import free_bytes, memory_of
@@ -68,7 +68,8 @@ TALL = 1.25  # a face's height by its width
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """What is called. size: pixels. batch: pictures, of which guidance makes two rows each. photos: of each person, 16
-    tokens each. people: how many the pictures show, one each. face_share: of the picture, for local mode. dtype: "auto"
+    tokens each. people: how many the pictures show, one each. group: how many each picture shows, side by side, each in
+    a region of their own. face_share: of the picture, for local mode. dtype: "auto"
     becomes bf16 where the device multiplies it natively, else fp32."""
 
     shape: str = "sd15"
@@ -77,12 +78,13 @@ class Call:
     guidance: bool = True
     photos: int = 1
     people: int = 1
+    group: int = 1
     face_share: float = FACE_SHARE
     device: str = "cpu"
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch", "photos", "people"):
+        for name in ("batch", "photos", "people", "group"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is a number from 1 on, not {getattr(self, name)}")
         if self.batch % self.people:
@@ -175,11 +177,16 @@ class Workbench:
     def condition(self, *, local: bool = False) -> dict[str, Any]:
         """Random people's, with their face keys."""
         call = self.call
-        face, null = (
-            self.random(call.photos * QUERIES, self.text_width, rows=call.people, seed=seed) for seed in (1, 2)
-        )
+        people = [self._person(i) for i in range(call.group)]
+        who = people[0] if call.group == 1 else list(map(Region, side_by_side(call.group), people))
         where = face_ellipse(call.size // 8, call.face_share).to(self.device) if local else False
-        return self.adapter.condition(FaceTokens(face, null), SCALE, call.guidance, local=where)
+        return self.adapter.condition(who, SCALE, call.guidance, local=where)
+
+    def _person(self, number: int) -> FaceTokens:
+        """Or one for each picture, of those whose number in a group this is."""
+        size = self.call.photos * QUERIES, self.text_width
+        face, null = (self.random(*size, rows=self.call.people, seed=2 * number + i) for i in (1, 2))
+        return FaceTokens(face, null)
 
     def random(self, *size: int, rows: int | None = None, seed: int = 0) -> Tensor:
         """(rows, *size), the same numbers on every device."""
@@ -197,6 +204,11 @@ def face_ellipse(side: int, share: float) -> Tensor:
     at = (torch.arange(8 * side) + 0.5) / (8 * side) - 0.5
     radius = (share / torch.pi) ** 0.5
     return (at[:, None] / TALL**0.5) ** 2 + (at[None, :] * TALL**0.5) ** 2 <= radius**2
+
+
+def side_by_side(count: int) -> Tensor:
+    """(count, 1, 8 count) float: the masks of columns of equal width."""
+    return torch.eye(count).repeat_interleave(8, 1)[:, None]
 
 
 def parts_of(variants: Sequence[str]) -> set[str]:

@@ -109,6 +109,7 @@ def scaling_section(one: dict[str, Any]) -> str:
         "rows",
         "photos",
         "people",
+        "in one picture",
         "operations of the base, 10^9",
         "exact: operations",
         "exact: wall time",
@@ -131,7 +132,7 @@ def scaling_section(one: dict[str, Any]) -> str:
 
 def scaling_row(point: dict[str, Any]) -> Iterator[str]:
     yield from (point["axis"], str(point["size"]), f"{point['tokens']:,}", str(point["rows"]))
-    yield from (str(point["photos"]), str(point["people"]))
+    yield from (str(point["photos"]), str(point["people"]), str(point.get("group", 1)))
     operations, times = point["operations"], point["ratios"]
     yield from (f"{operations['base'] / 1e9:,.0f}", f"{operations['ratio']:.3f}", *time_cells(times, "exact"))
     yield from (*time_cells(times, "base_fast"), f"{local_ratio(point):.3f}", *time_cells(times, "local"))
@@ -153,6 +154,7 @@ PARTS = (
     ("encode", "From a photo to face tokens", encode_section),
     ("portraits", "Portraits of the embedded model", portraits_section),
     ("scaling", "Scaling", scaling_section),
+    ("groups", "People in one picture", scaling_section),
 )
 
 

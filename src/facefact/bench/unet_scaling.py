@@ -1,5 +1,5 @@
-"""`facefact bench unet --only scaling`: what a call costs against resolution, batch, number of photos and of people,
-measured, and as operations (`unet_operations`)."""
+"""`facefact bench unet --only scaling`: what a call costs against resolution, batch, number of photos, of people and
+of people in one picture, measured, and as operations (`unet_operations`)."""
 
 from __future__ import annotations
 
@@ -38,13 +38,27 @@ def points(call: Call) -> Iterator[Point]:
         yield Point("photos", replace(small, photos=photos))
     for people in (1, 4):
         yield Point("people", replace(small, batch=4, people=people))
+    yield from group_points(small)
 
 
-def bench_scaling(call: Call, *, rounds: int = 3, progress: Callable[[], Any] | None = None) -> dict[str, Any]:
-    """The figures. call: shape, guidance, device and dtype count. progress: called after each round."""
+def group_points(call: Call) -> Iterator[Point]:
+    """People in one picture: 1 to 8."""
+    for group in (1, 2, 4, 8):
+        yield Point("group", replace(call, group=group))
+
+
+def bench_scaling(
+    call: Call,
+    wanted: Sequence[Point] | None = None,
+    *,
+    rounds: int = 3,
+    progress: Callable[[], Any] | None = None,
+) -> dict[str, Any]:
+    """The figures. call: shape, guidance, device and dtype count. wanted: of it; None: all `points`. progress: called
+    after each round."""
     affordable(call, ())
     bench, rows = Workbench(call, ("base", "base_fast", "exact", "local")), []
-    for point in points(call):
+    for point in wanted or list(points(call)):
         bench.call = point.call
         rows.append(measured(bench, point, rounds=rounds, progress=progress))
     what = {name: about(call)[name] for name in ("shape", "device", "dtype", "guidance", "face_share")}
@@ -55,12 +69,12 @@ def measured(
     bench: Workbench, point: Point, *, rounds: int, progress: Callable[[], Any] | None = None
 ) -> dict[str, Any]:
     """Seconds of each variant and ratios to the base within the round, beside the counted operations."""
-    call, face = point.call, QUERIES * point.call.photos
+    call, face = point.call, QUERIES * point.call.photos * point.call.group
     times = measure(bench, point.variants, rounds=rounds, progress=progress)
     count = counted(call.shape, call.size, rows=call.rows, face=face)
     return {
         "axis": point.axis,
-        **{name: getattr(call, name) for name in ("size", "batch", "photos", "people", "rows")},
+        **{name: getattr(call, name) for name in ("size", "batch", "photos", "people", "group", "rows")},
         "tokens": max(n for _, n in count.layers.values()),
         "operations": {
             "base": count.base,

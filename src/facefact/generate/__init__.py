@@ -4,6 +4,7 @@ the Studio that holds one model for all of them."""
 from __future__ import annotations
 
 from facefact.generate.face_cache import FaceCache
+from facefact.generate.groups import GroupSettings, InTemplate, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint, inpaint_faces
 from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
 from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait
@@ -13,6 +14,8 @@ from facefact.generate.text_to_image import Settings, text_to_image, text_to_ima
 
 __all__ = [
     "FaceCache",
+    "GroupSettings",
+    "InTemplate",
     "InpaintSettings",
     "Person",
     "Replacement",
@@ -31,6 +34,7 @@ __all__ = [
     "models_dir",
     "native_size",
     "open_template",
+    "paint_group",
     "pull",
     "read_recipe",
     "save_portrait",

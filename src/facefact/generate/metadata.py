@@ -25,6 +25,8 @@ UNICODE = b"UNICODE\0"  # what EXIF's UserComment begins with; UTF-16 in the byt
 SOURCE_TYPES = {
     "text-to-image": "trainedAlgorithmicMedia",
     "inpainting": "compositeWithTrainedAlgorithmicMedia",
+    "group": "trainedAlgorithmicMedia",
+    "group in a template": "compositeWithTrainedAlgorithmicMedia",
 }
 XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

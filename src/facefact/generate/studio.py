@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from facefact import demo
-from facefact.adapter import fast_kernels
+from facefact.adapter import Region, fast_kernels
 from facefact.device import choose_device, choose_dtype
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.avatar import Avatar, avatar_of, recipe_of, say_what_was_added, worded
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
+from facefact.generate.groups import GroupSettings, InTemplate, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
@@ -273,6 +274,20 @@ class Studio:
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )
+
+    def group(
+        self,
+        people: Sequence[Region],
+        settings: GroupSettings,
+        *,
+        place: InTemplate | None = None,
+        origin: Mapping[str, Any] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> Portrait:
+        """As `facefact.generate.paint_group`: several people in one picture."""
+        whole = self.origin | dict(origin or {})
+        with self._painting:
+            return paint_group(self.pipe, self.adapter, people, settings, place=place, origin=whole, on_step=on_step)
 
 
 def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:

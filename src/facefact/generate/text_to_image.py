@@ -21,6 +21,7 @@ from facefact.generate.recipe import versions
 from facefact.types import FaceTokens, Portrait, UserError
 
 if TYPE_CHECKING:
+    from facefact.adapter import Region
     from facefact.face_adapter import FaceAdapter
 
 log = logging.getLogger("facefact")
@@ -202,7 +203,7 @@ def reads_latents_alone(pipe: Any) -> bool:
 def call_arguments(
     pipe: Any,
     adapter: FaceAdapter,
-    tokens: FaceTokens,
+    tokens: FaceTokens | Sequence[Region],
     settings: Sequence[Settings],
     *,
     region: torch.Tensor | None = None,

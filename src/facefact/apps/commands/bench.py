@@ -115,8 +115,8 @@ def _add_unet(measured: Any) -> None:
         nargs="+",
         metavar="PART",
         help="of unet, encode (a photo), portraits (of the "
-        "embedded model), scaling (resolution, batch, photos, people; long) (default: the first "
-        "three)",
+        "embedded model), scaling (resolution, batch, photos, people; long), groups (people in one picture) (default: "
+        "the first three)",
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measured calls of each (default 5)")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory (a process a variant)")
@@ -133,8 +133,8 @@ def _run_unet(args: argparse.Namespace) -> int:
 
     silence_loading()
     parts = args.only or ("unet", "encode", "portraits")
-    if unknown := set(parts) - {"unet", "encode", "portraits", "scaling"}:
-        raise UserError(f"--only {min(unknown)}: choose from unet, encode, portraits, scaling")
+    if unknown := set(parts) - {"unet", "encode", "portraits", "scaling", "groups"}:
+        raise UserError(f"--only {min(unknown)}: choose from unet, encode, portraits, scaling, groups")
     if args.rounds < 1:
         raise UserError("--rounds is a number from 1 on")
     figures = _measure_unet(args, parts)
@@ -156,7 +156,7 @@ def _measure_unet(args: argparse.Namespace, parts: Sequence[str]) -> dict[str, A
     from facefact.bench.random_models import shape_of
     from facefact.bench.timing import machine
     from facefact.bench.unet import VARIANTS, Call, bench_call
-    from facefact.bench.unet_scaling import bench_scaling, points
+    from facefact.bench.unet_scaling import bench_scaling, group_points, points
     from facefact.device import choose_device
 
     device = choose_device(args.device)
@@ -183,6 +183,10 @@ def _measure_unet(args: argparse.Namespace, parts: Sequence[str]) -> dict[str, A
     if "scaling" in parts:
         with _rounds("scaling", rounds * len(list(points(call)))) as bar:
             figures["scaling"] = bench_scaling(call, rounds=args.rounds, progress=bar.update)
+    if "groups" in parts:
+        wanted = list(group_points(call))
+        with _rounds("groups", rounds * len(wanted)) as bar:
+            figures["groups"] = bench_scaling(call, wanted, rounds=args.rounds, progress=bar.update)
     return figures | {"machine": machine()}
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands import eval_inpaint
+from facefact.apps.commands import eval_groups, eval_inpaint
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -23,6 +23,7 @@ def add_parser(subparsers: Any) -> None:
     _add_ablation(protocols)
     _add_steps(protocols)
     _add_local(protocols)
+    eval_groups.add(protocols)
     eval_inpaint.add(protocols)
     _add_avatar(protocols)
     _add_layers(protocols)
@@ -195,7 +196,13 @@ def run(args: argparse.Namespace) -> int:
         return TABLES[args.protocol](args)
     from facefact.evaluate.figures_page import write_table
 
-    reports = {"encoder": _encoder, "avatar": _avatar, "inpaint": eval_inpaint.figures, "world": _world}
+    reports = {
+        "avatar": _avatar,
+        "encoder": _encoder,
+        "groups": eval_groups.figures,
+        "inpaint": eval_inpaint.figures,
+        "world": _world,
+    }
     report = reports[args.protocol](args)
     if args.json:
         _write(report, args.json)

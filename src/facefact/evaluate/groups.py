@@ -1,0 +1,369 @@
+"""`facefact eval groups`: several unseen people in one picture. Is each the right one, and as asked?
+
+Template: a group of other people, drawn side by side, in the looks that are asked for but for expression and glasses;
+their faces are replaced in one denoising run, each with the words of its person. Noise: the same people and words from
+noise, in regions side by side. What groups are compared with is one person in the same two ways: alone in the picture,
+and, without regions of faces, as everybody in the group's picture, which tells what the wide picture costs from what
+the regions cost. Each person's square of the picture is judged as a portrait of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facefact.adapter import Region, fast_kernels
+from facefact.checkpoint import replacing
+from facefact.evaluate.judges import Judges
+from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
+from facefact.evaluate.protocol import Protocol, protocol
+from facefact.evaluate.world import as_json, attribute_hits
+from facefact.face_adapter import FaceAdapter
+from facefact.generate import GroupSettings, InTemplate, Template, paint_group
+from facefact.generate.groups import STRENGTH, group_arguments, words_in_place
+from facefact.generate.places import face_masks, nearest_masks, soft_edge
+from facefact.metrics.scores import Figure, figure, retrieved
+from facefact.types import Face, FaceTokens, UserError
+from facefact.world import CHOICES, Look, Person, caption, first_held_out, held_out_seed, look, person
+from facefact.world.group import GroupRendering, render_group, together
+
+SIZE = 128  # pixels of a person's square
+COUNTS = (2, 3, 4)
+WAYS = ("template", "noise")
+CHANGED = ("expression", "glasses")  # what is asked for and the template has not
+GALLERY = 100  # people among whom a face is searched, however many are painted
+COST_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class GroupCase:
+    """One picture to be made. own: which people of the protocol, from left to right. wanted: their looks. before: the
+    people and looks of the template."""
+
+    own: tuple[int, ...]
+    wanted: tuple[Look, ...]
+    before: tuple[tuple[Person, Look], ...]
+    seed: int
+
+
+def cases_of(plan: Protocol, seed: int, count: int, *, people: int) -> list[GroupCase]:
+    """Each of the first `people` of the protocol once, in groups of `count`; who is left over is left out. A person's
+    look and template are the same in groups of every size, but for scene and light, which the first one brings."""
+    rng, first = np.random.default_rng((seed, 78)), first_held_out(seed) + 700_000
+    before = []
+    for i, case in enumerate(plan.cases):
+        drawn = look(held_out_seed(rng))
+        before.append((person(first + i), replace(case.wanted, choices=case.wanted.choices | _changed(drawn))))
+    groups = []
+    for start in range(0, people - count + 1, count):
+        own = tuple(range(start, start + count))
+        wanted = tuple(together([plan.cases[i].wanted for i in own]))
+        templates = together([before[i][1] for i in own])
+        shown = tuple((before[i][0], one) for i, one in zip(own, templates, strict=True))
+        groups.append(GroupCase(own, wanted, shown, plan.cases[start].seed))
+    return groups
+
+
+def _changed(drawn: Look) -> dict[str, str]:
+    return {name: drawn[name] for name in CHANGED}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the judges say of the faces of all groups of one size, (faces,) each: rank1, mixing, and the group of
+    each. hits: by attribute, NaN where it is hidden."""
+
+    rank1: np.ndarray
+    mixing: np.ndarray
+    hits: dict[str, np.ndarray]
+    group: np.ndarray
+
+    def figures(self) -> dict[str, Figure]:
+        """Intervals are over groups."""
+        asked = np.stack([self.hits[name] for name in CHOICES])
+        return {
+            "rank1": figure(self.rank1, self.group),
+            "mixing": figure(self.mixing, self.group),
+            "attributes": figure(asked.ravel(), np.tile(self.group, len(asked))),
+            "changed_attributes": figure(
+                np.stack([self.hits[name] for name in CHANGED]).ravel(), np.tile(self.group, len(CHANGED))
+            ),
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that pictures of groups are made and judged with. plan: of everybody that a face is searched among;
+    people: how many of them are painted, tokens: theirs. references: (everybody, d) embeddings.
+    """
+
+    plan: Protocol
+    people: int
+    painter: Painter
+    adapter: FaceAdapter
+    tokens: FaceTokens
+    judges: Judges
+    references: np.ndarray
+
+    def cases(self, seed: int, count: int) -> list[GroupCase]:
+        return cases_of(self.plan, seed, count, people=self.people)
+
+    def region(self, own: int, mask: Tensor) -> Region:
+        return Region(mask, FaceTokens(self.tokens.face[own : own + 1], self.tokens.null[own : own + 1]))
+
+    def paint(self, case: GroupCase, way: str, *, alike: bool = False) -> np.ndarray:
+        """(SIZE, SIZE * n, 3) uint8. alike: all are the first person, whose face counts wherever somebody is."""
+        sampling, count = self.painter.sampling, len(case.own)
+        settings = GroupSettings(
+            prompt=caption(case.wanted[0]),
+            words=[caption(one) for one in case.wanted],
+            seed=case.seed,
+            steps=sampling.steps,
+            scale=_one_scale(sampling),
+            guidance_scale=sampling.guidance_scale,
+            width=SIZE * count,
+            height=SIZE,
+        )
+        if way == "noise":
+            masks = columns(count)
+            place = None
+        else:
+            shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
+            masks, place = self.in_template(shown)
+            settings = replace(settings, steps=max(2, round(settings.steps / STRENGTH)))
+        who = case.own[:1] * count if alike else case.own
+        people = [self.region(i, mask) for i, mask in zip(who, masks, strict=True)]
+        made = paint_group(self.painter.pipe, self.adapter, people, settings, place=place)
+        return np.asarray(made.image)
+
+    def in_template(self, shown: GroupRendering) -> tuple[list[Tensor], InTemplate]:
+        """The masks of the template's faces, and the template."""
+        faces = [_true_face(shown, i) for i in range(len(shown.lefts))]
+        masks = face_masks(faces, shown.image.shape)
+        weights = [soft_edge(mask, face) for mask, face in zip(masks, faces, strict=True)]
+        reading = nearest_masks(faces, shown.image.shape)
+        return masks, InTemplate(Template(shown.image, None, shown.image), np.max(weights, axis=0), reading)
+
+    def judged(self, cases: Sequence[GroupCase], pictures: Sequence[np.ndarray]) -> Made:
+        squares = [picture[:, i : i + SIZE] for picture in pictures for i in range(0, picture.shape[1], SIZE)]
+        own = np.array([i for case in cases for i in case.own])
+        similarity = self.judges.embed(squares) @ self.references.T
+        group = np.repeat(np.arange(len(cases)), [len(case.own) for case in cases])
+        right = similarity[np.arange(len(own)), own]
+        neighbours = [[i for i in case.own if i != one] for case in cases for one in case.own]
+        others = [max(row[there], default=-2.0) for row, there in zip(similarity, neighbours, strict=True)]
+        wanted = [replace(self.plan.cases[0], wanted=one) for case in cases for one in case.wanted]
+        hits = attribute_hits(self.judges.read(squares), wanted)
+        return Made(retrieved(similarity, own), (np.array(others) >= right).astype(float), hits, group)
+
+
+def columns(count: int) -> list[Tensor]:
+    """Each person's square of a picture of `count` squares."""
+    masks = torch.zeros(count, SIZE, SIZE * count)
+    for i in range(count):
+        masks[i, :, SIZE * i : SIZE * (i + 1)] = 1
+    return list(masks)
+
+
+def _true_face(shown: GroupRendering, i: int) -> Face:
+    """As a detector that errs in nothing would find it: the outline of the true mask."""
+    import cv2
+
+    from facefact.faces import pose_from_landmarks
+
+    outline = max(
+        cv2.findContours(shown.faces[i].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0],
+        key=cv2.contourArea,
+    )[:, 0].astype(np.float32)
+    box = (*outline.min(0).tolist(), *outline.max(0).tolist())
+    return Face(box, shown.landmarks[i], 1.0, pose_from_landmarks(shown.landmarks[i]), oval=outline)
+
+
+def evaluate_groups(
+    bundle: Path,
+    judges_dir: Path,
+    *,
+    seed: int,
+    people: int = 100,
+    counts: Sequence[int] = COUNTS,
+    ways: Sequence[str] = ("template",),
+    sampling: Sampling | None = None,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """The figures as JSON values: rank1, mixing, attributes and cost_ratio by the number of people, of the first way;
+    `single`: one person in the same way; `alike`: one person as everybody in the group's picture; the other ways' under
+    their names; `small_faces`: what the autoencoder leaves of faces when the group has to fit into one square. sheet:
+    where some of the pictures go."""
+    if people < 2 * max(counts) or not set(counts) <= set(COUNTS) or not set(ways) <= set(WAYS) or not ways:
+        raise UserError(f"groups of {', '.join(map(str, COUNTS))}, made from {' or '.join(WAYS)}, of 8 people or more")
+    bench = _open(bundle, judges_dir, seed, people, sampling or Sampling(), device, progress)
+    small = small_faces(bench, counts)
+    bench.adapter.attach(bench.painter.pipe)
+    try:
+        drawn: list[np.ndarray] = []
+        made = {way: _of_way(bench, way, seed, counts, drawn) for way in ways}
+        cost = {str(count): cost_ratio(bench, bench.cases(seed, count)[0]) for count in counts}
+    finally:
+        bench.adapter.detach()
+    if sheet is not None:
+        draw_sheet(drawn, sheet)
+    first, *others = ways
+    about = {"seed": seed, "people": people, "way": first, "sampling": _written(bench.painter.sampling)}
+    tree = made[first] | {"cost_ratio": cost} | {way: made[way] for way in others} | {"small_faces": small}
+    return about | as_json(tree)
+
+
+def _open(
+    bundle: Path,
+    judges_dir: Path,
+    seed: int,
+    people: int,
+    sampling: Sampling,
+    device: str | torch.device,
+    progress: Progress | None,
+) -> Bench:
+    judges, plan = Judges.open(judges_dir, bundle), protocol(seed, people=max(GALLERY, people), per_person=1)
+    adapter = FaceAdapter.from_pretrained(bundle / "adapter")
+    painter = Painter.open(bundle, sampling, device=device, progress=progress)
+    if torch.device(device).type == "cpu":
+        fast_kernels(painter.pipe)
+    tokens = person_tokens(adapter, plan.references[:people], judges.detector)
+    references = judges.embed([one.image for one in plan.references])
+    return Bench(plan, people, painter, adapter, tokens, judges, references)
+
+
+def _written(sampling: Sampling) -> dict[str, float]:
+    return {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale")}
+
+
+def _of_way(bench: Bench, way: str, seed: int, counts: Sequence[int], drawn: list[np.ndarray]) -> dict[str, Any]:
+    """{"rank1": {"2": ..., ...}, ..., "single": {"rank1": ..., ...}, "alike": {"2": ..., ...}}. drawn: gets the first
+    picture of each size, under the references, the true renders and the template."""
+    found, alike = {}, {}
+    for count in (1, *counts):
+        cases = bench.cases(seed, count)
+        pictures = _painted(bench, cases, way, f"{way}, groups of {count}")
+        found[count] = bench.judged(cases, pictures).figures()
+        if count > 1:
+            same = [replace(case, own=case.own[:1] * count) for case in cases]
+            others = _painted(bench, cases, way, f"{way}, one person {count} times", alike=True)
+            alike[str(count)] = bench.judged(same, others).figures()["rank1"]
+            drawn.append(_strip(bench, cases[0], pictures[0]))
+    names = ("rank1", "mixing", "attributes", "changed_attributes")
+    tree: dict[str, Any] = {name: {str(count): found[count][name] for count in counts} for name in names}
+    return tree | {"single": {name: value for name, value in found[1].items() if name != "mixing"}, "alike": alike}
+
+
+def _painted(
+    bench: Bench, cases: Sequence[GroupCase], way: str, title: str, *, alike: bool = False
+) -> list[np.ndarray]:
+    pictures = []
+    for done, case in enumerate(cases, 1):
+        pictures.append(bench.paint(case, way, alike=alike))
+        bench.painter.progress(title, done, len(cases))
+    return pictures
+
+
+def _strip(bench: Bench, case: GroupCase, picture: np.ndarray) -> np.ndarray:
+    """Of one group, from top to bottom: reference pictures, true renders, the template, what was made."""
+    references = np.concatenate([bench.plan.references[i].image for i in case.own], 1)
+    true = render_group([bench.plan.people[i] for i in case.own], case.wanted).image
+    before = render_group([who for who, _ in case.before], [one for _, one in case.before]).image
+    return np.concatenate([references, true, before, picture], 0)
+
+
+def draw_sheet(strips: Sequence[np.ndarray], path: Path, *, gap: int = 12) -> None:
+    """Strips (h, w, 3) uint8 of one height side by side, as a PNG."""
+    width = sum(strip.shape[1] for strip in strips) + gap * (len(strips) - 1)
+    sheet, left = Image.new("RGB", (width, strips[0].shape[0]), "white"), 0
+    for strip in strips:
+        sheet.paste(Image.fromarray(strip), (left, 0))
+        left += strip.shape[1] + gap
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+@torch.no_grad()
+def cost_ratio(bench: Bench, case: GroupCase) -> Figure:
+    """CPU time of a call of the model with all people's faces and words, by that with the first one's alone over the
+    whole of the same picture; pairs of calls, one after the other."""
+    count = len(case.own)
+    words = [caption(one) for one in case.wanted]
+    whole = [bench.region(case.own[0], torch.ones(SIZE, SIZE * count))]
+    everyone = [bench.region(i, mask) for i, mask in zip(case.own, columns(count), strict=True)]
+    ratios = []
+    for _ in range(COST_ROUNDS + 1):
+        alone = _seconds(bench, whole, [], count)
+        ratios.append(_seconds(bench, everyone, words, count) / alone)
+    return figure(np.array(ratios[1:]))
+
+
+def _one_scale(sampling: Sampling) -> float:
+    """Of all blocks: groups have one for each person instead."""
+    assert not isinstance(sampling.scale, Mapping)
+    return sampling.scale
+
+
+def _seconds(bench: Bench, people: Sequence[Region], words: list[str], count: int) -> float:
+    """CPU time of one call of the model on a picture of `count` squares, under guidance."""
+    pipe, sampling = bench.painter.pipe, bench.painter.sampling
+    settings = GroupSettings(prompt="portrait of a person", words=words, scale=_one_scale(sampling))
+    arguments = group_arguments(pipe, bench.adapter, people, settings)
+    latents = torch.randn(1, pipe.unet.config.in_channels, SIZE // 8, SIZE * count // 8).repeat(2, 1, 1, 1)
+    text = arguments.get("prompt_embeds")
+    if text is None:
+        from facefact.generate import prompts
+
+        text = prompts.encode(pipe, ["portrait of a person"])[0]
+    call: Callable[[], Any] = lambda: pipe.unet(  # noqa: E731
+        latents.to(pipe.unet.device),
+        500,
+        encoder_hidden_states=text.repeat(2, 1, 1),
+        cross_attention_kwargs=arguments["cross_attention_kwargs"],
+    )
+    with words_in_place(pipe, [one.mask for one in people], settings):
+        call()
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+
+
+def small_faces(bench: Bench, counts: Sequence[int]) -> dict[str, Any]:
+    """Rank-1 of true renders when `count` people share one square of SIZE pixels, as they are and through the
+    autoencoder: what a base model of this size could show of them at best."""
+    found: dict[str, Any] = {}
+    for count in (1, *counts):
+        cases = bench.cases(0, count)
+        pictures = []
+        for case in cases:
+            shown = render_group([bench.plan.people[i] for i in case.own], case.wanted, size=SIZE // count)
+            square = np.zeros((SIZE, SIZE, 3), np.uint8)
+            top = (SIZE - len(shown.image)) // 2
+            square[top : top + len(shown.image), : shown.image.shape[1]] = shown.image
+            pictures.append(square)
+        found[str(count)] = {
+            "pixels": bench.judged(cases, [_enlarged(one, count) for one in pictures]).figures()["rank1"],
+            "autoencoder": bench.judged(
+                cases, [_enlarged(one, count) for one in bench.painter.reconstruct(pictures)]
+            ).figures()["rank1"],
+        }
+    return found
+
+
+def _enlarged(square: np.ndarray, count: int) -> np.ndarray:
+    """The people of a square, as large as the judges know them: (SIZE, SIZE * count, 3) uint8."""
+    height = SIZE // count
+    top = (SIZE - height) // 2
+    strip = Image.fromarray(square[top : top + height, : height * count])
+    return np.asarray(strip.resize((SIZE * count, SIZE), Image.Resampling.BICUBIC))

@@ -1,0 +1,102 @@
+"""Where the people of a group are: boxes, the colours of a layout picture, the faces of a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from facefact.faces.mask import face_mask
+from facefact.types import Face, UserError
+
+SIDE = 256  # of the mask that a box becomes
+LAYOUT_SIDE = 512  # the longer side at which a layout picture is read
+COLOUR_SHARE = 0.004  # of a layout picture: colours that cover less are the edges between others
+GROWTH = 0.06  # how far the repainted part reaches beyond a face, in longer sides of its box
+FEATHER = 0.04  # width of the blend (a Gaussian's sigma), in the same unit
+
+Box = tuple[float, float, float, float]
+
+
+def parse_box(text: str) -> Box:
+    """x0, y0, x1, y1 in shares of the picture, from its upper left corner. UserError: it is none."""
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split(","))
+    except ValueError:
+        x0 = y0 = x1 = y1 = -1.0
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise UserError(f"{text!r} is no box: left, top, right, bottom in shares of the picture, as 0.1,0.2,0.4,0.6")
+    return x0, y0, x1, y1
+
+
+def box_mask(box: Box) -> Tensor:
+    """(SIDE, SIDE) float, 1 inside the box; at its edges the share of a cell that is inside."""
+    x0, y0, x1, y1 = box
+    return _covered(y0, y1)[:, None] * _covered(x0, x1)[None]
+
+
+def _covered(start: float, end: float) -> Tensor:
+    """(SIDE,): how much of each cell of a line from 0 to 1 lies between start and end."""
+    edges = torch.linspace(0, 1, SIDE + 1)
+    inside = edges[1:].clamp(max=end) - edges[:-1].clamp(min=start)
+    return (inside * SIDE).clamp(0, 1)
+
+
+def layout_masks(picture: np.ndarray) -> list[Tensor]:
+    """(h, w, 3) uint8, a colour for each person on black -> each one's mask, from left to right.
+
+    Between colours, where an edge was smoothed, the nearest counts. UserError: it shows black alone.
+    """
+    factor = LAYOUT_SIDE / max(picture.shape[:2])
+    if factor < 1:
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    pixels = picture.reshape(-1, 3).astype(np.int64)
+    codes, counts = np.unique(pixels @ (65536, 256, 1), return_counts=True)
+    large = codes[counts >= COLOUR_SHARE * len(pixels)]
+    colours = np.stack([large >> 16, large >> 8 & 255, large & 255], -1)
+    people = [i for i, colour in enumerate(colours) if colour.max() >= 32]
+    if not people:
+        raise UserError("the layout picture shows no regions: one colour for each person, on black")
+    distance = np.square(pixels[:, None] - colours[None]).sum(-1)
+    owner = distance.argmin(1).reshape(picture.shape[:2])
+    masks = [owner == i for i in people]
+    masks.sort(key=lambda mask: float(mask.nonzero()[1].mean()))
+    return [torch.from_numpy(mask.astype(np.float32)) for mask in masks]
+
+
+def face_masks(
+    faces: Sequence[Face], shape: tuple[int, ...], *, heads: Sequence[np.ndarray] | None = None
+) -> list[Tensor]:
+    """Each face's place in a picture of shape (h, w, ...): (h, w) float of 0 and 1. heads: (h, w) bool of each, where
+    hair and hat are to be the person's too."""
+    masks = []
+    for i, face in enumerate(faces):
+        inside = face_mask(shape, face) if heads is None else face_mask(shape, face) | heads[i]
+        reach = 2 * round(GROWTH * _size(face)) + 1
+        grown = cv2.dilate(inside.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        masks.append(torch.from_numpy(grown))
+    return masks
+
+
+def nearest_masks(faces: Sequence[Face], shape: tuple[int, ...]) -> list[Tensor]:
+    """What lies nearer to each face than to the others, in a picture of shape (h, w, ...): (h, w) float of 0 and 1,
+    which sum to 1."""
+    middles = np.array([[(face.box[1] + face.box[3]) / 2, (face.box[0] + face.box[2]) / 2] for face in faces])
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    distance = [np.square(rows - y) + np.square(columns - x) for y, x in middles]
+    owner = np.argmin(distance, axis=0)
+    return [torch.from_numpy((owner == i).astype(np.float32)) for i in range(len(faces))]
+
+
+def soft_edge(mask: Tensor, face: Face) -> np.ndarray:
+    """(h, w) of 0 and 1 -> float32 from 0 to 1, feathered by the size of the face; exactly 0 from a little on."""
+    weight = cv2.GaussianBlur(mask.numpy(), (0, 0), max(0.5, FEATHER * _size(face)))
+    return np.where(weight < 1 / 255, 0, weight).astype(np.float32)
+
+
+def _size(face: Face) -> float:
+    """The longer side of its box, in pixels."""
+    return max(face.box[2] - face.box[0], face.box[3] - face.box[1])

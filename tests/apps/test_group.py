@@ -1,0 +1,133 @@
+"""`facefact group` from the command line, on a tiny model in a directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefact.apps import cli
+from facefact.faces import face_from_landmarks
+from facefact.generate import read_recipe
+from facefact.types import Face
+from tiny import tiny_adapter, tiny_pipeline
+
+POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+
+
+class FixedDetector:
+    """Finds the faces it was made with, in any picture; the whole picture is head."""
+
+    name, licence = "fixed", ""
+
+    def __init__(self, *faces: Face) -> None:
+        self.faces = list(faces)
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        return self.faces
+
+    def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        return np.ones(picture.shape[:2], bool)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline directory with an adapter inside."""
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    pipe = tiny_pipeline()
+    pipe.save_pretrained(directory)
+    tiny_adapter(pipe).save_pretrained(directory / "adapter")
+    return directory
+
+
+@pytest.fixture
+def call(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """In a folder with photos of two people and a picture of a group."""
+    large, small = (face_from_landmarks(POINTS * scale + where) for scale, where in [(1.0, 20), (0.6, 140)])
+    monkeypatch.setattr("facefact.faces.get_detector", lambda *args, **kwargs: FixedDetector(large, small))
+    for number, name in enumerate(("me.png", "ada.png", "group.png")):
+        pixels = np.random.default_rng(number).integers(0, 256, (240, 260, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    words = f"--prompt people --model {model} --steps 2 --device cpu --json"
+    return ["group", *words.split()]
+
+
+def made(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    (one,) = json.loads(capsys.readouterr().out)["portraits"]
+    assert read_recipe(one["file"]) == one["recipe"]
+    return one["recipe"]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err.strip().splitlines()
+    return error[-1]
+
+
+def test_boxes_words_and_the_recipe(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    left, right = "0,0,0.5,1", "0.5,0,1,1"
+    put = ["--put", f"{left}=me.png", "--put", f"{right}=ada.png", "--put", f"{left}=group.png"]
+    assert cli.main([*call, *put, "--words", f"{right}=a blue hat", "--width", "128", "--height", "64"]) == 0
+    recipe = made(capsys)
+    assert recipe["kind"] == "group"
+    assert (recipe["width"], recipe["height"], recipe["words"]) == (128, 64, ["", "a blue hat"])
+    assert [(one["place"], len(one["faces"])) for one in recipe["people"]] == [(left, 2), (right, 1)]
+    again = [*call, *put, "--words", f"{right}=a blue hat", "--width", "128", "--height", "64", "--resume"]
+    assert cli.main(again) == 0
+    assert made(capsys) == recipe
+    assert cli.main([*again[:-1], "--overwrite", "--steps", "1"]) == 0
+    assert made(capsys)["steps"] == 1
+
+
+def test_a_layout(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    picture = np.zeros((64, 128, 3), np.uint8)
+    picture[:, 8:60], picture[:, 70:] = (0, 255, 0), (255, 0, 0)
+    Image.fromarray(picture).save("layout.png")
+    assert cli.main([*call, "--layout", "layout.png", "--put", "1=me.png", "--put", "0=ada.png"]) == 0
+    recipe = made(capsys)
+    assert [one["place"] for one in recipe["people"]] == ["1", "0"]
+    assert len(recipe["layout"]) == 64
+    assert cli.main([*call, "--layout", "layout.png", "--put", "2=me.png", "--out", "other"]) == 2
+    assert "layout.png has 2 regions, numbered from 0" in said(capsys)
+
+
+@pytest.mark.parametrize("more", [[], ["--head"]])
+def test_a_template(more: list[str], call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*call, "--template", "group.png", "--put", "0=me.png", "--put", "1=ada.png", *more]
+    assert cli.main(words) == 0
+    recipe = made(capsys)
+    assert recipe["kind"] == "group in a template"
+    assert (recipe["strength"], recipe.get("head")) == (0.8, True if more else None)
+    new, old = (np.asarray(Image.open(name)) for name in ("out/portrait-0.png", "group.png"))
+    assert new.shape == old.shape
+    assert (new != old).any()
+    assert more or np.array_equal(new[:, 230:], old[:, 230:])
+    assert cli.main([*call, "--template", "group.png", "--put", "5=me.png", "--out", "other"]) == 2
+    assert "group.png has 2 faces" in said(capsys)
+
+
+def test_nobody_said_where(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*call, "--put", "me.png", "--put", "ada.png"]) == 0
+    recipe = made(capsys)
+    assert [one["place"] for one in recipe["people"]] == ["found", "found"]
+    assert recipe["local"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--put 0,0,2,1=me.png", "is no box"),
+        ("--put 0,0,0.5,1=me.png --put ada.png", "some of the --put have a place and others none"),
+        ("--put 0,0,0.5,1=me.png --words 1,0,1,1=hat", "with a place of one of the --put"),
+        ("--put me.png --head", "about a --template"),
+        ("--put 0=me.png --layout group.png --template group.png", "choose one"),
+        ("--put nobody.png", "nobody.png"),
+    ],
+)
+def test_what_is_refused(words: str, line: str, call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*call, *words.split()]) == 2
+    assert line in said(capsys)
