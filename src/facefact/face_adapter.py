@@ -164,7 +164,7 @@ class FaceAdapter(nn.Module):
             "version": VERSION,
             "encoder": asdict(self.encoder.config),
             "resampler": asdict(self.resampler.config),
-            "blocks": None if self.layers.blocks is None else list(self.layers.blocks),
+            "blocks": None if self.layers.carrying is None else list(self.layers.carrying),
             "layers": {name: asdict(layer) for name, layer in self.layers.configs.items()},
             "about": dict(self.about if about is None else about),
         }

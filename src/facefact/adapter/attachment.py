@@ -244,7 +244,8 @@ class LayerPort(nn.Module):
         self.attachment.ran = True
         if layer.linear.weight.device != x.device:  # the model was moved piecewise (offloading)
             layer.to(x.device)
-        subset, increments, ungated = None, None, list[Tensor]()
+        subset, increments = None, None
+        ungated: list[Tensor] = []
         if condition.local is not None:
             subset, increments = condition.local.tokens(x.shape[1]), condition.local.reusable.get(self.block)
         if increments is None:

@@ -209,10 +209,10 @@ class AdapterLayers(nn.Module):
     ) -> None:
         super().__init__()
         self.configs = dict(configs)
-        self.blocks = None if blocks is None else tuple(blocks)
+        self.carrying = None if blocks is None else tuple(blocks)
         for name in self.configs:
             if not self.carries(name):
-                raise UserError(f"the adapter has a layer for {name}, which is in none of its blocks {self.blocks}")
+                raise UserError(f"the adapter has a layer for {name}, which is in none of its blocks {self.carrying}")
         for name, config in self.configs.items():
             *path, last = name.split(".")
             node: nn.Module = self
@@ -224,7 +224,7 @@ class AdapterLayers(nn.Module):
 
     def carries(self, block: str) -> bool:
         """Whether a block that could host a layer is one that does."""
-        return self.blocks is None or within(block, self.blocks)
+        return self.carrying is None or within(block, self.carrying)
 
     def outside(self, prefixes: Sequence[str]) -> list[str]:
         """The names of all layers but those of the blocks that the prefixes name. UserError: one of them names no

@@ -12,7 +12,7 @@ import pytest
 
 OPEN = """
 import json, sys
-from itertools import islice
+from pathlib import Path
 from facefact.config import load_config
 from facefact.train.adapter import identity, opened
 from facefact.train.settings import AdapterTraining

@@ -121,7 +121,7 @@ def test_some_blocks_alone_are_trained_and_gone_on_from(config, run, tmp_path) -
     for name, more in (("fresh", []), ("on", [f"adapter.start={run / 'adapter'}", "adapter.warm_up=null"])):
         made = train_adapter(load_config(AdapterTraining, config, overrides=[*some, *more]), tmp_path / name)
         adapter = FaceAdapter.from_pretrained(made)
-        assert adapter.layers.blocks == ("up_blocks",)
+        assert adapter.layers.carrying == ("up_blocks",)
         assert list(adapter.layers.configs) == [one for one in whole.layers.configs if one.startswith("up_blocks")]
         weights = dict(adapter.layers.named_parameters())
         before = dict(whole.with_blocks(["up_blocks"]).layers.named_parameters())
