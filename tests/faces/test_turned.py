@@ -92,7 +92,7 @@ def test_avatars_lying_and_upside_down(name: str) -> None:
             assert np.linalg.norm(face.landmarks - points, axis=1).mean() < 0.2 * eyes
             assert way_up(face) == -turn % 4
             crop = face_crop(picture, detector=detector)
-            assert (crop.head != turned(upright.head, turn)).mean() < 0.01
+            assert (crop.head != turned(upright.head, turn)).mean() < 0.02
             assert np.abs(crop.pixels.astype(int) - upright.pixels).mean() < 4, "but for the head's edge"
 
 
