@@ -13,25 +13,8 @@ from PIL import Image
 from facefact.apps import cli
 from facefact.faces import face_from_landmarks
 from facefact.generate import read_recipe
-from facefact.types import Face
+from inpainting import POINTS, FixedDetector
 from tiny import tiny_adapter, tiny_pipeline
-
-POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
-
-
-class FixedDetector:
-    """Finds the faces it was made with, in any picture; the whole picture is head."""
-
-    name, licence = "fixed", ""
-
-    def __init__(self, *faces: Face) -> None:
-        self.faces = list(faces)
-
-    def detect(self, picture: np.ndarray) -> list[Face]:
-        return self.faces
-
-    def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
-        return np.ones(picture.shape[:2], bool)
 
 
 @pytest.fixture(scope="module")
