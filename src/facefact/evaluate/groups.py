@@ -22,58 +22,35 @@ from torch import Tensor
 
 from facefact.adapter import Region, fast_kernels
 from facefact.checkpoint import replacing
+from facefact.evaluate.group_cases import CHANGED, GroupCase, cases_of, true_face
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
 from facefact.evaluate.protocol import Protocol, protocol
 from facefact.evaluate.world import as_json, attribute_hits
 from facefact.face_adapter import FaceAdapter
-from facefact.generate import GroupSettings, InTemplate, Template, paint_group
+from facefact.generate import (
+    GroupSettings,
+    InpaintSettings,
+    InTemplate,
+    Replacement,
+    Template,
+    inpaint_faces,
+    paint_group,
+)
+from facefact.generate.demo_model import DEMO, settings_for
 from facefact.generate.groups import STRENGTH, group_arguments, words_in_place
 from facefact.generate.places import face_masks, nearest_masks, soft_edge
 from facefact.metrics.scores import Figure, figure, retrieved
-from facefact.types import Face, FaceTokens, UserError
-from facefact.world import CHOICES, Look, Person, caption, first_held_out, held_out_seed, look, person
-from facefact.world.group import GroupRendering, render_group, together
+from facefact.types import FaceTokens, UserError
+from facefact.world import CHOICES, caption
+from facefact.world.caption import SUBJECT
+from facefact.world.group import GroupRendering, render_group
 
 SIZE = 128  # pixels of a person's square
 COUNTS = (2, 3, 4)
-WAYS = ("template", "noise")
-CHANGED = ("expression", "glasses")  # what is asked for and the template has not
+WAYS = ("template", "noise", "squares")
 GALLERY = 100  # people among whom a face is searched, however many are painted
 COST_ROUNDS = 7
-
-
-@dataclass(frozen=True)
-class GroupCase:
-    """One picture to be made. own: which people of the protocol, from left to right. wanted: their looks. before: the
-    people and looks of the template."""
-
-    own: tuple[int, ...]
-    wanted: tuple[Look, ...]
-    before: tuple[tuple[Person, Look], ...]
-    seed: int
-
-
-def cases_of(plan: Protocol, seed: int, count: int, *, people: int) -> list[GroupCase]:
-    """Each of the first `people` of the protocol once, in groups of `count`; who is left over is left out. A person's
-    look and template are the same in groups of every size, but for scene and light, which the first one brings."""
-    rng, first = np.random.default_rng((seed, 78)), first_held_out(seed) + 700_000
-    before = []
-    for i, case in enumerate(plan.cases):
-        drawn = look(held_out_seed(rng))
-        before.append((person(first + i), replace(case.wanted, choices=case.wanted.choices | _changed(drawn))))
-    groups = []
-    for start in range(0, people - count + 1, count):
-        own = tuple(range(start, start + count))
-        wanted = tuple(together([plan.cases[i].wanted for i in own]))
-        templates = together([before[i][1] for i in own])
-        shown = tuple((before[i][0], one) for i, one in zip(own, templates, strict=True))
-        groups.append(GroupCase(own, wanted, shown, plan.cases[start].seed))
-    return groups
-
-
-def _changed(drawn: Look) -> dict[str, str]:
-    return {name: drawn[name] for name in CHANGED}
 
 
 @dataclass(frozen=True)
@@ -121,6 +98,8 @@ class Bench:
 
     def paint(self, case: GroupCase, way: str, *, alike: bool = False) -> np.ndarray:
         """(SIZE, SIZE * n, 3) uint8. alike: all are the first person, whose face counts wherever somebody is."""
+        if way == "squares":
+            return self.paint_squares(case, alike=alike)
         sampling, count = self.painter.sampling, len(case.own)
         settings = GroupSettings(
             prompt=caption(case.wanted[0]),
@@ -144,9 +123,37 @@ class Bench:
         made = paint_group(self.painter.pipe, self.adapter, people, settings, place=place)
         return np.asarray(made.image)
 
+    def paint_squares(self, case: GroupCase, *, alike: bool) -> np.ndarray:
+        """The same by `inpaint_faces`: not one run, but a square about each face, one after the other."""
+        sampling = self.painter.sampling
+        shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
+        settings = settings_for(
+            DEMO,
+            InpaintSettings,
+            prompt=SUBJECT,
+            seed=case.seed,
+            steps=max(2, round(sampling.steps / STRENGTH)),
+            strength=STRENGTH,
+            scale=_one_scale(sampling),
+            guidance_scale=sampling.guidance_scale,
+        )
+        who = case.own[:1] * len(case.own) if alike else case.own
+        people = [
+            Replacement(
+                true_face(shown, place),
+                FaceTokens(self.tokens.face[own : own + 1], self.tokens.null[own : own + 1]),
+                caption(wanted, without=["subject"]),
+            )
+            for place, (own, wanted) in enumerate(zip(who, case.wanted, strict=True))
+        ]
+        template = Template(shown.image, None, shown.image)
+        pipe, detector = self.painter.pipe, self.judges.detector
+        made = inpaint_faces(pipe, self.adapter, people, settings, template=template, detector=detector)
+        return np.asarray(made.image)
+
     def in_template(self, shown: GroupRendering) -> tuple[list[Tensor], InTemplate]:
         """The masks of the template's faces, and the template."""
-        faces = [_true_face(shown, i) for i in range(len(shown.lefts))]
+        faces = [true_face(shown, i) for i in range(len(shown.lefts))]
         masks = face_masks(faces, shown.image.shape)
         weights = [soft_edge(mask, face) for mask, face in zip(masks, faces, strict=True)]
         reading = nearest_masks(faces, shown.image.shape)
@@ -171,20 +178,6 @@ def columns(count: int) -> list[Tensor]:
     for i in range(count):
         masks[i, :, SIZE * i : SIZE * (i + 1)] = 1
     return list(masks)
-
-
-def _true_face(shown: GroupRendering, i: int) -> Face:
-    """As a detector that errs in nothing would find it: the outline of the true mask."""
-    import cv2
-
-    from facefact.faces import pose_from_landmarks
-
-    outline = max(
-        cv2.findContours(shown.faces[i].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0],
-        key=cv2.contourArea,
-    )[:, 0].astype(np.float32)
-    box = (*outline.min(0).tolist(), *outline.max(0).tolist())
-    return Face(box, shown.landmarks[i], 1.0, pose_from_landmarks(shown.landmarks[i]), oval=outline)
 
 
 def evaluate_groups(

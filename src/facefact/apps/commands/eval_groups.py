@@ -23,7 +23,8 @@ def add(protocols: Any) -> None:
         nargs="+",
         default=["template"],
         metavar="WAY",
-        help="of template (other people's picture, whose faces are replaced) and noise (default template)",
+        help="of template (other people's picture, whose faces are replaced), noise, and squares (the template again, "
+        "by `facefact inpaint --put`: one face after the other; default template)",
     )
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
