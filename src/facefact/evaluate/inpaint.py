@@ -36,7 +36,17 @@ GROUP = 3
 NEAR = 0.06  # of the eye distance: eyes and mouth are in their places
 TURN = 10.0  # degrees of yaw: the pose is the template's
 WAYS = ("in_place", "shape", "base", "paste", "before")
-NAMES = ("placed", "rank1", "pose_kept", "expression_kept", "seam", "outside_change", "skin_difference")
+NAMES = (
+    "placed",
+    "rank1",
+    "pose_kept",
+    "expression_kept",
+    "expression_asked",
+    "expression_unasked",
+    "seam",
+    "outside_change",
+    "skin_difference",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,11 @@ class Case:
     def landmarks(self) -> np.ndarray:
         """(5, 2) in the picture."""
         return self.true.landmarks + (self.corner, 0)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the prompt names an expression."""
+        return self.prompt != SUBJECT
 
     def cell(self, picture: np.ndarray) -> np.ndarray:
         """(CELL, CELL, 3): the person's part of a picture like the template."""
@@ -270,12 +285,15 @@ def _found(judges: Judges, case: Case) -> Face | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture: see `NAMES`; NaN where nothing can be said."""
+    """One picture: see `NAMES`; NaN where nothing can be said. expression_kept: as asked for or, where the prompt names
+    none, the template's; the two after it are these two kinds apart."""
 
     own: int
     placed: float
     pose_kept: float
     expression_kept: float
+    expression_asked: float
+    expression_unasked: float
     seam: float
     outside_change: float
     skin_difference: float
@@ -289,11 +307,14 @@ class Measured:
         cell = case.cell(picture)
         faces = judges.detector.detect(cell)
         said = judges.read([cv2.resize(cell, (128, 128), interpolation=cv2.INTER_AREA)])[0]
+        right = float(said["expression"] == case.expression)
         return cls(
             own=case.own,
             placed=float(bool(faces) and placed(faces[0].landmarks, case.true.landmarks)),
             pose_kept=float(bool(faces) and abs(faces[0].pose.yaw - yaw) <= TURN),
-            expression_kept=float(said["expression"] == case.expression),
+            expression_kept=right,
+            expression_asked=right if case.asks else float("nan"),
+            expression_unasked=float("nan") if case.asks else right,
             seam=seam(case.picture, picture),
             outside_change=outside_change(case.picture, picture, windows),
             skin_difference=_skin_difference(cell, faces, case.neck),
