@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facefact.faces.detector import Detector
-from facefact.faces.photographed import photographed
+from facefact.faces.photographed import UNSURE, photographed
 from facefact.faces.picture import PictureLike, open_picture
 from facefact.types import Face, UserError
 
@@ -38,7 +38,7 @@ class PhotoOrAvatar:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first. UserError if there is no avatar and no detector for
         photos."""
         faces = getattr(self.avatar, "detect_large", self.avatar.detect)(picture)
-        if faces and (self.photo is None or not photographed(picture, faces[0])):
+        if faces and (self.photo is None or not self._is_photo(picture, faces[0])):
             return faces
         seen = [] if self.photo is None else self.photo.detect(picture)
         if len(seen) == 1:
@@ -51,6 +51,16 @@ class PhotoOrAvatar:
         if self.photo is None:
             raise UserError(f"the picture shows no avatar, and no detector for photos is here; {MENDING}")
         return seen
+
+    def _is_photo(self, picture: np.ndarray, face: Face) -> bool:
+        """Whether what the avatar detector found is a photo, by that face or, where it is not quite sure of it (it may
+        have turned the picture), by the one that it sees upright."""
+        if photographed(picture, face):
+            return True
+        upright = getattr(self.avatar, "detect_upright", None)
+        if face.score >= UNSURE or upright is None:
+            return False
+        return any(photographed(picture, one) for one in upright(picture)[:1])
 
     def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """(h, w) bool, by the detector that found the face."""
