@@ -78,7 +78,8 @@ def test_two_threads_with_two_people_get_what_each_gets_alone(
     with ThreadPoolExecutor(2) as threads:
         together = [one.result() for one in [threads.submit(call) for call in calls]]
     for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one, other)
+        for picture, same in zip(one, other, strict=True):
+            np.testing.assert_allclose(picture.astype(int), same, atol=1)  # a busy machine shares out sums otherwise
     assert (alone[0][0] != array(studio.text_to_image(people[1], Settings(prompt="a coat", steps=5)))).any()
 
 
