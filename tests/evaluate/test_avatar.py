@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from facefact.apps import cli
-from facefact.evaluate.avatar import distances, within_spread
+from facefact.evaluate.avatar import FEWEST, distances, fitted, within_spread
+from facefact.faces import get_detector
 from facefact.metrics.verification import roc
+from facefact.world import look, person, render
+from facefact.world.likeness import look_at
 from facefact.world.likeness.calibration import FILE
+from facefact.world.likeness.estimate import factors_of, measured
 from portraits import people
 
 
@@ -31,13 +36,24 @@ def test_the_nearest_are_of_one_person() -> None:
     assert pairs.same.tolist() == [True, False, False]
 
 
+def test_a_kind_that_hardly_anybody_is_seen_as_keeps_the_packages_calibration() -> None:
+    """One photo in which only five points are found, among those with a mesh: as in every folder of real photos."""
+    avatars = get_detector("avatar")
+    seeds = [(who, 100 * again + who) for who in range(FEWEST + 1) for again in range(2)]
+    drawn = [render(person(who), look(seed, glasses="none", pose="front"), size=128).image for who, seed in seeds]
+    told = [measured(look_at(image, avatars.detect(image)[0], avatars)) for image in drawn]
+    told = [*told[:-1], replace(told[-1], kind="mesh")]
+    scales = fitted(told, np.array([who for who, _ in seeds]))
+    assert set(scales) == {"points"}
+    np.testing.assert_array_equal(factors_of(told[-1:], scales), factors_of(told[-1:]))
+    assert (factors_of(told[:1], scales) != factors_of(told[:1])).any()
+
+
 def test_the_command_measures_and_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On renders, whose five points the avatar detector finds."""
     folder = people(tmp_path / "photos", count=16, looks=3, size=128)
-    from facefact.faces import get_detector
-
     avatars = get_detector("avatar")
     monkeypatch.setattr("facefact.faces.get_detector", lambda **options: avatars)
     call = ["eval", "avatar", str(folder), "--json", str(tmp_path / "a.json"), "--fit", str(tmp_path / "fit.json")]

@@ -81,10 +81,13 @@ def _off_middle(face: Face, picture: np.ndarray) -> float:
 
 
 def fitted(told: Sequence[Measured], people: np.ndarray) -> dict[str, Calibration]:
-    """The calibration of these photos, by kind. people: (n,)."""
+    """The calibration of these photos, by kind, without kinds that fewer than FEWEST people are seen as: of one photo
+    there is no spread. people: (n,)."""
     kinds: dict[str, Calibration] = {}
     for kind in sorted({one.kind for one in told}):
         here = [i for i, one in enumerate(told) if one.kind == kind]
+        if len(np.unique(people[here])) < FEWEST:
+            continue
         names = sorted({name for i in here for name in told[i].measures})
         table = {name: np.array([told[i].measures.get(name, np.nan) for i in here]) for name in names}
         kinds[kind] = fit(table, np.array([told[i].bends for i in here]), people[here])

@@ -78,8 +78,8 @@ def likeness(sights: Sequence[Sight]) -> Likeness:
 
 
 def factors_of(told: Sequence[Measured], fitted: Mapping[str, Calibration] | None = None) -> np.ndarray:
-    """(len(IDENTITY),) in [-1, 1]. fitted: calibrations by kind, in place of those of the package."""
-    scales = {one.kind: (fitted[one.kind] if fitted else calibration(one.kind)) for one in told}
+    """(len(IDENTITY),) in [-1, 1]. fitted: calibrations by kind, each in the place of the package's of that kind."""
+    scales = {one.kind: (fitted or {}).get(one.kind) or calibration(one.kind) for one in told}
     factors = dict.fromkeys(IDENTITY, 0.0) | UNMEASURED
     for name in IDENTITY:
         found = [
