@@ -180,23 +180,28 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    ran = [figures.get("run", {}).get(name) for name in ("once", "many")]
+    curves = [(colour, one) for colour, one in zip((GREY, BLUE), ran, strict=True) if one and one["curve"]]
+    stages = figures.get("stages")
+    count = max(1, bool(stages) + bool(curves))
+    figure = Figure(figsize=(10 if count == 2 else 6, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    if stages := figures.get("stages"):
+    axes = iter(figure.subplots(1, count, squeeze=False)[0])
+    if stages:
+        left = next(axes)
         names = list(stages["cpu_ms_per_picture"])
         left.barh(range(len(names)), list(stages["cpu_ms_per_picture"].values()), color=BLUE)
         left.set_yticks(range(len(names)), names, fontsize=8)
         left.invert_yaxis()
         left.set_xlabel("ms of CPU time a picture")
-    for colour, one in zip((GREY, BLUE), (figures.get("run", {}).get(name) for name in ("once", "many")), strict=True):
-        if one is None or not one["curve"]:
-            continue
+    right = next(axes) if curves else None
+    for colour, one in curves:
+        assert right is not None
         seconds, parent, worker = zip(*one["curve"], strict=True)
         done = [100 * second / one["wall_seconds"] for second in seconds]
         right.plot(done, worker, color=colour, label=f"worker, {one['n']:,} pictures")
         right.plot(done, parent, color=colour, linestyle=":", label=f"parent, {one['n']:,} pictures")
-    if right.lines:
+    if right is not None:
         right.legend(fontsize=8)
-    right.set(xlabel="% of the run's time", ylabel="resident set, MiB", ylim=(0, None))
+        right.set(xlabel="% of the run's time", ylabel="resident set, MiB", ylim=(0, None))
     figure.savefig(path, dpi=110)
