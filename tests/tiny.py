@@ -106,3 +106,11 @@ def as_published(directory: Path, *, tokenizer: Any) -> None:
         "feature_extractor": ["transformers", "CLIPImageProcessor"],
     }
     index.write_text(json.dumps(json.loads(index.read_text()) | parts))
+
+
+def save_tiny_model(directory: Path) -> Path:
+    """A pipeline's directory with an adapter inside, laid out as the bundle is."""
+    pipe = tiny_pipeline()
+    pipe.save_pretrained(directory)
+    tiny_adapter(pipe).save_pretrained(directory / "adapter")
+    return directory

@@ -50,6 +50,12 @@ class Face:
     mesh: np.ndarray | None = None
 
     @property
+    def longer_side(self) -> float:
+        """Of the box, in pixels."""
+        x0, y0, x1, y1 = self.box
+        return max(x1 - x0, y1 - y0)
+
+    @property
     def area(self) -> float:
         x0, y0, x1, y1 = self.box
         return max(0.0, x1 - x0) * max(0.0, y1 - y0)

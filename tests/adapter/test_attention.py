@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facefact.adapter import attention as module
@@ -130,7 +130,7 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_operator_as_the_compiler_sees_it() -> None:
     q, k, v = draw(spread=1.0, n=16, m=16)
-    torch.library.opcheck(module._blocked_op, (q, [k, k], [v, v], 2), test_utils=["test_schema", "test_faketensor"])
+    library.opcheck(module._blocked_op, (q, [k, k], [v, v], 2), test_utils=["test_schema", "test_faketensor"])
 
 
 @pytest.mark.parametrize("dtype", TYPES)

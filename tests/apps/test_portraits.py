@@ -18,17 +18,13 @@ from facefact.apps import cli
 from facefact.faces import face_from_landmarks
 from facefact.generate import read_recipe
 from inpainting import POINTS, FixedDetector
-from tiny import tiny_adapter, tiny_pipeline
+from tiny import save_tiny_model, tiny_adapter, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline directory with an adapter inside, laid out as the bundle is."""
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    pipe = tiny_pipeline()
-    pipe.save_pretrained(directory)
-    tiny_adapter(pipe).save_pretrained(directory / "adapter")
-    return directory
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(autouse=True)

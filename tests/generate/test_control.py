@@ -12,7 +12,7 @@ from facefact.generate import Settings, Studio
 from facefact.generate.control import add_controlnet, control_image, pose_picture
 from facefact.types import Pose, UserError
 from inpainting import face_at, picture
-from tiny import tiny_adapter, tiny_pipeline
+from tiny import save_tiny_model, tiny_pipeline
 
 
 def saved_controlnet(directory: Path, *, width: int = 32) -> Path:
@@ -57,9 +57,7 @@ def test_edges_are_white_on_black_and_depth_is_not_drawn() -> None:
 
 
 def test_a_studio_with_a_controlnet_reads_the_control_image(tmp_path: Path) -> None:
-    pipe = tiny_pipeline()
-    pipe.save_pretrained(tmp_path / "model")
-    tiny_adapter(pipe).save_pretrained(tmp_path / "model" / "adapter")
+    save_tiny_model(tmp_path / "model")
     net = saved_controlnet(tmp_path / "pose")
     studio = Studio.open(model=str(tmp_path / "model"), device="cpu", control_model=net)
     assert studio.origin["model"]["controlnet"]["name"] == "pose"

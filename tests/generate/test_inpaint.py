@@ -22,7 +22,6 @@ from facefact.generate import (
 )
 from facefact.generate.inpaint import middles, settled
 from facefact.generate.regions import region_mask, softened
-from facefact.generate.skin_tone import longer_side
 from facefact.types import Face, FaceTokens, UserError
 from facefact.world import look, person, render
 from inpainting import FixedDetector, face_at, picture
@@ -45,7 +44,7 @@ def noise(channels: int = 3) -> Template:
 
 def kept(template: Template, *faces: Face) -> np.ndarray:
     """(h, w) bool: what none of the faces' regions touches."""
-    weights = [softened(region_mask(face, template.seen), longer_side(face)) for face in faces]
+    weights = [softened(region_mask(face, template.seen), face.longer_side) for face in faces]
     return np.max(weights, axis=0) == 0
 
 
@@ -116,7 +115,7 @@ def test_the_users_mask_is_what_changes() -> None:
     mask = np.zeros((300, 400), bool)
     mask[120:170, 170:230] = True
     made = np.asarray(inpaint(*model, SETTINGS, template=template, face=face, mask=mask).image)
-    same = softened(mask, longer_side(face)) == 0
+    same = softened(mask, face.longer_side) == 0
     np.testing.assert_array_equal(made[same], template.colours[same])
     assert (made[mask] != template.colours[mask]).mean() > 0.5
     with pytest.raises(UserError, match="300 x 400 and the template 400 x 300"):

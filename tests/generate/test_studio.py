@@ -21,7 +21,7 @@ from facefact.faces import face_from_landmarks
 from facefact.faces.align import TEMPLATE
 from facefact.generate import InpaintSettings, Settings, Studio, Template
 from facefact.types import Face, FaceTokens, Portrait, UserError
-from tiny import tiny_adapter, tiny_pipeline
+from tiny import save_tiny_model, tiny_pipeline
 
 
 @pytest.fixture
@@ -39,11 +39,7 @@ def people(adapter: Any) -> list[FaceTokens]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline directory with an adapter inside."""
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    pipe = tiny_pipeline()
-    pipe.save_pretrained(directory)
-    tiny_adapter(pipe).save_pretrained(directory / "adapter")
-    return directory
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def array(portrait: Portrait) -> np.ndarray:

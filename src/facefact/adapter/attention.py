@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, library
 
 from facefact.adapter.linear import CPU_PREFERS_ONEDNN, ONEDNN_TYPES, times_transposed
 
@@ -130,7 +130,7 @@ def blocked(
 
 
 # One node to the compiler, which would unroll the loops. (Its first call imports the compiler: seconds.)
-_blocked_op = torch.library.custom_op(
+_blocked_op = library.custom_op(
     "facefact::attention",
     lambda q, keys, values, heads, bias=None, shares=None, owner=None: blocked(
         q, keys, values, heads=heads, bias=bias, shares=shares, owner=owner

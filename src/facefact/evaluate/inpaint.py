@@ -25,7 +25,7 @@ from facefact.generate import InpaintSettings, Studio, Template, load_base
 from facefact.generate.demo_model import DEMO
 from facefact.generate.pieces import Piece, laid_in
 from facefact.generate.regions import region_mask, softened
-from facefact.generate.skin_tone import cheek_colour, from_lab, longer_side, to_lab
+from facefact.generate.skin_tone import cheek_colour, from_lab, to_lab
 from facefact.metrics.scores import figure, retrieved
 from facefact.types import Face, FaceTokens
 from facefact.world import CHOICES, Look, Person, Rendering, first_held_out, held_out_seed, look, person, render
@@ -206,7 +206,7 @@ def paste(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Seque
     lab, wanted = to_lab(laid), to_lab(case.picture)[region]
     mine = lab[region]
     lab = (lab - mine.mean(0)) / np.maximum(mine.std(0), 1e-3) * wanted.std(0) + wanted.mean(0)
-    weight = softened(region, longer_side(face))
+    weight = softened(region, face.longer_side)
     made = laid_in(case.picture, [Piece((0, 0, width, height), from_lab(lab), weight)])
     rows, columns = np.nonzero(weight)
     return made, [[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]]

@@ -23,7 +23,7 @@ from facefact.faces.square import seen_through
 from facefact.generate.pieces import Piece, laid_in
 from facefact.generate.regions import Region, region_mask, softened
 from facefact.generate.repaint import repaint
-from facefact.generate.skin_tone import longer_side, skin_follows
+from facefact.generate.skin_tone import skin_follows
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import (
     Settings,
@@ -241,12 +241,12 @@ def _to_picture(view: View, points: np.ndarray) -> np.ndarray:
 def _old_region(work: Work, face: Face) -> np.ndarray:
     """(h, w) float32: the weight of what is repainted of the template."""
     if work.mask is not None:
-        return softened(work.mask, longer_side(face))
+        return softened(work.mask, face.longer_side)
     region = work.settings.repainted
     head = None
     if region != "face" and work.detector is not None:
         head = work.detector.head_mask(work.template.seen, face)
-    return softened(region_mask(face, work.template.seen, region=region, head=head), longer_side(face))
+    return softened(region_mask(face, work.template.seen, region=region, head=head), face.longer_side)
 
 
 def painted(work: Work, one: Replacement, view: View, look: np.ndarray, freedom: np.ndarray) -> Image.Image:
@@ -329,7 +329,7 @@ def laid_over(
 
     look: (size, size, 3) uint8. weight: (h, w) of the old head."""
     portrait, head, points = portrait_of(work, one, view)
-    size, side = (view.size, view.size), longer_side(one.face) * float(np.sqrt(np.linalg.det(view.matrix[:, :2])))
+    size, side = (view.size, view.size), one.face.longer_side * float(np.sqrt(np.linalg.det(view.matrix[:, :2])))
     matrix = similarity(points, view.points(one.face.landmarks))
     new_head = seen_through(head.astype(np.float32), matrix, size, border=cv2.BORDER_CONSTANT) > 0.5
     laid = seen_through(portrait, matrix, size, how=cv2.INTER_CUBIC)

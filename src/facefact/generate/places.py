@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from facefact.faces.mask import face_mask
+from facefact.generate.regions import feathered, grown
 from facefact.types import Face, UserError
 
 SIDE = 256  # of the mask that a box becomes
 LAYOUT_SIDE = 512  # the longer side at which a layout picture is read
 COLOUR_SHARE = 0.004  # of a layout picture: colours that cover less are the edges between others
-GROWTH = 0.06  # how far the repainted part reaches beyond a face, in longer sides of its box
-FEATHER = 0.04  # width of the blend (a Gaussian's sigma), in the same unit
 
 Box = tuple[float, float, float, float]
 
@@ -75,9 +74,7 @@ def face_masks(
     masks = []
     for i, face in enumerate(faces):
         inside = face_mask(shape, face) if heads is None else face_mask(shape, face) | heads[i]
-        reach = 2 * round(GROWTH * _size(face)) + 1
-        grown = cv2.dilate(inside.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-        masks.append(torch.from_numpy(grown))
+        masks.append(torch.from_numpy(grown(inside, face.longer_side)))
     return masks
 
 
@@ -93,10 +90,4 @@ def nearest_masks(faces: Sequence[Face], shape: tuple[int, ...]) -> list[Tensor]
 
 def soft_edge(mask: Tensor, face: Face) -> np.ndarray:
     """(h, w) of 0 and 1 -> float32 from 0 to 1, feathered by the size of the face; exactly 0 from a little on."""
-    weight = cv2.GaussianBlur(mask.numpy(), (0, 0), max(0.5, FEATHER * _size(face)))
-    return np.where(weight < 1 / 255, 0, weight).astype(np.float32)
-
-
-def _size(face: Face) -> float:
-    """The longer side of its box, in pixels."""
-    return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+    return feathered(mask.numpy(), face.longer_side)

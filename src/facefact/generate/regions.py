@@ -63,8 +63,17 @@ def fringe(face: Face, picture: np.ndarray) -> np.ndarray:
 
 def softened(mask: np.ndarray, size: float) -> np.ndarray:
     """(h, w) bool -> float32 in [0, 1]: grown, with a soft edge; exactly 0 from a little further on. size: of the face,
-    as `longer_side`."""
+    `Face.longer_side`."""
+    return feathered(grown(mask, size), size)
+
+
+def grown(mask: np.ndarray, size: float) -> np.ndarray:
+    """(h, w) bool -> float32 of 0 and 1, reaching a little further."""
     reach = 2 * round(GROWTH * size) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    weight = cv2.GaussianBlur(cv2.dilate(mask.astype(np.float32), kernel), (0, 0), max(0.5, FEATHER * size))
+    return cv2.dilate(mask.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+
+
+def feathered(mask: np.ndarray, size: float) -> np.ndarray:
+    """(h, w) float32 of 0 and 1 -> with a soft edge, exactly 0 from a little further on."""
+    weight = cv2.GaussianBlur(mask, (0, 0), max(0.5, FEATHER * size))
     return np.where(weight < 1 / 255, 0, weight).astype(np.float32)

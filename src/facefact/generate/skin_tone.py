@@ -21,11 +21,6 @@ SOFT = 0.012  # sigma of the mask's edge, in longer sides of the face's box
 FEWEST = 12  # pixels of cheek to judge by
 
 
-def longer_side(face: Face) -> float:
-    """Of its box, in pixels."""
-    return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
-
-
 def cheek_colour(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     """(3,) the median CIELAB colour of the cheeks in an (h, w, 3) uint8 RGB picture, whose face has the (5, 2)
     landmarks; None where too little of them is in the picture."""
@@ -56,11 +51,11 @@ def skin_mask(picture: np.ndarray, face: Face, window: Window, *, others: Sequen
     own = face_mask(picture.shape, face)[y0:y1, x0:x1]
     for other in others:
         alike &= ~face_mask(picture.shape, other)[y0:y1, x0:x1]
-    edge = max(3, 2 * round(0.03 * longer_side(face)) + 1)
+    edge = max(3, 2 * round(0.03 * face.longer_side) + 1)
     near = cv2.dilate(own.astype(np.uint8), np.ones((edge, edge), np.uint8)) > 0
     _, parts = cv2.connectedComponents((alike | near).astype(np.uint8), connectivity=4)
     touching = np.isin(parts, np.unique(parts[own])) & alike if own.any() else alike
-    return cv2.GaussianBlur(touching.astype(np.float32), (0, 0), max(0.5, SOFT * longer_side(face)))
+    return cv2.GaussianBlur(touching.astype(np.float32), (0, 0), max(0.5, SOFT * face.longer_side))
 
 
 def skin_follows(
@@ -94,7 +89,7 @@ def skin_follows(
 
 def reach(face: Face, shape: tuple[int, ...]) -> Window:
     """x0, y0, x1, y1 of the part of the picture in which neck and ears lie."""
-    side, x, y = longer_side(face), (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+    side, x, y = face.longer_side, (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     left, up, right, down = REACH
     x0, y0 = max(0, round(x - left * side)), max(0, round(y - up * side))
     return x0, y0, min(shape[1], round(x + right * side) + 1), min(shape[0], round(y + down * side) + 1)

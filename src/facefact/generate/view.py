@@ -65,7 +65,7 @@ def view_about(
     context: its side in longer sides of the face's box. centre: where the middle of the box lies in it, in sides.
     """
     x0, y0, x1, y1 = face.box
-    side = context * max(x1 - x0, y1 - y0, 1.0)
+    side = context * max(face.longer_side, 1.0)
     angle = -np.radians(face.pose.roll) if abs(face.pose.roll) > TILTED else 0.0
     scale = size / side
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
