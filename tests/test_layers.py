@@ -11,7 +11,7 @@ import pytest
 import facefact
 
 LAYERS = (
-    ("types", "config", "device", "checkpoint", "hub", "page", "markdown", "demo", "autoencoder"),
+    ("types", "config", "device", "checkpoint", "client", "hub", "page", "markdown", "demo", "autoencoder"),
     ("faces", "encoder", "adapter", "metrics"),
     ("face_adapter", "data", "world"),
     ("generate",),
