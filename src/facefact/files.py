@@ -69,7 +69,7 @@ def read_tensors(source: str | os.PathLike[str] | bytes) -> tuple[dict[str, Tens
 
 
 def begins_as_tensors(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a safetensors file by its first bytes: the length of a header that fits into it, and a brace. No picture
+    """Whether a file is one by its first bytes: the length of a header that fits into it, and a brace. No picture
     begins so."""
     try:
         with open(path, "rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +49,26 @@ def warn_of_strangers(
         return []
     try:
         if cards:
-            embeddings, distance = _with_cards(crops, cards, encoder)
+            embeddings, distance = _with_cards(embedded(crops, encoder) if crops else (), cards)
         else:
             embeddings, distance = _compared(photos, crops, encoder)
     except Unfit:  # a recogniser that makes nothing of a face says nothing of the person
         return []
+    return _said(names, embeddings, distance)
+
+
+def warn_of_other_people(cards: Sequence[Card]) -> list[int]:
+    """The same of cards alone, which no model is needed for."""
+    if len(cards) < 2:
+        return []
+    try:
+        return _said([card.called for card in cards], *_with_cards([], cards))
+    except Unfit:
+        return []
+
+
+def _said(names: Sequence[str], embeddings: np.ndarray, distance: float) -> list[int]:
+    """embeddings: (n, d) unit vectors. distance: from the others that is too far."""
     apart = unlike(embeddings, distance)
     strange = np.flatnonzero(apart > 0).tolist()
     if np.isinf(apart).all():
@@ -73,19 +88,20 @@ def _compared(photos: Sequence[str | Path], crops: Sequence[FaceCrop], encoder: 
         assert recogniser is not None
         views = [recogniser.view(open_picture(photo), one.face) for photo, one in zip(photos, crops, strict=True)]
         return np.stack([unit(one) for one in recogniser.embed(views)]), recogniser.outlier
-    vectors = _embedded(crops, encoder)
+    vectors = embedded(crops, encoder)
     return np.stack([unit(one) for one in vectors]), (TransFaceRecogniser if avatars else InsightFaceRecogniser).outlier
 
 
-def _with_cards(crops: Sequence[FaceCrop], cards: Sequence[Card], encoder: TransFace) -> tuple[np.ndarray, float]:
-    """The same, each card's pictures as one. A card holds no photo that a recogniser could look at."""
-    vectors = [*(_embedded(crops, encoder) if crops else ()), *(card.embedding.sum(0).numpy() for card in cards)]
-    photos = all(source.kind == "photo" for card in cards for source in card.sources)
-    distance = (InsightFaceRecogniser if photos else TransFaceRecogniser).outlier
+def _with_cards(photos: Iterable[np.ndarray], cards: Sequence[Card]) -> tuple[np.ndarray, float]:
+    """The same of photos' embeddings and cards, each card's pictures as one: a card holds no photo that a recogniser
+    could look at."""
+    vectors = [*photos, *(card.embedding.sum(0).numpy() for card in cards)]
+    of_photos = all(source.kind == "photo" for card in cards for source in card.sources)
+    distance = (InsightFaceRecogniser if of_photos else TransFaceRecogniser).outlier
     return np.stack([unit(one) for one in vectors]), distance
 
 
-def _embedded(crops: Sequence[FaceCrop], encoder: TransFace) -> np.ndarray:
+def embedded(crops: Sequence[FaceCrop], encoder: TransFace) -> np.ndarray:
     """(n, d), not normalised."""
     weight = encoder.pos_embed
     with torch.inference_mode():

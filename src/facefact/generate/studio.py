@@ -14,6 +14,7 @@ import numpy as np
 from facefact import demo
 from facefact.adapter import Region, fast_kernels
 from facefact.device import choose_device, choose_dtype
+from facefact.encoder.card import is_card
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, get_detector
 from facefact.generate.control import add_controlnet
@@ -99,12 +100,11 @@ class Studio:
         """
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(chosen_device, dtype)
-        base_path = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
-        adapter_folder = locate(adapter, offline=offline) if adapter else base_path / "adapter"
-        _check_adapter(adapter_folder, adapter, model)
+        base_path = _base(model, offline)
+        adapter_folder = locate_adapter(model=model, adapter=adapter, offline=offline)
         chosen_loras = [Lora.parse(one) for one in loras]
         pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
-        base: dict[str, Any] = {"name": _public_name(model), "sha256": content_hash(base_path)}
+        base: dict[str, Any] = {"name": public_name(model), "sha256": content_hash(base_path)}
         origin: dict[str, Any] = {"model": base}
         if vae is not None:
             base["vae"] = exchange_autoencoder(pipe, vae)
@@ -118,7 +118,7 @@ class Studio:
         if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
         opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
-        origin["adapter"] = {"name": _public_name(adapter or model), "sha256": opened.content_hash()}
+        origin["adapter"] = {"name": public_name(adapter or model), "sha256": opened.content_hash()}
         return cls(
             pipe,
             opened.attach(pipe),
@@ -140,7 +140,9 @@ class Studio:
         """As the function of that name, with this Studio's detector; one call at a time. Of a photo that shows somebody
         else than the others the log warns."""
         with self._finding:
-            person = find_person(photos, detector=self.detector, which=which, model=self.model)
+            known = all(map(is_card, photos))
+            detector = None if known else self.detector
+            person = find_person(photos, detector=detector, which=which, model=self.model)
             warn_of_strangers(person.names, person.crops, encoder=self.adapter.encoder, cards=person.cards)
             return person
 
@@ -265,14 +267,20 @@ def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
         yield portrait
 
 
-def _check_adapter(folder: Path, adapter: str | None, model: str) -> None:
-    """UserError: the folder is none."""
+def locate_adapter(*, model: str, adapter: str | None = None, offline: bool = False) -> Path:
+    """The directory of the adapter that is named, or of the one inside the model. UserError: there is none."""
+    folder = locate(adapter, offline=offline) if adapter else _base(model, offline) / "adapter"
     if folder.is_file():
         raise UserError(f"{adapter} is no adapter's directory: `facefact models import` makes one of published files")
     if not folder.is_dir():
         raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
+    return folder
 
 
-def _public_name(name: str) -> str:
+def _base(model: str, offline: bool) -> Path:
+    return demo.bundle_path() if model == DEMO else locate(model, offline=offline)
+
+
+def public_name(name: str) -> str:
     """A hub id or `demo` as it is; of what lies on this machine only its last part."""
     return Path(name).resolve().name if Path(name).exists() else name
