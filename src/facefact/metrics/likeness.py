@@ -90,10 +90,10 @@ def save_calibrations(several: Iterable[Calibration], path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def load_calibrations(path: Path = SHIPPED) -> dict[str, Calibration]:
+def load_calibrations(path: str | Path = SHIPPED) -> dict[str, Calibration]:
     """By the recogniser's name. UserError: there is no such file, or it is none."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT or told.get("version") != VERSION:
