@@ -106,4 +106,6 @@ def test_pictures_do_not_begin_as_tensors(tmp_path: Path) -> None:
         assert not files.begins_as_tensors(tmp_path / f"a.{suffix}")
     files.write_tensors(tmp_path / "a.jpeg", TENSORS, {})
     assert files.begins_as_tensors(tmp_path / "a.jpeg")
-    assert not files.begins_as_tensors(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("none", "pipe", "."):
+        assert not files.begins_as_tensors(tmp_path / name)
