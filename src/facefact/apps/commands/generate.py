@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefact.apps import portraits
+from facefact.apps import batch, portraits
 from facefact.apps.options import at_least_one
 from facefact.types import UserError
 
@@ -23,7 +23,8 @@ EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, s
 def add_parser(subparsers: Any) -> None:
     line = "photos of one person + a prompt -> portraits of that person"
     parser = subparsers.add_parser("generate", help=line, description=f"{line}. Example: {EXAMPLE}")
-    portraits.add_options(parser)
+    portraits.add_options(parser, face_required=False)
+    batch.add_options(parser)
     parser.set_defaults(model=None)  # the demo, unless a recipe names another
     parser.add_argument("--which", type=int, default=0, help="which face of a photo, 0 is the largest (default 0)")
     parser.add_argument("--width", type=int, help="as --size, the width alone")
@@ -45,6 +46,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    batch.check_options(args)
+    if args.jobs is not None:
+        return batch.run(_with_parts_of(args, {})[0])
     recipe = _recipe_to_replay(args.recipe) if args.recipe else {}
     args, given = _with_parts_of(args, recipe)
     prompts = args.prompt or ([recipe.get("prompt", "")] if recipe else [])
