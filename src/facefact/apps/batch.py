@@ -28,11 +28,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="TABLE",
         help="a .jsonl, .csv or .parquet with one row a person and a prompt (columns: face, prompt, id, count and the "
-        "settings by their names; the options here are for rows that say nothing); the same command again makes what is "
+        "settings by their names; the options here are for rows without); the same command again makes what is "
         "missing, and --out gets an index.jsonl",
     )
     many.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work (default: local)")
-    many.add_argument("--workers", type=at_least(1), metavar="N", help="with --engine ray: open models (default: a GPU)")
+    many.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="with --engine ray: open models (default: a GPU)"
+    )
     many.add_argument("--ray-address", metavar="HOST:PORT", help="a running Ray cluster (auto: this machine's)")
 
 

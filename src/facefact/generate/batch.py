@@ -343,26 +343,28 @@ def _line(error: Exception) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-class SaidOnce(logging.Filter):
+class SaidOnce(logging.Handler):
     """While it is open, a warning about many rows is logged once; `said` are all that were logged."""
 
     def __init__(self) -> None:
         super().__init__()
         self.said: dict[str, str] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         key = record.msg if record.msg == CHOSEN_WORDS else text
-        new = key not in self.said
-        self.said.setdefault(key, text)
-        return new
+        if key not in self.said:
+            self.said[key] = text
+            logging.getLogger().handle(record)
 
     def __enter__(self) -> SaidOnce:
-        log.addFilter(self)
+        self._propagated, log.propagate = log.propagate, False
+        log.addHandler(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        log.removeFilter(self)
+        log.removeHandler(self)
+        log.propagate = self._propagated
 
 
 def summary(result: Result) -> Iterable[str]:

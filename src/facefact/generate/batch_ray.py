@@ -14,6 +14,7 @@ from typing import Any
 from facefact.data.local import cores
 from facefact.data.ray_engine import explained, import_ray, start
 from facefact.generate.batch import Made, Maker, OpenStudio, Picture, SaidOnce
+from facefact.types import UserError
 
 log = logging.getLogger("facefact")
 
@@ -42,17 +43,14 @@ class RayEngine:
         ours = start(ray, self.address, cores())
         said: set[str] = set()
         try:
-            rows = ray.data.from_items([{"chunk": pickle.dumps(one)} for one in chunks], override_num_blocks=len(chunks))
+            rows = ray.data.from_items(
+                [{"chunk": pickle.dumps(one)} for one in chunks], override_num_blocks=len(chunks)
+            )
             done = rows.map(
                 Worker, fn_constructor_args=(self.open_studio, self.batch), **self._resources(ray, len(chunks))
             )
             for row in done.iter_rows():
-                made, warnings = pickle.loads(row["made"])
-                for line in warnings:
-                    if line not in said:
-                        said.add(line)
-                        log.warning("%s", line)
-                yield from made
+                yield from taken(pickle.loads(row["answer"]), said)
         except ray.exceptions.RayError as error:
             raise explained(error) from error
         finally:
@@ -71,13 +69,33 @@ class RayEngine:
 
 
 class Worker:
-    """An actor. Pickles travel between processes of one program only, never through a file."""
+    """An actor. Pickles travel between processes of one program only, never through a file.
+
+    That no model can be opened is an answer too: of an actor that dies in its beginning Ray tells a stack alone."""
 
     def __init__(self, open_studio: OpenStudio, batch: int) -> None:
-        self.maker = Maker(open_studio(), batch=batch)
+        self.maker: Maker | UserError
+        try:
+            self.maker = Maker(open_studio(), batch=batch)
+        except UserError as error:
+            self.maker = error
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self.maker, UserError):
+            return {"answer": pickle.dumps(self.maker)}
         chunk: list[Picture] = pickle.loads(row["chunk"])
         with SaidOnce() as once:
             made = list(self.maker.make(chunk))
-        return {"made": pickle.dumps((made, list(once.said.values())))}
+        return {"answer": pickle.dumps((made, list(once.said.values())))}
+
+
+def taken(answer: UserError | tuple[list[Made], list[str]], said: set[str]) -> list[Made]:
+    """A worker's answer; logs the warnings that are new. UserError: its own."""
+    if isinstance(answer, UserError):
+        raise answer
+    made, warnings = answer
+    for line in warnings:
+        if line not in said:
+            said.add(line)
+            log.warning("%s", line)
+    return made

@@ -139,7 +139,9 @@ def _check_columns(path: Path, number: int, line: Mapping[str, Any]) -> None:
 def _check_id(name: str) -> None:
     """It begins a file's name on every system."""
     if not name.strip() or name != name.strip() or name.startswith(".") or len(name) > LONGEST_ID:
-        raise UserError(f"the id {name[:LONGEST_ID]!r} cannot begin a file's name: 1 to {LONGEST_ID} characters, no dot")
+        raise UserError(
+            f"the id {name[:LONGEST_ID]!r} cannot begin a file's name: 1 to {LONGEST_ID} characters, no dot"
+        )
     if NOT_IN_NAMES.search(name):
         raise UserError(f"the id {name!r} cannot begin a file's name: it has one of < > : \" / \\ | ? *")
 
