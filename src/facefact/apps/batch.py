@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _common(args: argparse.Namespace) -> dict[str, Any]:
     """The columns' values for rows that say nothing."""
-    named = (*portraits.SETTINGS, "size", "width", "height", "count", "which")
+    named = (*portraits.SETTINGS, "size", "width", "height", "count", "which", "style")
     control = args.control_image and str(args.control_image.absolute())
     prompt = args.prompt[0] if args.prompt else None
     return {name: getattr(args, name) for name in named} | {"prompt": prompt, "control_image": control}

@@ -272,15 +272,15 @@ class Maker:
         if row.control_image is not None:
             settings = replace(settings, control_image=Image.fromarray(open_picture(row.control_image)))
         scheduler = type(self.studio.pipe.scheduler).__name__  # (the model's own is not among the Studio's origin)
-        asked = [written(settings), hashes, row.which, self.studio.exact_prompt, scheduler]
-        job = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        asked = [written(settings), hashes, row.which, self.studio.exact_prompt, scheduler, row.origin]
+        job = hashlib.sha256(json.dumps(asked, sort_keys=True, default=dict).encode()).hexdigest()
         origin = self.studio.origin | {"job": job}
         if one.there is not None and all(one.there.get(name) == value for name, value in origin.items()):
             return None
         someone = self._someone(hashes, row)
         if not self.studio.exact_prompt:
             settings = replace(settings, prompt=someone.person.prompts([settings.prompt])[0])
-        return _Task(one.name, settings, someone.tokens, someone.person.origin | {"job": job})
+        return _Task(one.name, settings, someone.tokens, someone.person.origin | dict(row.origin) | {"job": job})
 
     def _windows(self, settings: Settings) -> int:
         """Of the text encoder: pictures of different numbers do not share a batch."""

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from facefact.config import from_tree
 from facefact.data.tables import arrow, read_rows
 from facefact.generate.demo_model import settings_for
+from facefact.generate.style_file import Style
+from facefact.generate.styles import apply, check_fits, find_style, origin_of
 from facefact.generate.text_to_image import Settings
 from facefact.types import UserError
 
@@ -31,7 +33,8 @@ WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """What a row may say. face: a photo, or several of one person. count: how many pictures, of consecutive seeds.
-    which: which face of each photo, 0 is the largest. size: width and height. The others are those of `Settings`."""
+    which: which face of each photo, 0 is the largest. size: width and height. style: its name, or its file. The others
+    are those of `Settings`."""
 
     face: str | list[str]
     prompt: str | None = None
@@ -51,17 +54,18 @@ class Columns:
     height: int | None = None
     control_image: str | None = None
     control_scale: float | None = None
+    style: str | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Columns))
 WHOLE = ("count", "which", "seed", "steps", "size", "width", "height")
-NOT_SETTINGS = ("face", "id", "count", "which", "size", "control_image")
+NOT_SETTINGS = ("face", "id", "count", "which", "size", "control_image", "style")
 
 
 @dataclass(frozen=True)
 class Row:
     """A row that makes sense. number: from 1. settings: of the first picture, without the control image, which lies at
-    its path."""
+    its path. origin: what recipes say of it besides."""
 
     number: int
     id: str
@@ -70,6 +74,7 @@ class Row:
     count: int = 1
     which: int = 0
     control_image: Path | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def read_table(path: str | Path, *, model: str, common: Mapping[str, Any] | None
         name = str(values.get("id", f"row-{number}"))
         try:
             _check_id(name)
-            row: Row | BadRow = _row(number, name, shared | values, path.absolute().parent, model)
+            row: Row | BadRow = _row(number, name, values, shared, path.absolute().parent, model)
         except UserError as error:
             row = BadRow(number, name, str(error))
         before = ids.setdefault(name.casefold(), number)
@@ -108,15 +113,18 @@ def read_table(path: str | Path, *, model: str, common: Mapping[str, Any] | None
     return found
 
 
-def _row(number: int, name: str, values: dict[str, Any], folder: Path, model: str) -> Row:
-    typed = from_tree(Columns, values, where="")
+def _row(number: int, name: str, values: Mapping[str, Any], shared: Mapping[str, Any], folder: Path, model: str) -> Row:
+    typed = from_tree(Columns, {**shared, **values})
     given = {one: getattr(typed, one) for one in COLUMNS if one not in NOT_SETTINGS}
     if unfinite := [one for one, value in given.items() if isinstance(value, float) and not math.isfinite(value)]:
         raise UserError(f"{unfinite[0]} is {given[unfinite[0]]}, no finite number")
-    if not (typed.prompt or "").strip():
-        raise UserError("the row has no prompt: fill its cell, or give --prompt for all rows")
     for side in ("width", "height"):
         given[side] = typed.size if given[side] is None else given[side]
+    style = None if typed.style is None else _style(typed.style, model, shared.get("style"))
+    if not (typed.prompt or "").strip() and style is None:
+        raise UserError("the row has no prompt: fill its cell, or give --prompt for all rows")
+    if style is not None:
+        given = apply(style, given)
     count, which = 1 if typed.count is None else typed.count, typed.which or 0
     if count < 1 or which < 0:
         raise UserError(f"count is {count} and which is {which}: from 1, and from 0")
@@ -125,7 +133,17 @@ def _row(number: int, name: str, values: dict[str, Any], folder: Path, model: st
         raise UserError("the row has no face: name at least one photo")
     settings = settings_for(model, Settings, **given)
     control = None if typed.control_image is None else folder / typed.control_image
-    return Row(number, name, tuple(folder / face for face in faces), settings, count, which, control)
+    origin = {} if style is None else origin_of(style)
+    return Row(number, name, tuple(folder / face for face in faces), settings, count, which, control, origin)
+
+
+def _style(name: str, model: str, of_all: str | None) -> Style:
+    """UserError: there is none, it is for other models, or it would change the model for all rows."""
+    style = find_style(name)
+    check_fits(style, model=model)
+    if style.lora is not None and name != of_all:
+        raise UserError(f"the style {name} has a LoRA, and the model is one for all rows: give it with --style for all")
+    return style
 
 
 def _check_columns(path: Path, number: int, line: Mapping[str, Any]) -> None:
