@@ -35,6 +35,9 @@ TINY = {
     "group": "-n 1 --steps 2 --device cpu",
     "inpaint": "--steps 2 --device cpu",
     "faces": "",
+    "styles list": "",
+    "styles add": "",
+    "styles preview": "--steps 1 --device cpu",
     "models list": "",
     "models import": "",
     "prepare": "--set face.detector=avatar --set face.min_size=24 --set people.recogniser=none --workers 0 "
@@ -221,6 +224,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = [("me1.jpg;me2.jpg", "in a red coat, snow", "ada"), ("ada.jpg", "at the beach", "ben")]
     lines = ["face,prompt,id", *(f'{face},"{prompt}",{name}' for face, prompt, name in table)]
     (folder / "jobs.csv").write_text("\n".join(lines), encoding="utf-8")
+    style = "name: my-style\nfamily: photo\nprompt: on a bicycle\n"
+    (folder / "my-style.yaml").write_text(style, encoding="utf-8")
     (folder / "templates").mkdir()
     group.crop((0, 0, 192, 192)).save(folder / "templates/one.png")
     pipe = tiny_pipeline()

@@ -28,7 +28,7 @@ log = logging.getLogger("facefact")
 
 OURS = Path(__file__).parent / "style_files"
 PREVIEWS = "previews"  # in the user's folder: pictures that were drawn here
-WIDTHS = {"sd15": 768, "sdxl": 2048}  # of the text that a U-Net reads
+KINDS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}  # by the width of the text that a U-Net reads
 
 
 def styles() -> list[Style]:
@@ -104,8 +104,9 @@ def check_fits(style: Style, *, model: str, pipe: Any = None) -> None:
         )
         raise UserError(f"the style {style.name} is for {whom}: `facefact styles list` says which fit")
     width = getattr(getattr(getattr(pipe, "unet", None), "config", None), "cross_attention_dim", None)
-    if width is not None and style.family in WIDTHS and width != WIDTHS[style.family]:
-        raise UserError(f"the style {style.name} is for models of the kind {style.family}, which this is not")
+    kind = KINDS.get(width) if isinstance(width, int) else None  # (of a model of another width nobody can say)
+    if kind is not None and style.family in KINDS.values() and style.family != kind:
+        raise UserError(f"the style {style.name} is for models of the kind {style.family}, and this one is {kind}")
 
 
 def lora_of(style: Style) -> str | None:
