@@ -100,7 +100,7 @@ def test_a_styled_picture_is_made_again_with_its_lora(
     assert cli.main(again) == 0
     np.testing.assert_array_equal(pixels(tmp_path / "again/portrait-0.png"), pixels(made))
     assert read_recipe(tmp_path / "again/portrait-0.png") == recipe
-    assert "warning" not in caplog.text
+    assert "what the recipe says" not in caplog.text
 
 
 @pytest.mark.parametrize(

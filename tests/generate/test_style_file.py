@@ -91,7 +91,12 @@ def test_facechains_are_read(tmp_path: Path) -> None:
         ("a.yaml", "name: a\nfamily: photo\nsettings: {seed: 3}", "unknown setting settings.seed"),
         ("a.yaml", "name: a\nfamily: photo\nprompt: '{prompt} {prompt}'", "more than once"),
         ("a.yaml", "name: a\nfamily: photo\nlora: {file: ../x.safetensors}", "no plain file name"),
-        ("a.yaml", "name: a\nfamily: photo\nprompt: x\npreview: /etc/passwd", "no picture's name"),
+        (
+            "a.yaml",
+            "name: a\nfamily: photo\nprompt: x\npreview: ../../secret.png",
+            "no plain file name: it lies beside",
+        ),
+        ("a.yaml", "name: a\nfamily: photo\nprompt: x\npreview: x.txt", "no picture's name"),
         ("a.yaml", f"name: a\nfamily: photo\nprompt: {'x' * 2001}", "more than 2000 characters"),
         ("a.yaml", f"name: a # {'x' * 70_000}", "more than 65536 bytes"),
         ("a.yaml", "name: [", "is damaged"),

@@ -136,7 +136,10 @@ def _ours(tree: Mapping[str, Any]) -> Style:
     known = {field.name for field in fields(Settings)} & set(tree)
     for name in known - {"prompt", "negative_prompt"}:
         raise UserError(f"{name} belongs under `settings:`")
-    return from_tree(Style, tree)
+    style = from_tree(Style, tree)
+    if style.preview is not None and not _is_plain(style.preview):  # (a gallery would show any picture of the machine)
+        raise UserError(f"its preview {style.preview!r} is no plain file name: it lies beside the style")
+    return style
 
 
 def _facechain(tree: Mapping[str, Any], path: Path) -> Style:
@@ -181,9 +184,13 @@ def checked(style: Style) -> Style:
     weights = [] if style.lora is None else [style.lora.weight]
     if not all(math.isfinite(one) for one in [*style.said.values(), *weights]):
         raise UserError("has a number that is not finite")
-    if style.lora is not None and (Path(style.lora.file).name != style.lora.file or "\\" in style.lora.file):
+    if style.lora is not None and not _is_plain(style.lora.file):
         raise UserError(f"its LoRA {style.lora.file!r} is no plain file name")
     if style.preview is not None and Path(style.preview).suffix.lower() not in PICTURES:
         raise UserError(f"its preview {style.preview!r} is no picture's name ({', '.join(PICTURES)})")
     Settings(prompt="", **style.said)
     return style
+
+
+def _is_plain(name: str) -> bool:
+    return Path(name).name == name and "\\" not in name
