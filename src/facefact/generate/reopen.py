@@ -1,7 +1,8 @@
 """What a picture's recipe says it was made with, opened again: base model, adapter, autoencoder, LoRAs, scheduler.
 
 A recipe names its parts without saying where they lie. They are looked for by name beside the picture, in the present
-directory and in the models directory, never on the network, and are the recipe's only if their hashes are.
+directory, in the models directory and among its styles, never on the network, and are the recipe's only if their hashes
+are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from facefact import hub
 from facefact.generate.demo_model import DEMO
-from facefact.generate.models import models_dir
+from facefact.generate.models import STYLES, models_dir
 from facefact.generate.parameters import plain_name
 from facefact.generate.parts import content_hash
 from facefact.types import UserError
@@ -49,7 +50,7 @@ def as_it_was(recipe: Mapping[str, Any], *, near: Path, given: Collection[str]) 
 
     UserError, which names it: a part is not here, or is another one.
     """
-    parts, places = parts_of(recipe), [near, Path(), models_dir()]
+    parts, places = parts_of(recipe), [near, Path(), models_dir(), models_dir() / STYLES]
     opened: dict[str, Any] = {}
     if "model" in parts:
         opened["model"] = _model(parts["model"], places, "model", needed="model" not in given)
