@@ -11,6 +11,7 @@ import pytest
 import facefact
 
 LAYERS = (
+    ("files",),
     ("types", "config", "device", "checkpoint", "client", "hub", "page", "markdown", "demo", "autoencoder"),
     ("faces", "encoder", "adapter", "metrics"),
     ("face_adapter", "data", "world"),

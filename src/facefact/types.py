@@ -6,10 +6,13 @@ pixel centres at integers, as OpenCV counts them.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     import torch
     from PIL import Image
@@ -88,6 +91,71 @@ class FaceTokens:
     def to(self, *args: Any, **kwargs: Any) -> FaceTokens:
         """As `torch.Tensor.to`, on both tensors."""
         return FaceTokens(self.face.to(*args, **kwargs), self.null.to(*args, **kwargs))
+
+    @staticmethod
+    def joined(several: Sequence[FaceTokens]) -> FaceTokens:
+        """More pictures of the same person: the tokens of all, one after the other, each (1, sum of 16 * n, width)."""
+        import torch
+
+        return FaceTokens(*(torch.cat([getattr(one, name) for one in several], 1) for name in ("face", "null")))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file of some kilobytes, for its owner alone (mode 0600), under a temporary name first.
+
+        Whoever has it has what a machine needs to know the person again. It does not say which encoder it was made
+        with: a card does (`facefact.encoder.card`). UserError: the disk does not take it.
+        """
+        from facefact import files
+
+        try:
+            files.write_tensors(os.fspath(path), self.as_tensors(), {"format": "facefact.FaceTokens"})
+        except OSError as error:
+            raise UserError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise UserError(f"cannot write {os.fspath(path)}: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FaceTokens:
+        """What `save` wrote, or the tokens of an identity card, on the CPU, in the type that they were saved in.
+
+        The file may come from anybody: its sizes are checked first. UserError: what is wrong with it.
+        """
+        from facefact import files
+
+        try:
+            return cls.from_tensors(files.read_tensors(path)[0])
+        except ValueError as error:
+            raise UserError(f"{os.fspath(path)}: {error}") from None
+
+    def as_tensors(self) -> dict[str, torch.Tensor]:
+        """face, and of null, which says the same for each picture, its shortest part that repeats."""
+        import torch
+
+        count = self.null.shape[1]
+        for part in (n for n in range(1, count + 1) if count % n == 0):
+            if torch.equal(self.null, self.null[:, :part].repeat(1, count // part, 1)):
+                break
+        return {"face": self.face, "null": self.null[:, :part]}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> FaceTokens:
+        """Undoes `as_tensors`. ValueError: these are no tokens."""
+        import torch
+
+        face, null = tensors.get("face"), tensors.get("null")
+        if face is None or null is None:
+            raise ValueError("holds no face tokens")
+        kinds = (torch.float32, torch.float16, torch.bfloat16)
+        if face.dtype not in kinds or null.dtype != face.dtype or not face.ndim == null.ndim == 3:
+            raise ValueError("its face tokens are none")
+        rows, count, width = face.shape
+        part = null.shape[1]
+        fits = null.shape[2] == width and null.shape[0] in (1, rows) and part and count % part == 0
+        if not (face.numel() and fits):
+            raise ValueError(f"its tokens do not fit each other: {tuple(face.shape)} and {tuple(null.shape)}")
+        if not (face.isfinite().all() and null.isfinite().all()):
+            raise ValueError("its face tokens are no numbers")
+        return cls(face, null.repeat(1, count // part, 1))
 
 
 @dataclass(frozen=True)

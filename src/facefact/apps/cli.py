@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": ("facefact.apps.commands.generate", "photos of one person + a prompt -> portraits of that person"),
     "group": ("facefact.apps.commands.group", "several people in one picture"),
     "inpaint": ("facefact.apps.commands.inpaint", "put a person's face into a template picture"),
+    "card": ("facefact.apps.commands.card", "identity cards: make, show, merge, mix; what a likeness means"),
     "faces": ("facefact.apps.commands.faces", "show the faces that are found in pictures, or why none is"),
     "models": ("facefact.apps.commands.models", "list, import and pull models"),
     "prepare": ("facefact.apps.commands.prepare", "pictures of people -> a clean training set"),

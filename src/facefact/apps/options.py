@@ -20,7 +20,7 @@ def add_person(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         required=required,
         default=None if required else [],
         type=Path,
-        help="a photo of the person; repeat it for several photos of the same person",
+        help="a photo of the person, or an identity card (facefact card); repeat it for several of the same person",
     )
     add_face(person)
 

@@ -7,8 +7,9 @@ from facefact.generate.face_cache import FaceCache
 from facefact.generate.groups import GroupSettings, InTemplate, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint, inpaint_faces
 from facefact.generate.models import describe, list_models, load_base, locate, models_dir, native_size, pull
+from facefact.generate.person import Person, find_person, tokens_of
 from facefact.generate.recipe import file_hash, model_hash, read_recipe, save_portrait
-from facefact.generate.studio import Person, Studio, find_person
+from facefact.generate.studio import Studio
 from facefact.generate.template import Template, open_template
 from facefact.generate.text_to_image import Settings, text_to_image, text_to_images
 
@@ -40,4 +41,5 @@ __all__ = [
     "save_portrait",
     "text_to_image",
     "text_to_images",
+    "tokens_of",
 ]

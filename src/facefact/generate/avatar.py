@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facefact.encoder.card import Card
 from facefact.faces import Detector, face_crop_from, open_picture
-from facefact.types import FaceCrop
+from facefact.types import FaceCrop, UserError
 from facefact.world.caption import GLASSES, HAIR, SUBJECT
 from facefact.world.factors import CHOICES, IDENTITY
 from facefact.world.likeness import Likeness, likeness, look_at, portrait
@@ -28,10 +29,11 @@ AFTER_GLASSES = re.compile(r"(with|in|at|under|daylight|warm|cool)\b", re.IGNORE
 
 @dataclass(frozen=True)
 class Avatar:
-    """crop: of the drawn face, as the encoder wants it. factors: of the world's identity, for the recipe. hair,
-    glasses: what the photos show for sure, in the world's words, "" for nothing."""
+    """crop: of the drawn face, as the encoder wants it; None of one that an identity card knows. factors: of the
+    world's identity, for the recipe. hair, glasses: what the photos show for sure, in the world's words, "" for
+    nothing."""
 
-    crop: FaceCrop
+    crop: FaceCrop | None
     factors: dict[str, float] = field(default_factory=dict)
     hair: str = ""
     glasses: str = ""
@@ -58,6 +60,23 @@ def words(choices: Mapping[str, str]) -> tuple[str, str]:
     hair = choices.get("hair", "")
     glasses = GLASSES[choices.get("glasses", "none")]
     return HAIR[hair].format(choices.get("hair_colour", "")) if hair else "", glasses and f"wearing {glasses}"
+
+
+def said_of(avatar: Avatar | None) -> dict[str, Any] | None:
+    """What an identity card keeps of it."""
+    return None if avatar is None else {"factors": avatar.factors, "hair": avatar.hair, "glasses": avatar.glasses}
+
+
+def avatar_from(card: Card) -> Avatar:
+    """The avatar that a card was made of. UserError: what it says of one are not the world's words."""
+    assert card.avatar is not None
+    factors, hair, glasses = (card.avatar[name] for name in ("factors", "hair", "glasses"))
+    colours = CHOICES["hair_colour"]
+    known_hair = {"", *(phrase.format(colour) for phrase in HAIR.values() for colour in colours)}
+    known_glasses = {"", *(f"wearing {one}" for one in GLASSES.values() if one)}
+    if hair not in known_hair or glasses not in known_glasses or not factors.keys() <= set(IDENTITY):
+        raise UserError(f"{card.called}: a damaged card: it says of its avatar what the world has no words for")
+    return Avatar(None, factors, hair, glasses)
 
 
 def worded(avatar: Avatar, prompt: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,64 +14,26 @@ import numpy as np
 from facefact import demo
 from facefact.adapter import Region, fast_kernels
 from facefact.device import choose_device, choose_dtype
+from facefact.encoder.card import is_card
 from facefact.face_adapter import FaceAdapter
-from facefact.faces import Detector, face_crop, get_detector
-from facefact.generate.avatar import Avatar, avatar_of, recipe_of, say_what_was_added, worded
+from facefact.faces import Detector, get_detector
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
 from facefact.generate.groups import GroupSettings, InTemplate, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
+from facefact.generate.person import Person, find_person, tokens_of
 from facefact.generate.prompts import windows
-from facefact.generate.recipe import file_hash
 from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.generate.wording import completed
-from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
+from facefact.types import Face, FaceTokens, Portrait, UserError
 
 log = logging.getLogger("facefact")
 
 CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
-AVATAR = "avatar"  # the detector's name, which its faces carry
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who was found in photos.
-
-    crops: the face of each photo. origin: the recipe's part that says which files (SHA-256) and which face of each.
-    avatar: who stands in for the photos where the model draws avatars only; its crop is the last.
-    """
-
-    crops: list[FaceCrop]
-    origin: dict[str, Any]
-    avatar: Avatar | None = None
-
-    def prompts(self, asked: Sequence[str]) -> list[str]:
-        """What to ask the model for: the same or, where an avatar stands in, with the photo's hair and glasses where a
-        prompt names none, which the log says."""
-        if self.avatar is None:
-            return list(asked)
-        say_what_was_added(self.avatar, asked)
-        return [worded(self.avatar, prompt) for prompt in asked]
-
-
-def find_person(photos: Sequence[str | Path], *, detector: Detector, which: int = 0, model: str = "") -> Person:
-    """One person, shown by all the photos. which: which face of each, 0 is the largest.
-
-    model: the name of the model that is to draw them. For the demo model, which draws avatars only, one avatar is drawn
-    from all pictures that are none, as the log says. UserErrors as `facefact.faces.face_crop`.
-    """
-    crops = [face_crop(photo, detector=detector, which=which) for photo in photos]
-    origin = {"faces": [file_hash(photo) for photo in photos], "which": which}
-    real = [i for i, crop in enumerate(crops) if model == DEMO and crop.face.backend != AVATAR]
-    if not real:
-        return Person(crops, origin)
-    avatar = avatar_of([photos[i] for i in real], [crops[i] for i in real], detector=detector)
-    drawn = [crop for i, crop in enumerate(crops) if i not in real]
-    return Person([*drawn, avatar.crop], origin | recipe_of(avatar), avatar)
 
 
 class Studio:
@@ -138,12 +100,11 @@ class Studio:
         """
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(chosen_device, dtype)
-        base_path = demo.bundle_path() if model == DEMO else locate(model, offline=offline)
-        adapter_folder = locate(adapter, offline=offline) if adapter else base_path / "adapter"
-        _check_adapter(adapter_folder, adapter, model)
+        base_path = _base(model, offline)
+        adapter_folder = locate_adapter(model=model, adapter=adapter, offline=offline)
         chosen_loras = [Lora.parse(one) for one in loras]
         pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
-        base: dict[str, Any] = {"name": _public_name(model), "sha256": content_hash(base_path)}
+        base: dict[str, Any] = {"name": public_name(model), "sha256": content_hash(base_path)}
         origin: dict[str, Any] = {"model": base}
         if vae is not None:
             base["vae"] = exchange_autoencoder(pipe, vae)
@@ -157,7 +118,7 @@ class Studio:
         if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
         opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
-        origin["adapter"] = {"name": _public_name(adapter or model), "sha256": opened.content_hash()}
+        origin["adapter"] = {"name": public_name(adapter or model), "sha256": opened.content_hash()}
         return cls(
             pipe,
             opened.attach(pipe),
@@ -179,9 +140,15 @@ class Studio:
         """As the function of that name, with this Studio's detector; one call at a time. Of a photo that shows somebody
         else than the others the log warns."""
         with self._finding:
-            person = find_person(photos, detector=self.detector, which=which, model=self.model)
-            warn_of_strangers(photos, person.crops, encoder=self.adapter.encoder)
+            known = all(map(is_card, photos))
+            detector = None if known else self.detector
+            person = find_person(photos, detector=detector, which=which, model=self.model)
+            warn_of_strangers(person.names, person.crops, encoder=self.adapter.encoder, cards=person.cards)
             return person
+
+    def tokens(self, person: Person) -> FaceTokens:
+        """What the adapter sees of a person, photos and cards. UserError: a card was made with another encoder."""
+        return tokens_of(person, self.adapter)
 
     def settings(self, kind: type[S], **given: Any) -> S:
         """The settings record `kind`; what is not given, or None, has this model's own default, else the record's. Of
@@ -300,14 +267,20 @@ def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
         yield portrait
 
 
-def _check_adapter(folder: Path, adapter: str | None, model: str) -> None:
-    """UserError: the folder is none."""
+def locate_adapter(*, model: str, adapter: str | None = None, offline: bool = False) -> Path:
+    """The directory of the adapter that is named, or of the one inside the model. UserError: there is none."""
+    folder = locate(adapter, offline=offline) if adapter else _base(model, offline) / "adapter"
     if folder.is_file():
         raise UserError(f"{adapter} is no adapter's directory: `facefact models import` makes one of published files")
     if not folder.is_dir():
         raise UserError(f"the model {model} has no face adapter inside: name one with --adapter")
+    return folder
 
 
-def _public_name(name: str) -> str:
+def _base(model: str, offline: bool) -> Path:
+    return demo.bundle_path() if model == DEMO else locate(model, offline=offline)
+
+
+def public_name(name: str) -> str:
     """A hub id or `demo` as it is; of what lies on this machine only its last part."""
     return Path(name).resolve().name if Path(name).exists() else name

@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.exact_prompt:
         pictures = portraits.as_the_person_asks(pictures, person)
     studio = portraits.open_studio(args)
-    warn_of_strangers(args.face, person.crops, encoder=studio.adapter.encoder)
-    tokens = studio.adapter.encode(person.crops)
+    tokens = studio.tokens(person)
+    warn_of_strangers(person.names, person.crops, encoder=studio.adapter.encoder, cards=person.cards)
     check_same(recipe, studio.origin, given=given)
     _warn_of_differences(recipe, studio.origin | person.origin)
 

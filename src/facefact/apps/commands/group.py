@@ -22,7 +22,8 @@ EXAMPLE = 'facefact group --put "0,0,0.5,1=me.jpg" --put "0.5,0,1,1=ada.jpg" --p
 PUT = (
     "who is where: BOX=PHOTO, a box being left,top,right,bottom in shares of the picture; N=PHOTO, the region N of "
     "--layout (0 is the leftmost) or the face N of --template (0 is the largest, see `facefact faces`); or PHOTO "
-    "alone, for all people: they are found, from left to right. Repeat it for each person, and for more photos of one"
+    "alone, for all people: they are found, from left to right. Repeat it for each person, and for more photos of one; "
+    "an identity card may stand for a photo"
 )
 
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = portraits.pictures_wanted(args, settings, prompts)
     found = [find_person(one.photos, detector=detector, which=args.face_which, model=args.model) for one in people]
     studio = portraits.open_studio(args)
-    regions = [Region(mask, studio.adapter.encode(person.crops)) for mask, person in zip(masks, found, strict=True)]
+    regions = [Region(mask, studio.tokens(person)) for mask, person in zip(masks, found, strict=True)]
     origin = origin_of(args, people, found)
 
     def make(wanted: list[GroupSettings], on_step: Callable[[], None]) -> Iterator[Portrait]:

@@ -44,8 +44,8 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="N=PICTURE",
-        help="this person in the place of the template's face N (numbered as --which, see `facefact faces`); repeat it "
-        "for more faces, or for more photos of one person",
+        help="this person, a photo or an identity card, in the place of the template's face N (numbered as --which, "
+        "see `facefact faces`); repeat it for more faces, or for more photos of one person",
     )
     parser.add_argument("--face-which", type=int, default=0, help="which face of a photo, by size (default 0)")
     add_ways(parser)
@@ -97,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
         for number, photos in chosen.items()
     }
     studio = portraits.open_studio(args, detector=detector)
-    for number, person in people.items():
-        warn_of_strangers(chosen[number], person.crops, encoder=studio.adapter.encoder)
-    tokens = {number: studio.adapter.encode(person.crops) for number, person in people.items()}
+    tokens = {number: studio.tokens(person) for number, person in people.items()}
+    for person in people.values():
+        warn_of_strangers(person.names, person.crops, encoder=studio.adapter.encoder, cards=person.cards)
     recipes: dict[Path, dict[str, Any]] = {}
     for one in templates:
         origin = {"template": one.hash, "put": {str(number): person.origin for number, person in people.items()}}
