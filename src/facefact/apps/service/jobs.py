@@ -106,12 +106,20 @@ class Jobs:
         return self.database.read(lambda connection: _job(connection, _is(id, owner)))
 
     def list(
-        self, *, owner: str | None = None, state: State | None = None, before: str | None = None, limit: int = 50
+        self,
+        *,
+        owner: str | None = None,
+        kind: str | None = None,
+        state: State | None = None,
+        before: str | None = None,
+        limit: int = 50,
     ) -> Sequence[Job]:
         """The newest first. before: the id of the last one of the page before this."""
         chosen = sa.select(*COLUMNS).order_by(jobs.c.number.desc()).limit(limit)
         if owner is not None:
             chosen = chosen.where(jobs.c.owner == owner)
+        if kind is not None:
+            chosen = chosen.where(jobs.c.kind == kind)
         if state is not None:
             chosen = chosen.where(jobs.c.state == state)
         if before is not None:

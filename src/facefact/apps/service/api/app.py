@@ -27,7 +27,9 @@ ABOUT = """Portraits as jobs: what is asked for is written down before it is ans
 
 Errors are `{"error": {"message", "type", "param", "code"}}`. With keys: `Authorization: Bearer KEY`."""
 # What our own pages may load: nothing but their style.
-PAGES_ONLY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PAGES_ONLY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -140,5 +142,6 @@ class Timed:
             await self.app(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.request(scope["method"] if route != "other" else "any", route, status, time.monotonic() - began)
-
+            self.metrics.request(
+                scope["method"] if route != "other" else "any", route, status, time.monotonic() - began
+            )

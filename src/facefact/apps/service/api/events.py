@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -25,7 +26,9 @@ def as_text(event: Event) -> str:
     return f"id: {event.number}\nevent: {event.name}\ndata: {json.dumps(event.data)}\n\n"
 
 
-async def follow(service: Service, id: str, *, after: int = 0, until: float | None = None) -> AsyncIterator[Event | Job | None]:
+async def follow(
+    service: Service, id: str, *, after: int = 0, until: float | None = None
+) -> AsyncIterator[Event | Job | None]:
     """The events after that number as they come; the job itself once it is finished, and that is the end. None when
     nothing came for a look: who writes to somebody learns then whether they are still there.
 
@@ -33,7 +36,7 @@ async def follow(service: Service, id: str, *, after: int = 0, until: float | No
     """
     while until is None or time.monotonic() < until:
         job = await run_sync(service.jobs.get, id)  # before its events: what comes with the end is among them
-        found = await run_sync(lambda: service.jobs.events(id, after=after))
+        found = await run_sync(partial(service.jobs.events, id, after=after))
         for event in found:
             after = event.number
             yield event

@@ -124,7 +124,7 @@ async def read_form(
     found: dict[str, list[bytes]] = {}
     texts_found: dict[str, str] = {}
     values: dict[str, str] = {}
-    async with form:
+    try:
         for name, value in form.multi_items():
             allowed = next((count for known, count in files.items() if re.fullmatch(known, name)), None)
             if allowed is not None:
@@ -138,6 +138,8 @@ async def read_form(
             if name in into:
                 raise ApiError(400, f"{name} is there twice", param=name)
             into[name] = str(value)
+    finally:
+        await form.close()
     try:
         return Sent(kind.model_validate(values), found, texts_found)
     except ValidationError as error:

@@ -108,4 +108,3 @@ def model_of(service: Service) -> Model:
 @router.get("/v1/styles", response_model=StyleList, tags=["styles"], summary="Styles that can be asked for by name")
 async def styles(request: Request) -> StyleList:
     return StyleList(data=list(await run_sync(service_of(request).styles)))
-

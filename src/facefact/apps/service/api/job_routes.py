@@ -80,7 +80,9 @@ def _one(router: APIRouter, kind: str) -> None:
         return JSONResponse((await run_sync(look)).model_dump(), headers=PRIVATE)
 
     @router.delete(
-        "/{id}", response_model=JobView, summary="Cancel it; or, where it is finished, forget it, pictures and photos too"
+        "/{id}",
+        response_model=JobView,
+        summary="Cancel it; or, where it is finished, forget it, pictures and photos too",
     )
     async def deleted(request: Request, id: Id) -> Response:
         shown = await run_sync(lambda: view(service_of(request), _delete(request, kind, id), None))
@@ -117,7 +119,9 @@ def _following(router: APIRouter, kind: str) -> None:
         "/{id}/images/{k}.{form}",
         summary="A picture, with its recipe inside",
         response_class=Response,
-        responses={200: {"content": {one: {"schema": {"type": "string", "format": "binary"}} for one in IMAGES.values()}}},
+        responses={
+            200: {"content": {one: {"schema": {"type": "string", "format": "binary"}} for one in IMAGES.values()}}
+        },
     )
     async def shown(
         request: Request,
@@ -128,7 +132,9 @@ def _following(router: APIRouter, kind: str) -> None:
         def read() -> bytes:
             job = own_job(request, kind, id)
             if k >= len(job.results):
-                have = f"it has {len(job.results)} pictures" if job.results else f"it is {job.state} and has no pictures"
+                have = (
+                    f"it has {len(job.results)} pictures" if job.results else f"it is {job.state} and has no pictures"
+                )
                 raise ApiError(404, f"there is no picture {k}: {have}")
             key = job.results[k]
             if IMAGES[form] != IMAGES.get(suffix_of(key)):

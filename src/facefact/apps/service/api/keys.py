@@ -71,7 +71,9 @@ def read(path: Path) -> dict[str, str]:
         said = json.loads(path.read_text(encoding="utf-8"))
         known = {str(one["name"]): str(one["sha256"]) for one in said["keys"]}
     except FileNotFoundError:
-        raise UserError(f"{path}: there are no keys; make one with `facefact serve --new-key NAME --api-keys {path}`") from None
+        raise UserError(
+            f"{path}: there are no keys; make one with `facefact serve --new-key NAME --api-keys {path}`"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a file of keys ({error})") from error
     if not all(re.fullmatch("[0-9a-f]{64}", one) for one in known.values()):

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: how long the queue is, what became of jobs, seconds by stage, memory. No names, no prompts."""
+"""Figures for Prometheus: the queue, what became of jobs, seconds by stage, memory. No names, no prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 
 from facefact.apps.service.jobs import STATES, DatabaseGone, Jobs

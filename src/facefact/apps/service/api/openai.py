@@ -66,7 +66,12 @@ class Ask(BaseModel):
             raise ApiError(400, "partial_images are for calls with stream", param="partial_images")
         width, height = sides(self.size)
         steps = self.num_inference_steps or STEPS.get(self.quality or "")
-        given = {"prompt": self.prompt, "negative_prompt": self.negative_prompt, "seed": self.seed, "steps": steps}
+        given: dict[str, Any] = {
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "seed": self.seed,
+            "steps": steps,
+        }
         given |= {"guidance_scale": self.guidance_scale, "width": width, "height": height}
         return {name: value for name, value in given.items() if value is not None} | {"format": self.output_format}
 
@@ -106,7 +111,10 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     summary="Pictures of the person in the images; OpenAI's call",
     openapi_extra=form_body(
         Edit,
-        {"image[]": "photos of the person, or cards; with a mask the first is the template", "mask": "transparent: may change"},
+        {
+            "image[]": "photos of the person, or cards; with a mask the first is the template",
+            "mask": "transparent: may change",
+        },
         required=("image",),
     ),
 )
@@ -253,7 +261,9 @@ async def streamed(request: Request, job: Job, name: str, asked: Ask) -> AsyncIt
             elif one is None and await request.is_disconnected():
                 return
         if done is None or done.state != "done":
-            reason = done.reason if done and done.reason else f"the job was {done.state if done else 'not made in time'}"
+            reason = (
+                done.reason if done and done.reason else f"the job was {done.state if done else 'not made in time'}"
+            )
             yield event_text("error", json.loads(bytes(answer(ApiError(400, reason)).body)))
             return
         for picture in await run_sync(pictures_of, service, done):

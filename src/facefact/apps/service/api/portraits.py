@@ -146,11 +146,15 @@ def places(sent: Sent[Any], most: int) -> dict[str, Any]:
     for name, known in (("box", boxes), ("words", words)):
         if strange := sorted(set(known) - set(found)):
             raise ApiError(400, f"{name}.{strange[0]} is of nobody: there is no put.{strange[0]}", param=name)
-    ways = [way for way, given in (("box.N", boxes), *((one, one in sent.files) for one in ("template", "layout"))) if given]
+    ways = [
+        way for way, given in (("box.N", boxes), *((one, one in sent.files) for one in ("template", "layout"))) if given
+    ]
     if len(ways) > 1:
         raise ApiError(400, f"{' and '.join(ways)} both say where people are: choose one", param="put")
     if boxes and set(boxes) != set(found):
-        raise ApiError(400, "some people have a box and others none: say where all are, or where nobody is", param="box")
+        raise ApiError(
+            400, "some people have a box and others none: say where all are, or where nobody is", param="box"
+        )
     settings: dict[str, Any] = {}
     if boxes:
         settings["boxes"] = {number: box_of(number, text) for number, text in boxes.items()}

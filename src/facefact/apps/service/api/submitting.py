@@ -26,7 +26,7 @@ from facefact.types import UserError
 IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
 IdempotencyKey = Annotated[
     str | None,
-    Header(description="the same key and the same content give the same job, however often they are sent (1 to 200 letters)"),
+    Header(description="the same key and content give the same job, however often they are sent (1 to 200 letters)"),
 ]
 # The role of an input -> what the decoding process does with it; any other is a photo or a card.
 AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask"}

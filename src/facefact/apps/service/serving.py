@@ -1,0 +1,195 @@
+"""The whole service on this machine: opens what the options name, starts workers, answers until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvicorn
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+
+from facefact.apps.service.api.app import make_app
+from facefact.apps.service.api.aside import Aside
+from facefact.apps.service.api.guard import LOOPBACK
+from facefact.apps.service.api.keys import Keys
+from facefact.apps.service.api.photos_work import Opening, open_photos
+from facefact.apps.service.api.pictures import open_decoder
+from facefact.apps.service.api.service import Limits, Model, Service
+from facefact.apps.service.jobs import Jobs
+from facefact.apps.service.store import open_store
+from facefact.types import UserError
+
+log = logging.getLogger("facefact.service")
+
+DECODERS = 2
+STOPPING = 10  # seconds that open calls have when the service stops; jobs are handed back after that
+BACKLOG = 512
+
+
+class Workers(Protocol):
+    """What makes the pictures."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """They finish or give back what they have."""
+
+    def ready(self) -> int:
+        """How many have their model loaded."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `facefact serve` was asked for. data: the folder for everything that has no other place. shared: whether
+    strangers may be among the callers. keep, keep_photos: seconds; None: for ever, and as long as the results."""
+
+    host: str
+    port: int
+    data: Path
+    model: str
+    adapter: str | None = None
+    yunet: str | None = None
+    offline: bool = False
+    database: str | None = None
+    store: str | None = None
+    keys: Path | None = None
+    open: bool = False
+    origins: Sequence[str] = ()
+    keep: float | None = None
+    keep_photos: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{(self.data / 'jobs.db').resolve()}"
+
+    @property
+    def store_place(self) -> str:
+        return self.store or str((self.data / "files").resolve())
+
+
+def open_service(plan: Plan, *, licences: dict[str, str] | None = None) -> Service:
+    """Everything but the workers. UserError: a folder, database, store or file of keys that cannot be used."""
+    try:
+        plan.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {plan.data}: {error.strerror}; choose another with --data") from error
+    limits = plan.limits
+    bounds = {name: getattr(limits, name) for name in ("picture_bytes", "picture_pixels", "picture_side")}
+    scratch = plan.data.resolve() / "scratch" / str(os.getpid())
+    opening = Opening(plan.model, plan.adapter, plan.yunet, plan.offline, str(scratch))
+    local = plan.host in LOOPBACK
+    return Service(
+        jobs=Jobs.open(plan.database_url),
+        store=open_store(plan.store_place),
+        decoders=Aside(open_decoder, bounds, count=DECODERS),
+        photos=Aside(open_photos, opening),
+        model=Model(name=_name(plan.model), adapter=_name(plan.adapter or ""), licences=licences or {}),
+        limits=limits,
+        keys=Keys(plan.keys) if plan.keys else None,
+        shared=plan.open and not local,
+        hosts=None if plan.keys or plan.open else LOOPBACK,
+        origins=plan.origins,
+        keep_seconds=plan.keep,
+        keep_photos=plan.keep_photos,
+    )
+
+
+def _name(model: str) -> str:
+    """A hub id or `demo` as it is; of what lies on this machine only its last part."""
+    return Path(model).resolve().name if model and Path(model).exists() else model
+
+
+def app_of(service: Service, workers: Workers | None, *, url: str) -> FastAPI:
+    """The app with its page, where the page's packages are; its life is that of workers and decoders."""
+
+    @contextlib.asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        service.decoders.start()
+        service.photos.start()
+        if workers is not None:
+            await run_sync(workers.start)
+        try:
+            yield
+        finally:
+            if workers is not None:
+                await run_sync(workers.stop)
+            service.decoders.close()
+            service.photos.close()
+            service.jobs.close()
+
+    mount = page_mount()
+    app = make_app(service, lifespan=living, page=mount is not None)
+    return app if mount is None else mount(app, url=url)
+
+
+def page_mount() -> Any:
+    """`mount(app, url=...) -> app` of the page, None where it or its packages are not here."""
+    try:
+        from facefact.apps.page import mount
+    except ImportError:
+        return None
+    return mount
+
+
+def serve(plan: Plan, service: Service, workers: Workers | None) -> int:
+    """Answers until SIGTERM or Ctrl-C; the exit code. UserError: the address is taken or none of this machine's."""
+    listening = listen(plan.host, plan.port)
+    url = url_of(plan.host, listening.getsockname()[1])
+    app = app_of(service, workers, url=url)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # addresses hold jobs' ids
+        server_header=False,
+        proxy_headers=False,  # nothing here asks from where somebody calls
+        timeout_graceful_shutdown=STOPPING,
+        h11_max_incomplete_event_size=32_768,
+        lifespan="on",
+    )
+    server = Server(config)
+    print(f"facefact: {url} (model {service.model.name}; the API is described at {url}/docs)", flush=True)
+    server.run(sockets=[listening])
+    print("facefact: stopped", flush=True)
+    return 0 if server.started else 1
+
+
+class Server(uvicorn.Server):
+    """As uvicorn's; having stopped for a signal it returns, and does not die of the signal after all."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.set_inheritable(False)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port} ({error.strerror}); choose another --host or --port"
+        ) from error
+    return listening
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
