@@ -22,7 +22,7 @@ LAYERS = (
 )
 # Inside `train`, the same way.
 WINGS = (
-    ("engine",),
+    ("engine", "peers"),
     ("losses", "settings"),
     ("material", "report"),
     ("adapter", "encoder"),

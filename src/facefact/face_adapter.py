@@ -342,6 +342,10 @@ class FaceAdapter(nn.Module):
         """What FACT learns: resampler and layers."""
         return [*self.resampler.parameters(), *self.layers.parameters()]
 
+    def gates(self) -> list[nn.Parameter]:
+        """The layers' gates, alpha: tanh of it is how far one is open."""
+        return [alpha for _, layer in self.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+
     # What it is and where
 
     @property

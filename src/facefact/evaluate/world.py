@@ -97,21 +97,7 @@ def measure(
     adapters: Mapping[str, FaceAdapter],
     tokens: Mapping[str, FaceTokens],
 ) -> Measured:
-    references = judges.embed([one.image for one in plan.references])
-
-    def judged(pictures: np.ndarray) -> Samples:
-        read = judges.read(pictures)
-        views = np.stack([judges.view(picture) for picture in pictures])
-        embeddings = judges.embed_views(views)
-        wrong = factors.errors(views, embeddings, plan.cases, plan.people)
-        return (
-            attribute_hits(read, plan.cases)
-            | {f"leak_{name}": values for name, values in leaks(read, plan).items()}
-            | identity_samples(embeddings, references, plan.own)
-            | {f"wrong_{name}": values for name, values in wrong.items()}
-            | {"face_error": face_errors(pictures, plan.cases, plan.people, judges)}
-        )
-
+    judged = judging(plan, judges, factors)
     real = np.stack([render(plan.people[case.own], case.wanted).image for case in plan.cases])
     rebuilt, base = painter.reconstruct(real), painter.base(plan.cases)
     samples = {
@@ -125,6 +111,27 @@ def measure(
         inside = base_faces | judges.faces(pictures)
         samples[name] = judged(pictures) | {"outside_change": change_outside(pictures, base, inside)}
     return Measured(plan, samples)
+
+
+def judging(plan: Protocol, judges: Judges, factors: FactorReader | None) -> Callable[[np.ndarray], Samples]:
+    """What the judges say of pictures of the plan's cases, (cases, h, w, 3) uint8. factors: None: of the identity's
+    factors nothing is read."""
+    references = judges.embed([one.image for one in plan.references])
+
+    def judged(pictures: np.ndarray) -> Samples:
+        read = judges.read(pictures)
+        views = np.stack([judges.view(picture) for picture in pictures])
+        embeddings = judges.embed_views(views)
+        wrong = factors.errors(views, embeddings, plan.cases, plan.people) if factors is not None else {}
+        return (
+            attribute_hits(read, plan.cases)
+            | {f"leak_{name}": values for name, values in leaks(read, plan).items()}
+            | identity_samples(embeddings, references, plan.own)
+            | {f"wrong_{name}": values for name, values in wrong.items()}
+            | {"face_error": face_errors(pictures, plan.cases, plan.people, judges)}
+        )
+
+    return judged
 
 
 def attribute_hits(read: Read, cases: Sequence[Case]) -> Samples:

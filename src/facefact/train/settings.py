@@ -14,6 +14,7 @@ from facefact.config import from_tree
 from facefact.encoder import ResamplerConfig
 from facefact.train.engine.curriculum import Curve, Stairs, check_curve, in_steps
 from facefact.train.engine.schedule import WITHOUT_EFFECT, Schedule
+from facefact.train.peers.config import PeerConfig
 from facefact.types import UserError
 
 CONFIG = "config.yaml"
@@ -44,7 +45,8 @@ class NewAdapter:
     a fresh adapter's gates start (0: as the identity). warm_up: steps in which the resampler alone learns to recognise
     people in the cached tokens before the diffusion begins (`identity`); None for none. blocks: those of the base model
     that carry the adapter, by the beginning of diffusers' names (`down_blocks.1`, `mid_block`,
-    `up_blocks.1.attentions.2`); None for all. Of an adapter to go on from the others' layers are left out."""
+    `up_blocks.1.attentions.2`); None for all. Of an adapter to go on from the others' layers are left out. peer:
+    another method in the place of FACT, for comparisons; None for FACT."""
 
     encoder: str = "bundle"
     resampler: ResamplerConfig | None = None
@@ -52,6 +54,7 @@ class NewAdapter:
     gate: float = 0.0
     warm_up: Schedule | None = None
     blocks: tuple[str, ...] | None = None
+    peer: PeerConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,9 @@ class Loss:
     high noise (t = 1 - (1 - u)^high_noise), where a face's identity is decided. identity: weight of the identity loss
     (0: the published method): 1 - cosine between the person whom the face encoder sees in the believed clean picture
     and the person meant, of `identity_pictures` of each batch (each has to be decoded), where the timestep is below
-    `identity_below` of the noise schedule (1: everywhere).
+    `identity_below` of the noise schedule (1: everywhere). alignment: weight of the same measure as output-FAIR's over
+    the whole picture, face included: the answer is to stay near the base model's, as PuLID asks (Guo et al. 2024, by
+    attention features there).
     """
 
     fair: Curve = 0.01
@@ -200,11 +205,13 @@ class Loss:
     identity: Curve = 0.0
     identity_below: float = 1.0
     identity_pictures: int = 8
+    alignment: Curve = 0.0
 
     def check(self) -> None:
         check_curve("loss.fair", self.fair)
         check_curve("loss.output_fair", self.output_fair)
         check_curve("loss.identity", self.identity)
+        check_curve("loss.alignment", self.alignment)
         if not 0 < self.identity_below <= 1:
             raise UserError(f"setting loss.identity_below must be above 0 and at most 1, not {self.identity_below}")
         if self.high_noise < 1:
@@ -257,8 +264,23 @@ class AdapterTraining:
         self.data.check()
         self.condition.check()
         self.loss.check()
+        self.check_peer()
         if self.data.text == "cached" and self.condition.phrase_drop != 0.0:
             raise UserError("leaving out phrases needs the text model in every step: set data.text=live")
+
+    def check_peer(self) -> None:
+        """UserError: FACT's own settings with another method."""
+        if (peer := self.adapter.peer) is None:
+            return
+        peer.check()
+        if self.loss.fair != 0.0:
+            raise UserError(
+                f"loss.fair is for FACT's increments, and {peer.kind} has none: set it to 0 (output_fair is for all)"
+            )
+        if self.adapter.blocks is not None or self.adapter.gate != 0.0:
+            raise UserError(f"adapter.blocks and adapter.gate are FACT's: {peer.kind} has neither")
+        if peer.kind == "faceid" and self.adapter.warm_up is not None:
+            raise UserError("adapter.warm_up is the resampler's, and faceid has none: set it to null")
 
 
 # What a run's folder keeps of them, and what compares them

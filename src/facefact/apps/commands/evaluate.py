@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands import eval_groups, eval_inpaint
+from facefact.apps.commands import eval_claims, eval_groups, eval_inpaint
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -23,6 +23,7 @@ def add_parser(subparsers: Any) -> None:
     _add_ablation(protocols)
     _add_steps(protocols)
     _add_local(protocols)
+    eval_claims.add(protocols)
     eval_groups.add(protocols)
     eval_inpaint.add(protocols)
     _add_avatar(protocols)
@@ -192,6 +193,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.json} is a folder: name a file in it")
     if args.protocol == "ablation":
         return _ablation(args)
+    if args.protocol == "claims":
+        return eval_claims.run(args)
     if args.protocol in TABLES:
         return TABLES[args.protocol](args)
     from facefact.evaluate.figures_page import write_table

@@ -125,7 +125,7 @@ def _part(stage: FactStage, held_out: HeldOut, noise: Tensor, part: slice, times
             predicted = stage.predict(sample, at, batch, kwargs)
         found[condition] = error_inside(predicted, target, batch["face"])
         answers[condition] = predicted
-        if condition == "own":
+        if condition == "own" and increments:  # (a peer has none)
             leaks = {name: [leak(one, batch["face"], name) for one in increments] for name in PARTS}  # type: ignore[arg-type]
             found |= {f"leak_{name}": torch.stack(some).mean(0) for name, some in leaks.items()}
             found |= {INSIDE + one.block: leak(one, 1 - batch["face"]) for one in increments}

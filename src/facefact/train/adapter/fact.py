@@ -85,17 +85,23 @@ class FactStage(nn.Module):
             target = self.unchanged_target(target, sample, timesteps, batch)
         weight = snr_weight(self.scheduler, timesteps, self.config.snr_gamma)
         diffusion = diffusion_loss(predicted, target, self.place_weight(batch), weight)
-        leaked = fair(increments, face, self.config.increment, squared=self.config.squared)
-        terms = {"diffusion": diffusion, "fair": leaked}
+        terms = {"diffusion": diffusion}
+        loss = diffusion
+        if increments:
+            terms["fair"] = fair(increments, face, self.config.increment, squared=self.config.squared)
+            loss = loss + value_at(self.config.fair, step) * terms["fair"]
         if "regular" in batch:
             terms["regular"] = mean_over((predicted - target).square().mean((1, 2, 3)), batch["regular"]).detach()
-        loss = diffusion + value_at(self.config.fair, step) * leaked
-        if strength := value_at(self.config.output_fair, step):
+        output_fair, alignment = (value_at(curve, step) for curve in (self.config.output_fair, self.config.alignment))
+        if output_fair or alignment:
             with torch.no_grad():
                 base = self.predict(sample, timesteps, batch, None)
             shares = output_leak(predicted, base, face, squared=self.config.squared)
             terms["output_fair"] = mean_outside(shares, face)
-            loss = loss + strength * terms["output_fair"]
+            loss = loss + output_fair * terms["output_fair"]
+        if alignment:
+            terms["alignment"] = output_leak(predicted, base, torch.zeros_like(face)).mean()
+            loss = loss + alignment * terms["alignment"]
         if strength := value_at(self.config.identity, step):
             believed = clean_latents(self.scheduler, sample, predicted, timesteps)
             terms["identity"] = self.identity_loss(believed, batch, timesteps)
@@ -167,8 +173,9 @@ class FactStage(nn.Module):
         return mean_over(apart, ~batch["face_dropped"][some])
 
     def gate_parameters(self) -> list[nn.Parameter]:
-        return [alpha for _, layer in self.adapter.layers.items() for alpha in (layer.alpha_attn, layer.alpha_dense)]
+        return self.adapter.gates()
 
     def gates(self) -> Tensor:
-        """Mean opening of the gates, |tanh(alpha)|, for the log: a number."""
-        return torch.stack([alpha.detach().float().tanh().abs() for alpha in self.gate_parameters()]).mean()
+        """Mean opening of the gates, |tanh(alpha)|, for the log: a number; 1 where there are none."""
+        found = [alpha.detach().float().tanh().abs() for alpha in self.gate_parameters()]
+        return torch.stack(found).mean() if found else torch.ones(())

@@ -30,6 +30,7 @@ from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.regular import RegularSource, check_shapes, with_regular
 from facefact.train.material.samples import Source
 from facefact.train.material.sources import held_out, open_regular, open_source, with_views
+from facefact.train.peers.decoupled import DecoupledAdapter, open_adapter
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -195,6 +196,10 @@ def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
 def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
     """A fresh one, or the one to go on from. UserError: it does not fit the base model or the encoder."""
     torch.manual_seed(config.schedule.seed)
+    if config.adapter.start is None and (peer := config.adapter.peer) is not None:
+        return DecoupledAdapter.fresh(
+            frozen.unet, encoder=frozen.encoder, peer=peer, resampler_config=config.adapter.resampler
+        )
     if config.adapter.start is None:
         return FaceAdapter.new(
             frozen.unet,
@@ -203,7 +208,7 @@ def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
             gate=config.adapter.gate,
             blocks=config.adapter.blocks,
         )
-    start = FaceAdapter.from_pretrained(EMBEDDED.get(config.adapter.start, config.adapter.start))
+    start = open_adapter(EMBEDDED.get(config.adapter.start, config.adapter.start))
     if checkpoint.content_hash(start.encoder.state_dict()) != frozen.hashes["encoder"]:
         raise UserError(
             f"adapter.start={config.adapter.start} was trained with another face encoder: set adapter.encoder to it too"

@@ -130,7 +130,8 @@ def new_validator(opened: Opened) -> Validator | None:
     painter = Painter(pipe, opened.adapter, prompts, config.validation, size=size)
     people = [Reference.of(one) for one in shown]
     judge = Judge(opened.adapter, people, detector=get_detector())
-    leak = LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler)
+    has_layers = bool(opened.adapter.gates())  # a peer has no increments to measure
+    leak = LeakSamples(leak_batch(config, cache, frozen), frozen.scheduler) if has_layers else None
     return Validator(painter, people, judge, leak, loss_samples(opened, cache))
 
 

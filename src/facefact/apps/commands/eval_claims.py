@@ -1,0 +1,46 @@
+"""`facefact eval claims`: FACT against peers that are trained and run alike."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from facefact.apps.progress import show, silence_loading
+
+
+def add(protocols: Any) -> None:
+    line = "train FACT and its peers alike, and say which of the paper's claims hold"
+    parser = protocols.add_parser("claims", help=line, description=f"{line.capitalize()}. Again: it goes on.")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="such as configs/claims.yaml")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="trainings, what was judged, the report")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the report goes besides OUT/claims.json")
+    parser.add_argument("--judges", type=Path, help="the judges (default: the embedded ones)")
+    parser.add_argument("--device", help="cuda, mps or cpu for the pictures (default: the best there is)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from facefact.checkpoint import replacing
+    from facefact.demo import judges_path
+    from facefact.device import choose_device
+    from facefact.evaluate.claims import run_claims
+    from facefact.evaluate.claims_page import markdown
+
+    silence_loading()
+    report = run_claims(
+        args.config,
+        args.out,
+        judges=args.judges or judges_path(),
+        only=args.only,
+        device=choose_device(args.device),
+        progress=show,
+    )
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(markdown(report), end="")
+    return 0

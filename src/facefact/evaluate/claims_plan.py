@@ -1,0 +1,127 @@
+"""What `facefact eval claims` is asked for: the methods, their trainings, and the claims that rest on their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from facefact.config import load_config
+from facefact.train.settings import AdapterTraining
+from facefact.types import UserError
+
+Way = Literal["trained", "base", "image_to_image"]
+# In which methods may not differ: the base model, what is learned from, and how many pictures are seen.
+COMMON = ("base", "data.source", "data.size", "data.seed", "data.people", "schedule.steps", "schedule.batch")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table. set: overrides of the common training. way: "trained", or what needs no training: the base
+    model alone, image-to-image from the reference (with `strength`). photos: of the person in one condition. note: what
+    a reader should know of it, such as why its size differs."""
+
+    set: tuple[str, ...] = ()
+    way: Way = "trained"
+    strength: float = 0.6
+    photos: int = 1
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` has more of `figure` than `than` (less, where less is wanted: see `claims.LESS`), by at least `by`."""
+
+    claim: str
+    figure: str
+    better: str
+    than: str
+    by: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
+    of the adapter, one point of a method's curve each; the table is of `scale`."""
+
+    people: int = 100
+    seed: int = 11
+    steps: int = 12
+    guidance_scale: float = 3.0
+    scale: float = 0.7
+    scales: tuple[float, ...] = (0.4, 0.7, 1.0)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """base: the settings of an adapter's training, relative to the file. set: overrides for all methods. seeds: every
+    trained method is trained once with each."""
+
+    base: str
+    methods: dict[str, Method]
+    set: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (1,)
+    claims: tuple[Claim, ...] = ()
+    measured: Measured = field(default_factory=Measured)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a method; config None: it needs none."""
+
+    method: str
+    seed: int
+    config: AdapterTraining | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    claims: Claims
+    out: Path
+    runs: tuple[Run, ...]
+
+
+def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
+    """UserError: an unknown method or figure, settings that are wrong, or methods that could not be compared."""
+    claims = load_config(Claims, path)
+    if unknown := sorted(set(only) - set(claims.methods)):
+        raise UserError(f"{path} has no method {unknown[0]}; it has {', '.join(claims.methods)}")
+    for claim in claims.claims:
+        if lost := sorted({claim.better, claim.than} - set(claims.methods)):
+            raise UserError(f"{path}: the claim {claim.claim!r} names {lost[0]}, which is none of its methods")
+    if not claims.seeds or len(set(claims.seeds)) < len(claims.seeds):
+        raise UserError(f"{path}: seeds must be one or more different numbers, not {list(claims.seeds)}")
+    if claims.measured.scale not in claims.measured.scales:
+        raise UserError(f"{path}: measured.scale {claims.measured.scale} is none of measured.scales")
+
+    def settings(overrides: Sequence[str]) -> AdapterTraining:
+        made = load_config(AdapterTraining, path.parent / claims.base, overrides=[*claims.set, *overrides])
+        made.check()
+        return replace(made, data=replace(made.data, cache=made.data.cache or out / "cache"))
+
+    common = settings(())
+    runs = []
+    for seed in claims.seeds:
+        for name, method in claims.methods.items():
+            if only and name not in only:
+                continue
+            if Path(name).name != name or name in ("cache", "before"):
+                raise UserError(f"a method cannot be called {name!r}: its folder is to have this name")
+            folder = out / name / f"seed_{seed}"
+            if method.way != "trained":
+                runs.append(Run(name, seed, None, folder))
+                continue
+            config = settings(method.set)
+            for key in COMMON:
+                if _at(config, key) != _at(common, key):
+                    raise UserError(f"method {name} changes {key}, and could not be compared: put it in set")
+            runs.append(Run(name, seed, replace(config, schedule=replace(config.schedule, seed=seed)), folder))
+    return Plan(claims, out, tuple(runs))
+
+
+def _at(config: object, dotted: str) -> object:
+    for name in dotted.split("."):
+        config = getattr(config, name)
+    return config

@@ -1,0 +1,150 @@
+"""`facefact eval claims`: methods share what they must, paired intervals decide claims, and a whole small run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facefact.apps.cli import main
+from facefact.demo import bundle_path, judges_path
+from facefact.evaluate.claims import FIGURES, Row, judged_claim, run_claims
+from facefact.evaluate.claims_page import COLUMNS, draw, markdown
+from facefact.evaluate.claims_plan import Claim, read_plan
+from facefact.evaluate.protocol import protocol
+from facefact.face_adapter import FaceAdapter
+from facefact.generate import load_base
+from facefact.train.adapter.opened import new_adapter, open_inputs
+from facefact.train.peers.decoupled import learned_weights
+from facefact.types import UserError
+
+CONFIG = Path(__file__).parents[2] / "configs" / "claims.yaml"
+SMALL = """
+base: base.yaml
+seeds: [1, 2]
+measured: {people: 6, seed: 11, steps: 2, scales: [0.7]}
+methods:
+  base: {way: base}
+  image_to_image: {way: image_to_image}
+  fact: {}
+  faceid: {set: [adapter.gate=0, "adapter.peer={kind: faceid, tokens: 2, hidden: 16}"]}
+claims:
+  - {claim: tokens carry more than one embedding, figure: rank1, better: fact, than: faceid}
+"""
+BASE = """
+recipe: adapter
+schedule: {steps: 2, batch: 2, lr: 1.0e-3, warmup: 1, precision: fp32}
+adapter:
+  encoder: bundle
+  gate: 0.2
+  resampler: {input_width: 160, width: 32, depth: 1, heads: 2, head_width: 16, queries: 4, output_width: 160}
+data: {people: 3, looks: 2, size: 128, validation_people: 0}
+loss: {fair: 0.0}
+validation: {every: 0}
+"""
+
+
+def small(folder: Path, text: str = SMALL) -> Path:
+    (folder / "base.yaml").write_text(BASE)
+    (folder / "claims.yaml").write_text(text)
+    return folder / "claims.yaml"
+
+
+def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -> None:
+    config, out = small(tmp_path), tmp_path / "out"
+    assert main(["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]) == 0
+    report = json.loads((out / "claims.json").read_text())
+    assert json.loads((tmp_path / "copy.json").read_text()) == report
+    assert list(report["methods"]) == ["base", "image_to_image", "fact", "faceid"]
+    fact, base = report["methods"]["fact"], report["methods"]["base"]
+    assert (fact["seeds"], fact["pictures_seen"], base["learned_weights"]) == ([1, 2], 4, 0)
+    assert set(fact["figures"]) == set(FIGURES)
+    assert fact["figures"]["rank1"]["n"] == 12
+    assert base["figures"]["outside_change"]["value"] == 0
+    assert report["claims"][0]["holds"] in (True, False, "undecided")
+    assert "| fact |" in capsys.readouterr().out
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("what is there is not made again")
+
+    monkeypatch.setattr("facefact.evaluate.ablation.train_adapter", refuse)
+    monkeypatch.setattr("facefact.evaluate.pictures.Painter.adapted", refuse)
+    assert run_claims(config, out, judges=judges_path()) == report
+
+
+def test_methods_must_share_what_is_compared(tmp_path) -> None:
+    wrong = SMALL.replace("fact: {}", "fact: {set: [schedule.steps=9]}")
+    with pytest.raises(UserError, match=r"fact changes schedule\.steps"):
+        read_plan(small(tmp_path, wrong), tmp_path / "out")
+    with pytest.raises(UserError, match="names nobody, which is none"):
+        read_plan(small(tmp_path, SMALL.replace("than: faceid", "than: nobody")), tmp_path / "out")
+    with pytest.raises(UserError, match="no method fancy"):
+        read_plan(small(tmp_path), tmp_path / "out", ["fancy"])
+    with pytest.raises(UserError, match=r"loss\.fair is for FACT"):
+        read_plan(small(tmp_path, SMALL.replace("hidden: 16}", 'hidden: 16}", "loss.fair=1')), tmp_path / "out")
+
+
+def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
+    cases = protocol(1, people=40, per_person=1)
+    rng = np.random.default_rng(0)
+
+    def row(mean: float, noise: float = 0.1) -> Row:
+        return Row({0.7: {"rank1": mean + noise * rng.standard_normal(40)}}, np.zeros(40, int), [1])
+
+    rows = {"good": row(0.8), "bad": row(0.4), "same": row(0.8)}
+    rows["good"].samples[0.7]["leakage"] = np.full(40, 0.1)
+    rows["bad"].samples[0.7]["leakage"] = np.full(40, 0.3)
+
+    def holds(better: str, than: str, figure: str = "rank1", by: float = 0.0) -> object:
+        return judged_claim(Claim("c", figure, better, than, by), rows, cases, 0.7)["holds"]
+
+    assert holds("good", "bad") is True
+    assert holds("bad", "good") is False
+    assert holds("good", "same") == "undecided"
+    assert holds("good", "bad", by=0.6) is False
+    assert holds("good", "bad", "leakage") is True  # of leakage less is better
+    assert holds("good", "absent") == "undecided"
+
+
+def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
+    plan = read_plan(CONFIG, tmp_path)
+    runs = {run.method: run.config for run in plan.runs if run.seed == plan.claims.seeds[0] and run.config is not None}
+    frozen = open_inputs(runs["fact"]).frozen
+    fact = learned_weights(new_adapter(runs["fact"], frozen))
+    for name in ("ip_adapter", "faceid", "pulid_like", "gligen_like", "fact_without_fair"):
+        assert abs(learned_weights(new_adapter(runs[name], frozen)) / fact - 1) < 0.1, name
+    embedded = FaceAdapter.from_pretrained(bundle_path() / "adapter")
+    assert (
+        load_base(bundle_path(), device="cpu").unet.config.cross_attention_dim == embedded.resampler.config.output_width
+    )
+    assert len(plan.claims.seeds) >= 3  # headlines rest on several seeds
+
+
+def test_table_and_plot(tmp_path) -> None:
+    one = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+    figures = dict.fromkeys(COLUMNS, one)
+    method = {
+        "seeds": [1],
+        "pictures_seen": 1000,
+        "learned_weights": 3000,
+        "hours": 1.0,
+        "note": "a note",
+        "figures": figures,
+        "scales": {"0.4": figures, "0.7": figures},
+    }
+    claim = {"claim": "it works", "holds": False, "figure": "rank1", "why": "-0.1"}
+    report = {
+        "measured": {"people": 10, "steps": 12, "scale": 0.7},
+        "hours": 1.0,
+        "methods": {"fact": method},
+        "claims": [claim],
+    }
+    text = markdown(report)
+    assert "0.50 [0.40, 0.60]" in text
+    assert "**does not hold**" in text
+    assert "fact: a note" in text
+    pytest.importorskip("matplotlib")
+    assert draw(report, tmp_path / "claims.png")
+    assert (tmp_path / "claims.png").stat().st_size > 5000
