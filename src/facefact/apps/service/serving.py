@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -101,7 +102,19 @@ def open_service(plan: Plan, *, licences: dict[str, str] | None = None) -> Servi
         origins=plan.origins,
         keep_seconds=plan.keep,
         keep_photos=plan.keep_photos,
+        page_secret=page_secret(plan.data),
     )
+
+
+def page_secret(data: Path) -> str:
+    """What the page's memory in a browser is encrypted with: made once, kept for the owner alone."""
+    path = data / "page.secret"
+    with (
+        contextlib.suppress(FileExistsError),
+        os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file,
+    ):
+        file.write(secrets.token_hex(32))
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _name(model: str) -> str:
@@ -129,7 +142,7 @@ def app_of(service: Service, workers: Workers | None, *, url: str) -> FastAPI:
 
     mount = page_mount()
     app = make_app(service, lifespan=living, page=mount is not None)
-    return app if mount is None else mount(app, url=url)
+    return app if mount is None else mount(app, url=url, secret=service.page_secret)
 
 
 def page_mount() -> Any:

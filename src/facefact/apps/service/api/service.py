@@ -56,7 +56,8 @@ class Service:
     keys: who may call, None for everybody. shared: whether strangers may be among the callers (no keys, and not this
     machine alone): nobody gets a list of jobs then. hosts, origins: see `guard.Rules`. workers: how many can take a job
     now; None where others run them. keep_seconds: how long results are kept. keep_photos: None as long as the results.
-    began: when the service was started, seconds since 1970.
+    page_secret: what the page's memory in a browser is encrypted with. began: when the service was started, seconds
+    since 1970.
     """
 
     jobs: Jobs
@@ -73,4 +74,5 @@ class Service:
     styles: Callable[[], Sequence[dict[str, Any]]] = list
     keep_seconds: float | None = None
     keep_photos: float | None = None
+    page_secret: str = ""
     began: float = field(default_factory=time.time)
