@@ -89,7 +89,10 @@ def singles() -> Iterator[tuple[str, bytes]]:
     yield "an address", b"http://127.0.0.1:1/me.png"
     yield "a path", b"/etc/passwd"
     yield "a card that is none", card({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4))
-    yield "a card that claims much", card({"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}, b"")
+    yield (
+        "a card that claims much",
+        card({"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}, b""),
+    )
     yield "a card of a long head", struct.pack("<Q", 1 << 60) + b"{" + bytes(100)
     yield "a card without end", card({"__metadata__": {"facefact.card": "[" * 5000}}, b"")
 

@@ -102,3 +102,9 @@ class _Keeping(logging.Handler):
         text = " ".join(record.getMessage().removeprefix("warning: ").split())
         if not record.name.startswith("facefact.service") and text not in self.said:
             self.said.append(text)
+
+
+def nobody(studio: Studio) -> FaceTokens:
+    """What the adapter sees where there is no face: for pictures of nobody in particular, at scale 0."""
+    null = studio.adapter.null_tokens(1)
+    return FaceTokens(null, null)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from facefact.apps.service import wishes
-from facefact.apps.service.photos import photos_of, tokens_of, warnings_into
+from facefact.apps.service.photos import nobody, photos_of, tokens_of, warnings_into
 from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
 from facefact.apps.service.store import Store, StoreGone
@@ -106,6 +106,9 @@ class Maker:
         wishes.check(job.kind, job.settings)
         if not (missing := self._missing(job)):
             return Made(job, self._keys(job), warnings)
+        if not job.inputs and job.settings.get("scale") == 0:
+            settings = wishes.settings_of(self.studio, Settings, job.settings)
+            return Ready(job, settings, nobody(self.studio), {}, missing, warnings)
         with photos_of(job, self.store) as photos:
             try:
                 person = self.studio.find_person(photos.people["face"], which=job.settings.get("which") or 0)

@@ -128,7 +128,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(make_service: Mak
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     assert client.post("/v1/portraits", content=pieces(), headers=headers).status_code == 413
-    assert client.post("/v1/images/generations", content=pieces(), headers={"Content-Type": "application/json"}).status_code == 413
+    assert (
+        client.post(
+            "/v1/images/generations", content=pieces(), headers={"Content-Type": "application/json"}
+        ).status_code
+        == 413
+    )
     assert client.get("/v1/models", headers={"Content-Length": "many"}).status_code == 400
 
 

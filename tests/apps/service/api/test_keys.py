@@ -15,7 +15,9 @@ def test_the_file_holds_hashes_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "keys.json"
     key = new_key(path, "ada")
     assert key not in path.read_text()
-    assert json.loads(path.read_text()) == {"keys": [{"name": "ada", "sha256": hashlib.sha256(key.encode()).hexdigest()}]}
+    assert json.loads(path.read_text()) == {
+        "keys": [{"name": "ada", "sha256": hashlib.sha256(key.encode()).hexdigest()}]
+    }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     other = new_key(path, "bob")
     assert len({key, other, new_key(path, "eve")}) == 3

@@ -40,7 +40,9 @@ def test_nothing_that_is_sent_breaks_anything(
     answers: dict[int, int] = {}
     for number, (what, content) in enumerate(uploads(COUNT)):
         name = NAMES[number % len(NAMES)]
-        role, path = (("face", "/v1/portraits"), ("template", "/v1/templates"), ("image", "/v1/images/edits"))[number % 3]
+        role, path = (("face", "/v1/portraits"), ("template", "/v1/templates"), ("image", "/v1/images/edits"))[
+            number % 3
+        ]
         files = [(role, (name, content, "image/png"))]
         more = {"template": [("face", photo)], "image": [("mask", content)]}.get(role, [])
         said = client.post(path, data=ASK, files=files + more)
@@ -93,7 +95,11 @@ def test_a_form_that_is_no_form_is_refused(client: TestClient) -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nx\r\n'
     bodies += [part * 300 + b"--b--", part + b"--b--", part.replace(b"prompt", b"\xff\xfe") + b"--b--"]
     for body in bodies:
-        for kind in ("multipart/form-data; boundary=b", "multipart/form-data", "multipart/form-data; boundary=" + "b" * 500):
+        for kind in (
+            "multipart/form-data; boundary=b",
+            "multipart/form-data",
+            "multipart/form-data; boundary=" + "b" * 500,
+        ):
             said = client.post("/v1/portraits", content=body, headers={"Content-Type": kind})
             assert said.status_code in (400, 413), (body[:40], said.text)
             assert set(said.json()) == {"error"}

@@ -74,7 +74,9 @@ class PortraitForm(Picture):
 class TemplateForm(Picture):
     """Faces of a picture become other people's."""
 
-    which: int | None = Field(None, ge=0, le=63, description="with `face`: which face of the template, 0 is the largest")
+    which: int | None = Field(
+        None, ge=0, le=63, description="with `face`: which face of the template, 0 is the largest"
+    )
     shape: Literal["template", "person"] | None = Field(None, description="repaint in place, or the person's own head")
     region: Literal["face", "hair", "head"] | None = Field(None, description="what is repainted")
     strength: float | None = Field(None, gt=0, le=1, description="how much of the template is forgotten there")
