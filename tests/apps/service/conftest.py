@@ -1,8 +1,9 @@
-"""Databases for the service's tests: SQLite in a file, and a PostgreSQL server of their own."""
+"""What the service's tests share: databases (SQLite in a file, a PostgreSQL server), a store, the embedded model."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pwd
 import shutil
@@ -11,10 +12,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from facefact.apps.service.jobs import Jobs
+from facefact.apps.service.jobs import Job, Jobs, NewJob, new_id
+from facefact.apps.service.store import FolderStore
+
+PROMPT = "portrait of a person, with long red hair, smiling, facing forward, in a blue hoodie, at the beach, daylight"
 
 
 def postgres_programs() -> Path | None:
@@ -63,12 +68,16 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
+    """An empty database: SQLite, or what a test's parameter says (`both`)."""
+    if getattr(request, "param", "sqlite") == "sqlite":
         return f"sqlite:///{tmp_path}/jobs.db"
-    server = request.getfixturevalue("postgres")
+    return empty(request.getfixturevalue("postgres"))
+
+
+def empty(server: str) -> str:
+    """The same server without tables."""
     import sqlalchemy as sa
 
     from facefact.apps.service.table import metadata
@@ -96,3 +105,52 @@ def open_jobs(url: str) -> Iterator[Callable[[], Jobs]]:
 @pytest.fixture
 def jobs(open_jobs: Callable[[], Jobs]) -> Jobs:
     return open_jobs()
+
+
+@pytest.fixture(scope="session")
+def studio() -> Any:
+    """The embedded model, opened once."""
+    from facefact.apps.progress import silence_loading
+    from facefact.generate import Studio
+
+    silence_loading()
+    opened = Studio.open(device="cpu", exact_prompt=True)
+    opened.pipe.set_progress_bar_config(disable=True)
+    return opened
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """Rendered people that the model has never seen, as PNG files."""
+    from PIL import Image
+
+    from facefact.world import look, person, render
+
+    found = []
+    for number in range(3):
+        file = io.BytesIO()
+        Image.fromarray(render(person(10**6 + number), look(number), size=128).image).save(file, "PNG")
+        found.append(file.getvalue())
+    return found
+
+
+@pytest.fixture
+def ask(jobs: Jobs, store: FolderStore, photos: list[bytes]) -> Callable[..., Job]:
+    """Submits a job with photos in the store: ask(face=[0], seed=1, ...), the numbers being those of `photos`."""
+
+    def submit(*, kind: str = "portrait", count: int = 1, settings: Any = None, **roles: list[int | bytes]) -> Job:
+        id, inputs = new_id(), {}
+        for role, shown in (roles or {"face": [0]}).items():
+            role = role.replace("put_", "put.")
+            inputs[role] = [f"{id}/input/{role}-{i}.png" for i in range(len(shown))]
+            for key, one in zip(inputs[role], shown, strict=True):
+                store.put(key, photos[one] if isinstance(one, int) else one)
+        wanted = {"prompt": PROMPT, "steps": 3} | (settings or {})
+        return jobs.submit(NewJob(id=id, kind=kind, settings=wanted, inputs=inputs, count=count), limit=10_000)[0]
+
+    return submit

@@ -19,6 +19,8 @@ from facefact.apps.service import table
 from facefact.apps.service.jobs import STATES, DatabaseGone, Job, Jobs, NewJob, QueueFull, new_id
 from facefact.types import UserError
 
+both = pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+
 
 def wish(**given: Any) -> NewJob:
     settings = {"prompt": "a portrait", "seed": 0, "steps": 3} | given.pop("settings", {})
@@ -38,6 +40,7 @@ def state_of(jobs: Jobs, id: str) -> str | None:
     return job and job.state
 
 
+@both
 def test_a_job_goes_its_way(jobs: Jobs) -> None:
     new = wish(settings={"seed": 7}, count=2, owner="ada", priority=1)
     job, made = jobs.submit(new, limit=5)
@@ -65,6 +68,7 @@ def test_a_job_goes_its_way(jobs: Jobs) -> None:
     assert jobs.counts() == {state: int(state == "done") for state in STATES}
 
 
+@both
 def test_events_follow_each_other(jobs: Jobs) -> None:
     (job,) = submit(jobs)
     jobs.claim("w1")
@@ -80,6 +84,7 @@ def test_events_follow_each_other(jobs: Jobs) -> None:
     jobs.note(new_id(), "preview", {})  # of a job that was forgotten meanwhile
 
 
+@both
 def test_the_same_key_is_the_same_job_however_full_the_queue(jobs: Jobs) -> None:
     first, _ = jobs.submit(wish(key="k", owner="ada"), limit=10)
     again, made = jobs.submit(wish(key="k", owner="ada"), limit=0)
@@ -91,6 +96,7 @@ def test_the_same_key_is_the_same_job_however_full_the_queue(jobs: Jobs) -> None
     assert other.id != first.id
 
 
+@both
 def test_the_same_photos_sent_twice_are_the_same_wish(jobs: Jobs) -> None:
     there, here = ({"face": [f"{id}/input/0.png"]} for id in (new_id(), new_id()))
     first, _ = jobs.submit(wish(key="k", inputs=there, digest="abc"), limit=10)
@@ -99,6 +105,7 @@ def test_the_same_photos_sent_twice_are_the_same_wish(jobs: Jobs) -> None:
         jobs.submit(wish(key="k", inputs=here, digest="abd"), limit=10)
 
 
+@both
 def test_fifty_who_ask_at_once_with_one_key_get_one_job(jobs: Jobs) -> None:
     with ThreadPoolExecutor(10) as many:
         asked = [many.submit(jobs.submit, wish(key="k"), limit=100) for _ in range(50)]
@@ -107,6 +114,7 @@ def test_fifty_who_ask_at_once_with_one_key_get_one_job(jobs: Jobs) -> None:
     assert sum(made for _, made in answers) == 1
 
 
+@both
 def test_a_full_queue_says_when_to_come_again(jobs: Jobs) -> None:
     with ThreadPoolExecutor(8) as many:
 
@@ -129,6 +137,7 @@ def test_a_full_queue_says_when_to_come_again(jobs: Jobs) -> None:
     assert full.value.retry_after == 1
 
 
+@both
 def test_one_owner_leaves_places_to_the_others(jobs: Jobs) -> None:
     for _ in range(9):
         jobs.submit(wish(owner="ada"), limit=12)
@@ -148,6 +157,7 @@ def claimed_in_order(jobs: Jobs, count: int, **how: Any) -> list[Job]:
     return found
 
 
+@both
 def test_an_owner_with_many_jobs_does_not_starve_one_with_few(jobs: Jobs) -> None:
     submit(jobs, 60, owner="ada")
     claimed_in_order(jobs, 20)
@@ -162,6 +172,7 @@ def test_an_owner_with_many_jobs_does_not_starve_one_with_few(jobs: Jobs) -> Non
     assert [job.owner for job in claimed_in_order(jobs, 4)].count("bob") == 2
 
 
+@both
 def test_turns_are_counted_in_pictures(jobs: Jobs) -> None:
     submit(jobs, 4, owner="ada", count=4)
     submit(jobs, 8, owner="bob")
@@ -169,6 +180,7 @@ def test_turns_are_counted_in_pictures(jobs: Jobs) -> None:
     assert order.count("ada") <= 2
 
 
+@both
 def test_a_higher_priority_goes_first_and_moves_no_turns(jobs: Jobs) -> None:
     submit(jobs, 5, owner="ada")
     urgent = submit(jobs, 2, owner="ada", priority=5)
@@ -177,6 +189,7 @@ def test_a_higher_priority_goes_first_and_moves_no_turns(jobs: Jobs) -> None:
     assert late.id in ids(claimed_in_order(jobs, 2))
 
 
+@both
 def test_positions_are_the_order_of_claims(jobs: Jobs) -> None:
     made = submit(jobs, 3, owner="ada") + submit(jobs, 2, owner="bob", priority=1) + submit(jobs, 2, owner="cem")
     places = {job.id: jobs.position(job.id) for job in made}
@@ -184,6 +197,7 @@ def test_positions_are_the_order_of_claims(jobs: Jobs) -> None:
     assert ids(claimed_in_order(jobs, 7)) == sorted(places, key=lambda id: places[id])  # type: ignore[arg-type, return-value]
 
 
+@both
 def test_a_batch_holds_what_can_be_made_together(jobs: Jobs) -> None:
     first = submit(jobs, settings={"seed": 1, "prompt": "a hat", "negative_prompt": "rain", "format": "jpeg"})
     submit(jobs, settings={"steps": 4})
@@ -195,12 +209,14 @@ def test_a_batch_holds_what_can_be_made_together(jobs: Jobs) -> None:
     assert [len(one) for one in rest] == [1, 1, 1, 1]
 
 
+@both
 def test_a_batch_is_counted_in_pictures(jobs: Jobs) -> None:
     made = submit(jobs, 1, count=2) + submit(jobs, 1, count=4) + submit(jobs, 3)
     assert ids(jobs.claim("w1", batch=4)) == [made[0].id, made[2].id, made[3].id]
     assert ids(jobs.claim("w1", batch=2)) == [made[1].id]  # larger than a batch, and made all the same
 
 
+@both
 def test_no_two_workers_have_the_same_job(open_jobs: Callable[[], Jobs]) -> None:
     jobs = open_jobs()
     made = submit(jobs, 60)
@@ -218,6 +234,7 @@ def test_no_two_workers_have_the_same_job(open_jobs: Callable[[], Jobs]) -> None
     assert Counter(done) == Counter(ids(made))
 
 
+@both
 def test_the_job_of_a_dead_worker_is_taken_over_after_its_lease(jobs: Jobs) -> None:
     (job,) = submit(jobs)
     jobs.claim("w1", lease=0.4)
@@ -234,6 +251,7 @@ def test_the_job_of_a_dead_worker_is_taken_over_after_its_lease(jobs: Jobs) -> N
     assert jobs.get(job.id).results == ["good"]  # type: ignore[union-attr]
 
 
+@both
 def test_who_renews_keeps_the_job(jobs: Jobs) -> None:
     (job,) = submit(jobs)
     jobs.claim("w1", lease=0.4)
@@ -243,17 +261,18 @@ def test_who_renews_keeps_the_job(jobs: Jobs) -> None:
         assert jobs.claim("w2") == []
 
 
+@both
 def test_a_crash_is_charged_to_a_suspect_that_ran_alone(jobs: Jobs) -> None:
     made = submit(jobs, 3)
     assert len(jobs.claim("w1", batch=3)) == 3
-    assert sorted(jobs.take_back(["w1"])) == sorted(ids(made))
+    assert sorted(jobs.take_back("w1")) == sorted(ids(made))
     assert [job.crashes for job in jobs.list()] == [0, 0, 0]
     submit(jobs, 2)
     bad = made[0].id
     for crashes in (1, 2, 3):
         (job,) = jobs.claim("w1", batch=4)  # one by one
         assert job.id == bad
-        jobs.take_back(["w1"])
+        jobs.take_back("w1")
         found = jobs.get(bad)
         assert found is not None
         assert found.crashes == crashes
@@ -263,13 +282,15 @@ def test_a_crash_is_charged_to_a_suspect_that_ran_alone(jobs: Jobs) -> None:
     assert [len(jobs.claim("w1", batch=4)) for _ in range(3)] == [1, 1, 2]  # its neighbours, then who came later
 
 
+@both
 def test_only_the_dead_workers_jobs_are_taken_back(jobs: Jobs) -> None:
     submit(jobs, 3, kind="group")
     held = {name: ids(jobs.claim(name)) for name in ("w1", "w2", "w3")}
-    assert list(jobs.take_back(["w2"])) == held["w2"]
+    assert list(jobs.take_back("w2")) == held["w2"]
     assert sorted(jobs.take_back()) == sorted(held["w1"] + held["w3"])
 
 
+@both
 def test_what_is_given_back_is_as_if_nobody_had_claimed_it(jobs: Jobs) -> None:
     made = submit(jobs, 2)
     jobs.claim("w1", batch=2)
@@ -279,6 +300,7 @@ def test_what_is_given_back_is_as_if_nobody_had_claimed_it(jobs: Jobs) -> None:
     assert {job.attempts for job in again} == {1}
 
 
+@both
 def test_cancelling(jobs: Jobs) -> None:
     running, queued = submit(jobs, 2, kind="group", owner="ada")
     jobs.claim("w1")
@@ -296,6 +318,7 @@ def test_cancelling(jobs: Jobs) -> None:
     assert len([event for event in jobs.events(running.id) if event.data == {"state": "cancelled"}]) == 1
 
 
+@both
 def test_forgetting(jobs: Jobs) -> None:
     (job,) = submit(jobs, owner="ada")
     assert jobs.forget(job.id) is None  # it still waits
@@ -306,6 +329,7 @@ def test_forgetting(jobs: Jobs) -> None:
     assert jobs.events(job.id) == []
 
 
+@both
 def test_an_owner_sees_their_own_page_by_page(jobs: Jobs) -> None:
     made = submit(jobs, 5, owner="ada")
     submit(jobs, 2, owner="bob")
@@ -317,6 +341,7 @@ def test_an_owner_sees_their_own_page_by_page(jobs: Jobs) -> None:
     assert jobs.get(made[0].id, owner="bob") is None
 
 
+@both
 def test_results_expire_and_are_reported_until_their_files_are_gone(jobs: Jobs) -> None:
     old, failed, waiting = submit(jobs, 3, kind="group", settings={"prompt": "a secret"})
     jobs.claim("w1")
@@ -339,6 +364,7 @@ def test_results_expire_and_are_reported_until_their_files_are_gone(jobs: Jobs) 
     assert jobs.get(old.id) is None
 
 
+@both
 def test_the_oldest_results_go_first(jobs: Jobs) -> None:
     made = submit(jobs, 3)
     for job in claimed_in_order(jobs, 3):
@@ -348,6 +374,7 @@ def test_the_oldest_results_go_first(jobs: Jobs) -> None:
     assert ids(jobs.expire_oldest(1)) == [made[1].id]
 
 
+@both
 def test_photos_are_asked_for_until_they_are_gone(jobs: Jobs) -> None:
     done, waiting = submit(jobs, 2, kind="group")
     jobs.claim("w1")
@@ -360,6 +387,7 @@ def test_photos_are_asked_for_until_they_are_gone(jobs: Jobs) -> None:
     assert jobs.known([done.id, waiting.id, new_id()]) == {done.id, waiting.id}
 
 
+@both
 def test_a_calendar_that_is_set_expires_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither leases nor results go by it while the service runs."""
     done, running = submit(jobs, 2, kind="group")
@@ -375,6 +403,7 @@ def test_a_calendar_that_is_set_expires_nothing(jobs: Jobs, monkeypatch: pytest.
         monkeypatch.undo()
 
 
+@both
 def test_a_lease_clock_that_is_set_back_delays_a_take_over_by_no_more_than_a_lease(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +418,7 @@ def test_a_lease_clock_that_is_set_back_delays_a_take_over_by_no_more_than_a_lea
     assert ids(jobs.claim("w3", lease=5)) == [dead.id]
 
 
+@both
 def test_a_lease_clock_that_is_set_forward_loses_nothing(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is begun once more, and whoever has the lease is the one who finishes it."""
     (job,) = submit(jobs)

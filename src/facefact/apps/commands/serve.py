@@ -12,7 +12,7 @@ from facefact.apps.options import at_least_one
 from facefact.types import UserError
 
 if TYPE_CHECKING:
-    from facefact.apps.service.serving import Plan
+    from facefact.apps.service.serving import Plan, Workers
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -100,12 +100,11 @@ def run(args: argparse.Namespace) -> int:
         return _new_key(args)
     check(args)
     try:
-        from facefact.apps.service.serving import open_service, serve
+        from facefact.apps.service.serving import serve
     except ModuleNotFoundError as error:
         raise UserError(MISSING.format(error.name)) from error
     plan = plan_of(args)
-    service = open_service(plan)
-    return serve(plan, service, None)
+    return serve(plan, pool_of(args, plan))
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
@@ -129,6 +128,27 @@ def plan_of(args: argparse.Namespace) -> Plan:
         keep_photos=args.keep_photos,
         limits=Limits(queue=args.queue_limit),
     )
+
+
+def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
+    """The workers, not begun; None where others run them."""
+    from facefact.apps.service.pool import LocalPool
+    from facefact.apps.service.worker_options import WorkerOptions
+
+    few, many = args.workers
+    if many == 0:
+        return None
+    if few != many and args.engine == "local":
+        raise UserError(f"--workers {few}:{many}: a pool that grows and shrinks is for --engine ray; say one number")
+    names = ("model", "adapter", "device", "dtype", "offline")
+    options = WorkerOptions(
+        database=plan.database_url,
+        store=plan.store_place,
+        studio={name: getattr(args, name) for name in names} | {"yunet": plan.yunet},
+        batch=args.batch,
+        keep_photos=args.keep_photos != 0,
+    )
+    return LocalPool(options, workers=many)
 
 
 def _new_key(args: argparse.Namespace) -> int:

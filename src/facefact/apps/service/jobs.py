@@ -167,11 +167,11 @@ class Jobs:
 
         return self.database.write(work)
 
-    def take_back(self, workers: Collection[str] | None = None) -> Sequence[str]:
-        """The jobs of workers that are known to be dead wait again, without their lease running out; their ids. None:
-        of all workers, for who is sure to be the only one."""
-        whose = sa.true() if workers is None else jobs.c.claimed_by.in_(list(workers))
-        return self.database.write(lambda connection: take_back(self.database, connection, whose))
+    def take_back(self, *names: str) -> Sequence[str]:
+        """The jobs of workers that are known to be dead wait again, without their lease running out; their ids. names:
+        of the workers, or what their names begin with; none: of all, for who is sure to be the only one."""
+        whose = [jobs.c.claimed_by.startswith(name, autoescape=True) for name in names] or [sa.true()]
+        return self.database.write(lambda connection: take_back(self.database, connection, sa.or_(*whose)))
 
     def renew(
         self, ids: Collection[str], worker: str, *, lease: float = 30.0, progress: Mapping[str, float] | None = None

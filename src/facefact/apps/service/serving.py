@@ -8,6 +8,8 @@ import os
 import secrets
 import signal
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from facefact.apps.service.api.app import make_app
-from facefact.apps.service.api.aside import Aside
+from facefact.apps.service.api.aside import Aside, Busy, Died
 from facefact.apps.service.api.guard import LOOPBACK
 from facefact.apps.service.api.keys import Keys
 from facefact.apps.service.api.photos_work import Opening, open_photos
@@ -31,21 +33,29 @@ from facefact.types import UserError
 log = logging.getLogger("facefact.service")
 
 DECODERS = 2
+WARMING = 120.0  # seconds for the first detector on a busy machine
 STOPPING = 10  # seconds that open calls have when the service stops; jobs are handed back after that
 BACKLOG = 512
 
 
 class Workers(Protocol):
-    """What makes the pictures."""
+    """What makes the pictures: a pool."""
 
-    def start(self) -> None: ...
+    error: str | None  # what keeps them from beginning, once it is known
+
+    def start(self, *, wait: bool) -> None:
+        """UserError: they cannot begin. wait: until one is ready."""
 
     def stop(self) -> None:
         """They finish or give back what they have."""
 
-    def ready(self) -> int:
-        """How many have their model loaded."""
+    @property
+    def ready(self) -> bool:
+        """Whether any has its model loaded."""
         ...
+
+    @property
+    def alive(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +88,9 @@ class Plan:
         return self.store or str((self.data / "files").resolve())
 
 
-def open_service(plan: Plan, *, licences: dict[str, str] | None = None) -> Service:
-    """Everything but the workers. UserError: a folder, database, store or file of keys that cannot be used."""
+def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[str, str] | None = None) -> Service:
+    """Everything but the workers, which are only asked how many they are. UserError: a folder, database, store or file
+    of keys that cannot be used."""
     try:
         plan.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -100,6 +111,7 @@ def open_service(plan: Plan, *, licences: dict[str, str] | None = None) -> Servi
         shared=plan.open and not local,
         hosts=None if plan.keys or plan.open else LOOPBACK,
         origins=plan.origins,
+        workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
         keep_seconds=plan.keep,
         keep_photos=plan.keep_photos,
         page_secret=page_secret(plan.data),
@@ -122,44 +134,75 @@ def _name(model: str) -> str:
     return Path(model).resolve().name if model and Path(model).exists() else model
 
 
-def app_of(service: Service, workers: Workers | None, *, url: str) -> FastAPI:
-    """The app with its page, where the page's packages are; its life is that of workers and decoders."""
+def app_of(service: Service, *, url: str) -> FastAPI:
+    """The app with its page, where the page's packages are; its life is that of the processes that look at pictures."""
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         service.decoders.start()
-        service.photos.start()
-        if workers is not None:
-            await run_sync(workers.start)
+        threading.Thread(target=_warm, args=(service.photos,), daemon=True).start()
         try:
             yield
         finally:
-            if workers is not None:
-                await run_sync(workers.stop)
-            service.decoders.close()
-            service.photos.close()
-            service.jobs.close()
+            await run_sync(service.decoders.close)
+            await run_sync(service.photos.close)
 
     mount = page_mount()
     app = make_app(service, lifespan=living, page=mount is not None)
     return app if mount is None else mount(app, url=url, secret=service.page_secret)
 
 
+def _warm(photos: Aside) -> None:
+    """The first who asks for faces does not wait for the detector."""
+    with contextlib.suppress(Died, Busy, UserError):
+        photos.ask("warm", {}, seconds=WARMING)
+
+
 def page_mount() -> Any:
     """`mount(app, url=...) -> app` of the page, None where it or its packages are not here."""
     try:
-        from facefact.apps.page import mount
+        from facefact.apps.page import mount  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
     return mount
 
 
-def serve(plan: Plan, service: Service, workers: Workers | None) -> int:
-    """Answers until SIGTERM or Ctrl-C; the exit code. UserError: the address is taken or none of this machine's."""
+def serve(plan: Plan, workers: Workers | None) -> int:
+    """Answers until SIGTERM or Ctrl-C; the exit code. UserError: what is named cannot be used, or the address is taken,
+    or the workers cannot begin."""
     listening = listen(plan.host, plan.port)
     url = url_of(plan.host, listening.getsockname()[1])
-    app = app_of(service, workers, url=url)
-    config = uvicorn.Config(
+    with contextlib.ExitStack() as opened:
+        opened.callback(listening.close)
+        service = open_service(plan, workers)
+        opened.callback(service.jobs.close)
+        if workers is not None:
+            opened.callback(workers.stop)
+            workers.start(wait=False)
+        server = Server(config_of(app_of(service, url=url)))
+        watch = threading.Thread(target=_watch, args=(server, workers), daemon=True)
+        print(f"facefact: {url} (model {service.model.name}; the API is described at {url}/docs)", flush=True)
+        watch.start()
+        server.run(sockets=[listening])
+        print("facefact: stopping; what is nearly done is finished, the rest waits for the next start", flush=True)
+    if workers is not None and workers.error is not None and not workers.ready:
+        raise UserError(workers.error)
+    return 0 if server.started else 1
+
+
+def _watch(server: Server, workers: Workers | None) -> None:
+    """Says when the model is loaded, and ends the service where it cannot be."""
+    while workers is not None and not server.should_exit:
+        if workers.ready:
+            print("facefact: ready", flush=True)
+            return
+        if workers.error is not None:
+            server.should_exit = True
+        time.sleep(0.1)
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,  # addresses hold jobs' ids
@@ -169,11 +212,6 @@ def serve(plan: Plan, service: Service, workers: Workers | None) -> int:
         h11_max_incomplete_event_size=32_768,
         lifespan="on",
     )
-    server = Server(config)
-    print(f"facefact: {url} (model {service.model.name}; the API is described at {url}/docs)", flush=True)
-    server.run(sockets=[listening])
-    print("facefact: stopped", flush=True)
-    return 0 if server.started else 1
 
 
 class Server(uvicorn.Server):

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from facefact.apps.service.records import DatabaseGone
 from facefact.types import UserError
 
-log = logging.getLogger("facefact")
+log = logging.getLogger("facefact.service")
 
 T = TypeVar("T")
 

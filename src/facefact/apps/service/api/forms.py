@@ -68,14 +68,15 @@ class PortraitForm(Picture):
 
     width: Side | None = Field(None, description="pixels, a multiple of 8 (default: what the model is made for)")
     height: Side | None = None
-    which: int = Field(0, ge=0, le=63, description="which face of a photo, 0 is the largest")
-    exact_prompt: bool | None = Field(None, description="demo model: draw what the prompt says and no more")
+    which: int | None = Field(None, ge=0, le=63, description="which face of a photo, 0 is the largest")
 
 
 class TemplateForm(Picture):
     """Faces of a picture become other people's."""
 
-    which: int = Field(0, ge=0, le=63, description="with `face`: which face of the template, 0 is the largest")
+    which: int | None = Field(
+        None, ge=0, le=63, description="with `face`: which face of the template, 0 is the largest"
+    )
     shape: Literal["template", "person"] | None = Field(None, description="repaint in place, or the person's own head")
     region: Literal["face", "hair", "head"] | None = Field(None, description="what is repainted")
     strength: float | None = Field(None, gt=0, le=1, description="how much of the template is forgotten there")

@@ -9,13 +9,12 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import time
 from pathlib import Path
 
-from facefact.checkpoint import replacing
+from facefact.files import replacing
 from facefact.types import UserError
 
 PREFIX = "ff_"
@@ -94,9 +93,8 @@ def new_key(path: Path, name: str) -> str:
     said = {"keys": [{"name": one, "sha256": digest} for one, digest in known.items()]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, private=True) as temporary:
             temporary.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-        os.chmod(path, 0o600)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
     return key

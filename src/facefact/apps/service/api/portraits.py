@@ -82,10 +82,10 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
         line = "say who is to be seen: `face` for one face, or `put.N` for each of several"
         raise ApiError(400, line, param="face", code="missing")
     settings = sent.fields.settings()
-    which = settings.pop("which")
+    which = settings.pop("which", None)
     if not puts:
-        sent.files[f"put.{which}"] = sent.files.pop("face")
-    elif which:
+        sent.files[f"put.{which or 0}"] = sent.files.pop("face")
+    elif which is not None:
         raise ApiError(400, "which goes with `face`; `put.N` says which face itself", param="which")
     job, new = await submit(
         request, kind="template", settings=settings, files=sent.files, count=sent.fields.n, key=idempotency_key
@@ -103,7 +103,7 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
     openapi_extra=form_body(
         GroupForm,
         {
-            "put.0[]": f"{PUT}. Places are `box.N` (left,top,right,bottom in shares of the picture), or the faces of a "
+            "put.0[]": f"{PUT}. Places are `box.N` (left,top,right,bottom in shares of it), the faces of a "
             "`template`, 0 the largest, or the regions of a `layout`; without any, people are found from left to right. "
             "`words.N` is a prompt of one person's own",
             "template": "put the people into this picture's faces",
@@ -137,7 +137,7 @@ def people(sent: Sent[Any], most: int) -> list[int]:
 
 
 def places(sent: Sent[Any], most: int) -> dict[str, Any]:
-    """Of a group: `boxes` and `words`, each by the person's number. ApiError: what does not fit together."""
+    """Of a group: `places` by the person's role, and `words` in their order. ApiError: what does not fit together."""
     found = [str(number) for number in people(sent, most)]
     if not found:
         raise ApiError(400, "put.0: send photos of the people: put.0, put.1, ...", param="put.0", code="missing")
@@ -157,14 +157,16 @@ def places(sent: Sent[Any], most: int) -> dict[str, Any]:
         )
     settings: dict[str, Any] = {}
     if boxes:
-        settings["boxes"] = {number: box_of(number, text) for number, text in boxes.items()}
+        settings["places"] = {f"put.{number}": box_of(number, text) for number, text in boxes.items()}
+    elif ways:
+        settings["places"] = {f"put.{number}": number for number in found}
     if words:
-        settings["words"] = words
+        settings["words"] = [words.get(number, "") for number in found]
     return settings
 
 
-def box_of(number: str, text: str) -> list[float]:
-    """left, top, right, bottom in shares of the picture."""
+def box_of(number: str, text: str) -> str:
+    """The text, if it is left,top,right,bottom in shares of the picture."""
     try:
         sides = [float(one) for one in text.split(",")]
     except ValueError:
@@ -172,4 +174,4 @@ def box_of(number: str, text: str) -> list[float]:
     if len(sides) != 4 or not (0 <= sides[0] < sides[2] <= 1 and 0 <= sides[1] < sides[3] <= 1):
         line = f"box.{number}: left,top,right,bottom in shares of the picture, for instance 0,0,0.5,1"
         raise ApiError(400, line, param=f"box.{number}", code="bad_field")
-    return sides
+    return ",".join(f"{side:g}" for side in sides)
