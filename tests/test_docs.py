@@ -44,6 +44,7 @@ TINY = {
     "data.validation_people=1 schedule.steps=1 schedule.batch=2 validation.every=0 trackers=[]",
 }
 ELSEWHERE = {
+    "generate --engine ray": "tests/generate/test_batch_ray.py::test_ray_makes_what_one_machine_makes",
     "models pull facechain-fact": "tests/generate/test_published.py::test_one_command_and_the_model_opens",
     "models pull": "tests/generate/test_models.py::test_a_pull_without_network_is_the_users_error",
     "train configs/sd15.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",
@@ -217,6 +218,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         portrait = Image.fromarray(render(person(number), look(100 * number), size=size).image)
         group.paste(portrait, (left, 192 - size))
     group.save(folder / "group.png")
+    table = [("me1.jpg;me2.jpg", "in a red coat, snow", "ada"), ("ada.jpg", "at the beach", "ben")]
+    lines = ["face,prompt,id", *(f'{face},"{prompt}",{name}' for face, prompt, name in table)]
+    (folder / "jobs.csv").write_text("\n".join(lines), encoding="utf-8")
     (folder / "templates").mkdir()
     group.crop((0, 0, 192, 192)).save(folder / "templates/one.png")
     pipe = tiny_pipeline()

@@ -24,6 +24,7 @@ COMMANDS = {
     "card": ("facefact.apps.commands.card", "identity cards: make, show, merge, mix; what a likeness means"),
     "faces": ("facefact.apps.commands.faces", "show the faces that are found in pictures, or why none is"),
     "serve": ("facefact.apps.commands.serve", "the service: portraits as jobs over HTTP"),
+    "styles": ("facefact.apps.commands.styles", "list, add and preview styles"),
     "models": ("facefact.apps.commands.models", "list, import and pull models"),
     "prepare": ("facefact.apps.commands.prepare", "pictures of people -> a clean training set"),
     "train": ("facefact.apps.commands.train", "train a face adapter, or the bundled model from nothing"),

@@ -21,6 +21,7 @@ from facefact.types import UserError
 
 TEXTS = (".json", ".txt", ".model", ".md")
 WEIGHTS = (".safetensors", ".bin")
+STYLES = "styles"  # the folder of the user's styles, which is no model
 SOURCES = "sources.json"  # where the files of a published model came from, and their licences
 # What the libraries raise on files that are broken, cut off, of other shapes, or pickles of more than tensors.
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
@@ -119,7 +120,7 @@ def list_models(directory: Path | None = None) -> Iterator[Listed]:
     """What is in the models directory, by name."""
     directory = models_dir() if directory is None else directory
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if path.is_dir() and path.suffix != ".partial" and not path.name.startswith("."):
+        if path.is_dir() and path.suffix != ".partial" and not path.name.startswith(".") and path.name != STYLES:
             yield describe(path)
 
 

@@ -42,13 +42,18 @@ def completed(
     if not prompt.strip() or re.search(r"[()\[\]]", prompt):
         return prompt, ()
     given = [part.strip() for part in prompt.split(",") if part.strip()]
-    named = {name for name, marks in MARKS.items() if any(_says(marks, part) for part in given)}
+    named = parts_named(prompt)
     drawn = phrases(_drawn(seed))
     added: dict[str, str] = {} if "subject" in named else {"subject": SUBJECT}
     for name in names:
         if name not in named and fits(_joined(given, added | {name: drawn[name]})):
             added[name] = drawn[name]
     return _joined(given, added), tuple(added[name] for name in MARKS if name in added)
+
+
+def parts_named(prompt: str) -> set[str]:
+    """Which of the caption's parts (see `MARKS`) a prompt names."""
+    return {name for name, marks in MARKS.items() if _says(marks, prompt)}
 
 
 def _drawn(seed: int) -> Look:

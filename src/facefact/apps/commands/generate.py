@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefact.apps import portraits
+from facefact.apps import batch, portraits, styles
 from facefact.apps.options import at_least_one
 from facefact.types import UserError
 
@@ -23,7 +23,9 @@ EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, s
 def add_parser(subparsers: Any) -> None:
     line = "photos of one person + a prompt -> portraits of that person"
     parser = subparsers.add_parser("generate", help=line, description=f"{line}. Example: {EXAMPLE}")
-    portraits.add_options(parser)
+    portraits.add_options(parser, face_required=False)
+    batch.add_options(parser)
+    styles.add_option(parser)
     parser.set_defaults(model=None)  # the demo, unless a recipe names another
     parser.add_argument("--which", type=int, default=0, help="which face of a photo, 0 is the largest (default 0)")
     parser.add_argument("--width", type=int, help="as --size, the width alone")
@@ -45,8 +47,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    batch.check_options(args)
+    if args.jobs is not None:
+        return batch.run(styles.with_style(_with_parts_of(args, {})[0], words=False)[0])
     recipe = _recipe_to_replay(args.recipe) if args.recipe else {}
     args, given = _with_parts_of(args, recipe)
+    args, style = styles.with_style(args, recipe)
     prompts = args.prompt or ([recipe.get("prompt", "")] if recipe else [])
     portraits.check_prompts(prompts, model=args.model)
 
@@ -69,12 +75,13 @@ def run(args: argparse.Namespace) -> int:
     tokens = studio.tokens(person)
     warn_of_strangers(person.names, person.crops, encoder=studio.adapter.encoder, cards=person.cards)
     check_same(recipe, studio.origin, given=given)
-    _warn_of_differences(recipe, studio.origin | person.origin)
+    styles.check_model(args, studio)
+    origin = studio.origin | person.origin | style
+    _warn_of_differences(recipe, origin)
 
     def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
-        return studio.text_to_images(tokens, wanted, batch=args.batch, origin=person.origin, on_step=on_step)
+        return studio.text_to_images(tokens, wanted, batch=args.batch, origin=person.origin | style, on_step=on_step)
 
-    origin = studio.origin | person.origin
     return portraits.make_and_print(args, pictures, make, steps=settings.steps, origin=origin, batch=args.batch)
 
 
