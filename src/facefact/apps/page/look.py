@@ -29,12 +29,12 @@ footer { display: none !important; }
 """
 
 CONSENT = """**Only people who agreed.** A portrait of somebody is theirs to allow: use your own photos, or photos of
-people who said yes. Nothing leaves this machine; photos are deleted with their job. Every picture says inside that it is
-AI-generated."""
+people who said yes. Nothing leaves this machine; photos are deleted with their job. Every picture says inside that it
+is AI-generated."""
 
 CARDS = """An identity card is a small file that stands for a person wherever a photo is asked for. It is **biometric
-data**: who has it can make portraits of the person. Keep it as you would keep a key, write down what they agreed to, and
-let it expire."""
+data**: who has it can make portraits of the person. Keep it as you would keep a key, write down what they agreed to,
+and let it expire."""
 
 PROMPTS = (
     "portrait of a person, smiling, short brown hair, in a red hoodie, at the beach",

@@ -94,7 +94,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
         return looked_at(Calls.of(url, request), paths)
 
     def work(
-        paths: list[str] | None, chosen: str, people: Any, jobs: Any, kind: str, *values: Any, request: gr.Request
+        request: gr.Request, paths: list[str] | None, chosen: str, people: Any, jobs: Any, kind: str, *values: Any
     ) -> Iterator[Any]:
         calls = Calls.of(url, request)
         faces = cards.paths_of(chosen, people) if chosen != cards.NOBODY else refuse_nobody(paths)

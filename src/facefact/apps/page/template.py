@@ -64,8 +64,8 @@ def tab(url: str, mine: gr.BrowserState) -> None:
         return now, *_shown(now)
 
     def work(
-        path: Any, painted: Any, numbers: Any, words: str, head: str, part: str, much: float, tone: bool, number: Any,
-        jobs: Any, *who: Any, request: gr.Request,
+        request: gr.Request, path: Any, painted: Any, numbers: Any, words: str, head: str, part: str, much: float, tone: bool, number: Any,
+        jobs: Any, *who: Any,
     ) -> Iterator[Any]:  # fmt: skip
         if path is None:
             raise gr.Error("Add the picture whose faces are to change.", print_exception=False)
@@ -115,7 +115,7 @@ def group_tab(url: str, mine: gr.BrowserState) -> None:
     private: Any = {"api_visibility": "private"}
 
     def work(
-        number: float, text: str, where: str, painted: Any, start: Any, jobs: Any, *parts: Any, request: gr.Request
+        request: gr.Request, number: float, text: str, where: str, painted: Any, start: Any, jobs: Any, *parts: Any
     ) -> Iterator[Any]:
         who, said = parts[:PLACES][: int(number)], parts[PLACES:][: int(number)]
         if lacking := [i + 1 for i, one in enumerate(who) if not one]:
