@@ -1,0 +1,426 @@
+"""A client of the service (`facefact serve`), with the standard library alone.
+
+    client = Client("http://127.0.0.1:8188")
+    portraits = client.portraits(face=["me.jpg"], prompt="a portrait in a red coat, snow", n=2)
+    portraits.save("out")
+
+Every call that makes pictures waits until they are there, under a progress bar; `wait=False` gives the job back at once.
+What is sent twice because a connection broke is one job: each call has a key of its own. `AsyncClient` has the same
+calls as coroutines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from facefact.types import UserError
+
+Photo = str | os.PathLike[str] | bytes
+Photos = Photo | Sequence[Photo]
+
+FINISHED = ("done", "failed", "cancelled", "expired")
+ATTEMPTS = 5  # to reach the service; each after twice as long a pause
+LOOK = 0.5  # seconds between two looks, where events do not come through
+
+
+class Cancelled(UserError):
+    """The job was cancelled."""
+
+
+@dataclass
+class Job:
+    """One job of the service, as it was when it was last looked at. said: what the service says of it."""
+
+    client: Client
+    said: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.said["id"])
+
+    @property
+    def state(self) -> str:
+        """queued, running, done, failed, cancelled, expired"""
+        return str(self.said["state"])
+
+    @property
+    def progress(self) -> float:
+        """0 to 1"""
+        return float(self.said["progress"])
+
+    @property
+    def position(self) -> int | None:
+        """How many wait before it; None if it does not wait."""
+        found: int | None = self.said["position"]
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        return list(self.said["warnings"])
+
+    def refresh(self) -> Job:
+        """Looks again; itself."""
+        self.said = self.client._json("GET", self.said["links"]["self"])
+        return self
+
+    def events(self, *, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What becomes of it, as it comes, until it is finished: ("state" | "progress" | "preview", what). A connection
+        that breaks is taken up where it was."""
+        last = after
+        while True:
+            with self.client._open("GET", self.said["links"]["events"], headers={"Last-Event-ID": str(last)}) as answer:
+                for number, name, what in _events_in(answer):
+                    last = number
+                    yield name, what
+                    if name == "state" and what["state"] in FINISHED:
+                        return
+            if self.refresh().state in FINISHED:
+                return
+            time.sleep(LOOK)
+
+    def wait(self, *, progress: bool = True, stop: threading.Event | None = None) -> Job:
+        """Until it is finished; itself. progress: under a bar. stop: when it is set the job is cancelled. UserError: it
+        failed, in the service's words. Cancelled."""
+        with _bar(progress) as bar:
+            for name, what in self.events() if self.state not in FINISHED else ():
+                if stop is not None and stop.is_set():
+                    self.cancel()
+                    raise Cancelled(f"job {self.id} was cancelled")
+                if name == "progress":
+                    bar(what["progress"])
+            self.refresh()
+            bar(self.progress)
+        if self.state == "cancelled":
+            raise Cancelled(f"job {self.id} was cancelled")
+        if self.state != "done":
+            raise UserError(self.said["reason"] or f"job {self.id} is {self.state}")
+        return self
+
+    def images(self) -> list[bytes]:
+        """The files of its pictures, each with its recipe inside; none before it is done."""
+        return [self.client._bytes("GET", link) for link in self.said["links"]["images"]]
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes its pictures, as <id>-<number>.<format>."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        found = []
+        for number, link in enumerate(self.said["links"]["images"]):
+            path = Path(folder) / f"{self.id}-{number}{Path(link).suffix}"
+            path.write_bytes(self.client._bytes("GET", link))
+            found.append(path)
+        return found
+
+    def cancel(self) -> Job:
+        """It stops at the next step; nothing happens to a finished one."""
+        if self.refresh().state not in FINISHED:
+            self.said = self.client._json("DELETE", self.said["links"]["self"])
+        return self
+
+    def forget(self) -> None:
+        """Cancels it, and deletes its pictures and the photos that were sent."""
+        self.cancel()
+        self.client._json("DELETE", self.said["links"]["self"])
+
+
+@dataclass
+class Client:
+    """url: of the service, as `facefact serve` prints it. key: where it asks for one. timeout: seconds without a sign
+    of life after which a connection counts as broken. patience: seconds to come again where the queue is full.
+
+    A call may be made from any thread: each has a connection of its own. UserErrors: what the service says is wrong, or
+    that it cannot be reached.
+    """
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+    timeout: float = 120.0
+    patience: float = 600.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"{self.url!r} is no address of a service: http://127.0.0.1:8188, for instance")
+
+    # What makes pictures
+
+    def portraits(self, *, face: Photos, prompt: str, wait: bool = True, progress: bool = True, **settings: Any) -> Job:
+        """Portraits of one person. face: photos (files, or their bytes) and identity cards. settings: n, seed, steps,
+        scale, negative_prompt, ... as `/docs` of the service lists them."""
+        return self._made("portraits", {"face": face}, {"prompt": prompt} | settings, wait, progress)
+
+    def templates(
+        self,
+        *,
+        template: Photo,
+        prompt: str,
+        face: Photos | None = None,
+        put: Mapping[int, Photos] | None = None,
+        mask: Photo | None = None,
+        wait: bool = True,
+        progress: bool = True,
+        **settings: Any,
+    ) -> Job:
+        """The template with faces replaced. face: who takes the place of the face `which`; or put: number of a face, 0
+        is the largest -> who takes its place. mask: white where the picture may change."""
+        files: dict[str, Photos | None] = {"template": template, "face": face, "mask": mask}
+        files |= {f"put.{number}": photos for number, photos in (put or {}).items()}
+        return self._made("templates", files, {"prompt": prompt} | settings, wait, progress)
+
+    def groups(
+        self,
+        *,
+        put: Mapping[int, Photos] | Sequence[Photos],
+        prompt: str,
+        boxes: Mapping[int, Sequence[float]] | None = None,
+        words: Mapping[int, str] | None = None,
+        template: Photo | None = None,
+        layout: Photo | None = None,
+        wait: bool = True,
+        progress: bool = True,
+        **settings: Any,
+    ) -> Job:
+        """Several people in one picture. put: their photos, by number. boxes: where each is, (left, top, right, bottom)
+        in shares of the picture; or a template with faces, or a layout; else they are found from left to right. words:
+        a prompt of one person's own."""
+        people = put if isinstance(put, Mapping) else dict(enumerate(put))
+        files: dict[str, Photos | None] = {f"put.{number}": photos for number, photos in people.items()}
+        files |= {"template": template, "layout": layout}
+        texts = {f"box.{number}": ",".join(map(str, box)) for number, box in (boxes or {}).items()}
+        texts |= {f"words.{number}": text for number, text in (words or {}).items()}
+        return self._made("groups", files, {"prompt": prompt} | texts | settings, wait, progress)
+
+    def _made(
+        self, path: str, files: Mapping[str, Photos | None], fields: Mapping[str, Any], wait: bool, progress: bool
+    ) -> Job:
+        body, kind = form(fields, files)
+        headers = {"Content-Type": kind, "Idempotency-Key": secrets.token_hex(16)}
+        job = Job(self, self._json("POST", f"/v1/{path}", body=body, headers=headers))
+        return job.wait(progress=progress) if wait else job
+
+    # What looks
+
+    def faces(self, face: Photo, *, which: int = 0, draw: bool = False) -> dict[str, Any]:
+        """The faces in a photo, the largest first, and what speaks against them."""
+        body, kind = form({"which": which, "draw": draw}, {"face": face})
+        return self._json("POST", "/v1/faces", body=body, headers={"Content-Type": kind})
+
+    def cards(self, *, face: Photos, **said: Any) -> bytes:
+        """An identity card of photos of one person, usable wherever a photo is. said: name, consent, expires,
+        thumbnail, which. It is biometric data: keep it as you would the photos."""
+        body, kind = form(said, {"face": face})
+        return self._bytes("POST", "/v1/cards", body=body, headers={"Content-Type": kind})
+
+    def models(self) -> list[dict[str, Any]]:
+        return list(self._json("GET", "/v1/models")["data"])
+
+    def styles(self) -> list[dict[str, Any]]:
+        return list(self._json("GET", "/v1/styles")["data"])
+
+    def jobs(self, kind: str = "portraits", *, state: str | None = None) -> Iterator[Job]:
+        """Your portraits, templates or groups, the newest first."""
+        before: str | None = None
+        while True:
+            asked = {name: value for name, value in (("state", state), ("before", before)) if value}
+            page = self._json("GET", f"/v1/{kind}?{urlencode(asked)}")
+            yield from (Job(self, said) for said in page["data"])
+            before = page["before"]
+            if before is None:
+                return
+
+    def job(self, id: str, kind: str = "portraits") -> Job:
+        """One of them, by its id."""
+        return Job(self, self._json("GET", f"/v1/{kind}/{quote(id, safe='')}"))
+
+    # HTTP
+
+    def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._bytes(method, path, **more))
+        return found
+
+    def _bytes(self, method: str, path: str, **more: Any) -> bytes:
+        with self._open(method, path, **more) as answer:
+            return answer.read()
+
+    def _open(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[IO[bytes]]:
+        """The answer, to be read. A full queue is waited for; what breaks is tried again (a job has its key, and all
+        else does not change anything)."""
+        until, attempt = time.monotonic() + self.patience, 0
+        while True:
+            try:
+                answer = self._ask(method, path, body, dict(headers or {}))
+            except (OSError, http.client.HTTPException) as error:
+                attempt += 1
+                if attempt >= ATTEMPTS or method == "DELETE":
+                    raise UserError(f"the service at {self.url} does not answer ({_line(error)})") from error
+                time.sleep(0.1 * 2**attempt)
+                continue
+            if answer.status < 400:
+                return answer
+            wait = _seconds(answer)
+            if answer.status not in (429, 503) or time.monotonic() + wait > until:
+                raise UserError(_message(answer))
+            answer.close()
+            time.sleep(wait)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
+        headers["Connection"] = "close"  # the answer holds the connection, and ends it
+        connection.request(method, parts.path.rstrip("/") + path, body=body, headers=headers)
+        return connection.getresponse()
+
+
+class AsyncClient:
+    """As Client, with coroutines in the place of its calls (each in a thread). A `portraits`, `templates` or `groups`
+    that is cancelled while it waits cancels its job. For more, `client` is the blocking one."""
+
+    def __init__(self, url: str, key: str | None = None, **more: Any) -> None:
+        self.client = Client(url, key, **more)
+
+    async def portraits(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
+        return await self._made(partial(self.client.portraits, **given), wait, progress)
+
+    async def templates(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
+        return await self._made(partial(self.client.templates, **given), wait, progress)
+
+    async def groups(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
+        return await self._made(partial(self.client.groups, **given), wait, progress)
+
+    async def faces(self, face: Photo, **given: Any) -> dict[str, Any]:
+        return await asyncio.to_thread(self.client.faces, face, **given)
+
+    async def cards(self, **given: Any) -> bytes:
+        return await asyncio.to_thread(self.client.cards, **given)
+
+    async def models(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.client.models)
+
+    async def styles(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.client.styles)
+
+    async def job(self, id: str, kind: str = "portraits") -> Job:
+        return await asyncio.to_thread(self.client.job, id, kind)
+
+    async def images(self, job: Job) -> list[bytes]:
+        return await asyncio.to_thread(job.images)
+
+    async def _made(self, submit: Callable[..., Job], wait: bool, progress: bool) -> Job:
+        job = await asyncio.to_thread(partial(submit, wait=False))
+        if not wait:
+            return job
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(job.wait, progress=progress, stop=stop)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.to_thread(job.cancel)
+            raise
+
+
+# What is sent
+
+
+def form(fields: Mapping[str, Any], files: Mapping[str, Photos | None]) -> tuple[bytes, str]:
+    """The body of a multipart form, and its content type. Fields and files that are None are left out; of files only
+    the bytes are sent, no names."""
+    boundary = secrets.token_hex(16)
+    parts = []
+    for name, value in fields.items():
+        if value is not None:
+            text = json.dumps(value) if isinstance(value, bool) else str(value)
+            parts.append((f'Content-Disposition: form-data; name="{name}"', text.encode()))
+    for name, photos in files.items():
+        for photo in [] if photos is None else _several(photos):
+            head = (
+                f'Content-Disposition: form-data; name="{name}"; filename="0"\r\nContent-Type: application/octet-stream'
+            )
+            parts.append((head, _content(photo)))
+    body = b"".join(f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n" for head, content in parts)
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def _several(photos: Photos) -> Sequence[Photo]:
+    return [photos] if isinstance(photos, (str, bytes, os.PathLike)) else photos
+
+
+def _content(photo: Photo) -> bytes:
+    if isinstance(photo, bytes):
+        return photo
+    try:
+        return Path(photo).read_bytes()
+    except OSError as error:
+        raise UserError(f"{os.fspath(photo)}: cannot be read ({error.strerror})") from error
+
+
+# What comes back
+
+
+def _events_in(lines: IO[bytes]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Number, name and data of each event. A line that breaks off ends them."""
+    said: dict[str, str] = {}
+    try:
+        for line in lines:
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name in ("id", "event", "data"):
+                said[name] = value
+            elif not name and "data" in said:
+                yield int(said.get("id", 0)), said.get("event", ""), json.loads(said["data"])
+                said = {}
+    except (OSError, http.client.HTTPException):
+        return
+
+
+def _bar(shown: bool) -> AbstractContextManager[Callable[[float], None]]:
+    """What is told how far it is, 0 to 1."""
+    if not shown:
+        return nullcontext(lambda share: None)
+    return _Bar()
+
+
+class _Bar:
+    def __enter__(self) -> Callable[[float], None]:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}")
+        return self._to
+
+    def _to(self, share: float) -> None:
+        self.bar.update(max(0, round(100 * share) - self.bar.n))
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+
+def _seconds(answer: http.client.HTTPResponse) -> float:
+    text = answer.headers.get("Retry-After", "5")
+    return min(60.0, float(text)) if text.isdecimal() else 5.0
+
+
+def _message(answer: http.client.HTTPResponse) -> str:
+    """The service's own line."""
+    try:
+        return str(json.loads(answer.read())["error"]["message"])
+    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
+        return f"the service answers {answer.status} {answer.reason}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
