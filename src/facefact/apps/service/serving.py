@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -26,7 +27,9 @@ from facefact.apps.service.api.photos_work import Opening, open_photos
 from facefact.apps.service.api.pictures import open_decoder
 from facefact.apps.service.api.service import Limits, Model, Service
 from facefact.apps.service.jobs import Jobs
+from facefact.apps.service.keeper import Keeper
 from facefact.apps.service.store import open_store
+from facefact.files import replacing
 from facefact.types import UserError
 
 log = logging.getLogger("facefact.service")
@@ -76,6 +79,7 @@ class Plan:
     origins: Sequence[str] = ()
     keep: float | None = None
     keep_photos: float | None = None
+    store_limit: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -99,9 +103,11 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
     scratch = plan.data.resolve() / "scratch" / str(os.getpid())
     opening = Opening(plan.model, plan.adapter, plan.yunet, plan.offline, str(scratch))
     local = plan.host in LOOPBACK
+    jobs, store = Jobs.open(plan.database_url), open_store(plan.store_place)
+    bounds_of_store = {"keep": plan.keep, "keep_photos": plan.keep_photos, "store_limit": plan.store_limit}
     return Service(
-        jobs=Jobs.open(plan.database_url),
-        store=open_store(plan.store_place),
+        jobs=jobs,
+        store=store,
         decoders=Aside(open_decoder, bounds, count=DECODERS),
         photos=Aside(open_photos, opening),
         model=Model(name=_name(plan.model), adapter=_name(plan.adapter or ""), licences=licences or {}),
@@ -111,8 +117,7 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
         hosts=None if plan.keys or plan.open else LOOPBACK,
         origins=plan.origins,
         workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
-        keep_seconds=plan.keep,
-        keep_photos=plan.keep_photos,
+        keeper=Keeper(jobs, store, **bounds_of_store),
     )
 
 
@@ -121,8 +126,9 @@ def _name(model: str) -> str:
     return Path(model).resolve().name if model and Path(model).exists() else model
 
 
-def app_of(service: Service, *, url: str) -> FastAPI:
-    """The app with its page, where the page's packages are; its life is that of the processes that look at pictures."""
+def app_of(service: Service, *, url: str, secret: str) -> FastAPI:
+    """The app with its page, where the page's packages are; its life is that of the processes that look at pictures.
+    url: where the page reaches the service. secret: what it encrypts a browser's memory with."""
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -136,7 +142,7 @@ def app_of(service: Service, *, url: str) -> FastAPI:
 
     mount = page_mount()
     app = make_app(service, lifespan=living, page=mount is not None)
-    return app if mount is None else mount(app, url=url)
+    return app if mount is None else mount(app, url=url, secret=secret)
 
 
 def _warm(photos: Aside) -> None:
@@ -146,7 +152,7 @@ def _warm(photos: Aside) -> None:
 
 
 def page_mount() -> Any:
-    """`mount(app, url=...) -> app` of the page, None where it or its packages are not here."""
+    """`mount(app, url=..., secret=...) -> app` of the page, None where it or its packages are not here."""
     try:
         from facefact.apps.page import mount  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -163,10 +169,13 @@ def serve(plan: Plan, workers: Workers | None) -> int:
         opened.callback(listening.close)
         service = open_service(plan, workers)
         opened.callback(service.jobs.close)
+        assert service.keeper is not None
+        opened.callback(service.keeper.stop)
+        service.keeper.start()
         if workers is not None:
             opened.callback(workers.stop)
             workers.start(wait=False)
-        server = Server(config_of(app_of(service, url=url)))
+        server = Server(config_of(app_of(service, url=own_url(url), secret=page_secret(plan.data))))
         watch = threading.Thread(target=_watch, args=(server, workers), daemon=True)
         print(f"facefact: {url} (model {service.model.name}; the API is described at {url}/docs)", flush=True)
         watch.start()
@@ -227,6 +236,20 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen at {host}:{port} ({error.strerror}); choose another --host or --port"
         ) from error
     return listening
+
+
+def own_url(url: str) -> str:
+    """Where this machine reaches a service that listens at all its addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def page_secret(data: Path) -> str:
+    """The same from start to start, for this folder."""
+    path = data / "page-secret"
+    if not path.exists():
+        with replacing(path, private=True) as temporary:
+            temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def url_of(host: str, port: int) -> str:

@@ -1,17 +1,7 @@
-"""A client of the service (`facefact serve`), with the standard library alone.
-
-    client = Client("http://127.0.0.1:8188")
-    portraits = client.portraits(face=["me.jpg"], prompt="a portrait in a red coat, snow", n=2)
-    portraits.save("out")
-
-Every call that makes pictures waits until they are there, under a progress bar; `wait=False` gives the job back at once.
-What is sent twice because a connection broke is one job: each call has a key of its own. `AsyncClient` has the same
-calls as coroutines.
-"""
+"""The blocking client."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import os
@@ -21,15 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from facefact.client.wire import Photo, Photos, events_in, form, line, message, seconds
 from facefact.types import UserError
-
-Photo = str | os.PathLike[str] | bytes
-Photos = Photo | Sequence[Photo]
 
 FINISHED = ("done", "failed", "cancelled", "expired")
 ATTEMPTS = 5  # to reach the service; each after twice as long a pause
@@ -82,7 +69,7 @@ class Job:
         last = after
         while True:
             with self.client._open("GET", self.said["links"]["events"], headers={"Last-Event-ID": str(last)}) as answer:
-                for number, name, what in _events_in(answer):
+                for number, name, what in events_in(answer):
                     last = number
                     yield name, what
                     if name == "state" and what["state"] in FINISHED:
@@ -266,14 +253,14 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 attempt += 1
                 if attempt >= ATTEMPTS or method == "DELETE":
-                    raise UserError(f"the service at {self.url} does not answer ({_line(error)})") from error
+                    raise UserError(f"the service at {self.url} does not answer ({line(error)})") from error
                 time.sleep(0.1 * 2**attempt)
                 continue
             if answer.status < 400:
                 return answer
-            wait = _seconds(answer)
+            wait = seconds(answer)
             if answer.status not in (429, 503) or time.monotonic() + wait > until:
-                raise UserError(_message(answer))
+                raise UserError(message(answer))
             answer.close()
             time.sleep(wait)
 
@@ -286,106 +273,6 @@ class Client:
         headers["Connection"] = "close"  # the answer holds the connection, and ends it
         connection.request(method, parts.path.rstrip("/") + path, body=body, headers=headers)
         return connection.getresponse()
-
-
-class AsyncClient:
-    """As Client, with coroutines in the place of its calls (each in a thread). A `portraits`, `templates` or `groups`
-    that is cancelled while it waits cancels its job. For more, `client` is the blocking one."""
-
-    def __init__(self, url: str, key: str | None = None, **more: Any) -> None:
-        self.client = Client(url, key, **more)
-
-    async def portraits(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
-        return await self._made(partial(self.client.portraits, **given), wait, progress)
-
-    async def templates(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
-        return await self._made(partial(self.client.templates, **given), wait, progress)
-
-    async def groups(self, *, wait: bool = True, progress: bool = True, **given: Any) -> Job:
-        return await self._made(partial(self.client.groups, **given), wait, progress)
-
-    async def faces(self, face: Photo, **given: Any) -> dict[str, Any]:
-        return await asyncio.to_thread(self.client.faces, face, **given)
-
-    async def cards(self, **given: Any) -> bytes:
-        return await asyncio.to_thread(self.client.cards, **given)
-
-    async def models(self) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(self.client.models)
-
-    async def styles(self) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(self.client.styles)
-
-    async def job(self, id: str, kind: str = "portraits") -> Job:
-        return await asyncio.to_thread(self.client.job, id, kind)
-
-    async def images(self, job: Job) -> list[bytes]:
-        return await asyncio.to_thread(job.images)
-
-    async def _made(self, submit: Callable[..., Job], wait: bool, progress: bool) -> Job:
-        job = await asyncio.to_thread(partial(submit, wait=False))
-        if not wait:
-            return job
-        stop = threading.Event()
-        try:
-            return await asyncio.to_thread(job.wait, progress=progress, stop=stop)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.to_thread(job.cancel)
-            raise
-
-
-# What is sent
-
-
-def form(fields: Mapping[str, Any], files: Mapping[str, Photos | None]) -> tuple[bytes, str]:
-    """The body of a multipart form, and its content type. Fields and files that are None are left out; of files only
-    the bytes are sent, no names."""
-    boundary = secrets.token_hex(16)
-    parts = []
-    for name, value in fields.items():
-        if value is not None:
-            text = json.dumps(value) if isinstance(value, bool) else str(value)
-            parts.append((f'Content-Disposition: form-data; name="{name}"', text.encode()))
-    for name, photos in files.items():
-        for photo in [] if photos is None else _several(photos):
-            head = (
-                f'Content-Disposition: form-data; name="{name}"; filename="0"\r\nContent-Type: application/octet-stream'
-            )
-            parts.append((head, _content(photo)))
-    body = b"".join(f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n" for head, content in parts)
-    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
-
-
-def _several(photos: Photos) -> Sequence[Photo]:
-    return [photos] if isinstance(photos, (str, bytes, os.PathLike)) else photos
-
-
-def _content(photo: Photo) -> bytes:
-    if isinstance(photo, bytes):
-        return photo
-    try:
-        return Path(photo).read_bytes()
-    except OSError as error:
-        raise UserError(f"{os.fspath(photo)}: cannot be read ({error.strerror})") from error
-
-
-# What comes back
-
-
-def _events_in(lines: IO[bytes]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Number, name and data of each event. A line that breaks off ends them."""
-    said: dict[str, str] = {}
-    try:
-        for line in lines:
-            name, _, value = line.decode().rstrip("\r\n").partition(": ")
-            if name in ("id", "event", "data"):
-                said[name] = value
-            elif not name and "data" in said:
-                yield int(said.get("id", 0)), said.get("event", ""), json.loads(said["data"])
-                said = {}
-    except (OSError, http.client.HTTPException):
-        return
 
 
 def _bar(shown: bool) -> AbstractContextManager[Callable[[float], None]]:
@@ -407,20 +294,3 @@ class _Bar:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-
-
-def _seconds(answer: http.client.HTTPResponse) -> float:
-    text = answer.headers.get("Retry-After", "5")
-    return min(60.0, float(text)) if text.isdecimal() else 5.0
-
-
-def _message(answer: http.client.HTTPResponse) -> str:
-    """The service's own line."""
-    try:
-        return str(json.loads(answer.read())["error"]["message"])
-    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
-        return f"the service answers {answer.status} {answer.reason}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
