@@ -126,6 +126,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         origins=args.allow_origin,
         keep=args.keep,
         keep_photos=args.keep_photos,
+        store_limit=args.store_limit,
         limits=Limits(queue=args.queue_limit),
     )
 

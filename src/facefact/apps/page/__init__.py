@@ -51,7 +51,7 @@ def build(url: str, *, secret: str) -> gr.Blocks:
             gr.Markdown(CONSENT)
             understood = gr.Button("Understood", size="sm", elem_id="understood")
         with gr.Tab("Portrait"):
-            look, photos, found = portrait.tab(url, mine, known, example)
+            loaded = portrait.tab(url, mine, known, example)
         with gr.Tab("Template"):
             template.tab(url, mine)
         with gr.Tab("Group"):
@@ -61,12 +61,12 @@ def build(url: str, *, secret: str) -> gr.Blocks:
         with gr.Tab("People"):
             cards.tab(url, known)
         with gr.Tab("Queue"):
-            renew, inputs, outputs = queue.tab(url, mine)
+            loaded.append(queue.tab(url, mine))
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}
         understood.click(lambda: (True, gr.update(visible=False)), None, [agreed, notice], **private)
         page.load(lambda said: gr.update(visible=not said), [agreed], [notice], **private)
-        page.load(look, photos, found, **private)
-        page.load(renew, inputs, outputs, **private)
+        for function, inputs, outputs in loaded:
+            page.load(function, inputs, outputs, **private)
     page.queue(default_concurrency_limit=8, api_open=False)
     return page
 

@@ -2,105 +2,101 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
-import httpx
+
+from facefact import client
+from facefact.types import UserError
 
 PATHS = {"portrait": "portraits", "template": "templates", "group": "groups"}
 FINISHED = ("done", "failed", "cancelled", "expired")
-SECONDS = 130.0  # for an answer; photos are looked at by a process that may have to load its models first
+NONE_SUCH = "there is no"  # how the service's line begins where a job has gone
+PATIENCE = 5.0  # seconds: somebody sits before the page
 
 Job = dict[str, Any]
 Files = Mapping[str, Sequence[str | Path]]
+T = TypeVar("T")
 
 
 class Calls:
-    """One caller. url: of the service. key: what the browser sent as `Authorization`, if the service asks for keys."""
+    """One caller. url: of the service. key: where it asks for one. Whatever the service refuses becomes a toast
+    (gr.Error) with its own line, which says how to mend it."""
 
-    def __init__(self, url: str, authorization: str | None = None) -> None:
-        headers = {"Authorization": authorization} if authorization else {}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=SECONDS, trust_env=False)
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.client = client.Client(url, key, patience=PATIENCE)
 
     @classmethod
     def of(cls, url: str, request: gr.Request) -> Calls:
-        return cls(url, request.headers.get("authorization"))
+        """With the key that the browser sent."""
+        return cls(url, key_in(request.headers.get("authorization", "")))
 
     def submit(self, kind: str, files: Files, fields: Mapping[str, Any]) -> Job:
-        """The job. gr.Error: the service says why not."""
-        return dict(self._sent(f"/v1/{PATHS[kind]}", files, fields).json())
+        """The job. fields: those that are None or "" are left out."""
+        asked = {name: value for name, value in fields.items() if value is not None and value != ""}
+        photos = {name: [str(one) for one in several] for name, several in files.items()}
+        return toasted(lambda: self.client.submit(PATHS[kind], photos, asked).said)
 
     def job(self, kind: str, id: str) -> Job | None:
         """None: it has expired, was forgotten, or is another's."""
-        answer = self.http.get(f"/v1/{PATHS[kind]}/{id}")
-        return None if answer.status_code == 404 else dict(_checked(answer).json())
+        try:
+            return self.client.job(id, PATHS[kind]).said
+        except UserError as error:
+            if str(error).startswith(NONE_SUCH):
+                return None
+            raise gr.Error(str(error), print_exception=False) from None
 
     def delete(self, kind: str, id: str) -> None:
         """Cancels it, or forgets a finished one with its pictures and photos."""
-        answer = self.http.delete(f"/v1/{PATHS[kind]}/{id}")
-        if answer.status_code != 404:
-            _checked(answer)
+        if (job := self.job(kind, id)) is None:
+            return
+        found = client.Job(self.client, job)
+        toasted(found.forget if job["state"] in FINISHED else found.cancel)
 
-    def events(self, kind: str, id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def events(self, job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
         """(name, data) as they come, until the job is finished."""
-        with self.http.stream("GET", f"/v1/{PATHS[kind]}/{id}/events") as answer:
-            if answer.status_code != 200:
-                answer.read()
-                _checked(answer)
-            name = ""
-            for line in answer.iter_lines():
-                if line.startswith("event:"):
-                    name = line[6:].strip()
-                elif line.startswith("data:"):
-                    yield name, json.loads(line[5:])
+        return client.Job(self.client, job).events()
 
     def pictures(self, job: Job, folder: Path) -> list[str]:
         """The job's pictures as files, with their recipes inside: Gradio hands files out as they are."""
-        found = []
-        for link in job["links"]["images"]:
-            path = folder / f"{job['id']}-{link.rsplit('/', 1)[-1]}"
-            if not path.exists():
-                content = _checked(self.http.get(link)).content
-                path.write_bytes(content)
-            found.append(str(path))
-        return found
+        return [str(path) for path in toasted(lambda: client.Job(self.client, job).save(folder))]
 
     def faces(self, photo: str | Path, which: int = 0) -> dict[str, Any]:
         """What is found in a photo, drawn."""
-        return dict(self._sent("/v1/faces", {"face": [photo]}, {"draw": True, "which": which}).json())
+        return toasted(lambda: self.client.faces(str(photo), which=which, draw=True))
 
-    def card(self, photos: Sequence[str | Path], fields: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-        """An identity card, and what speaks against the photos."""
-        answer = self._sent("/v1/cards", {"face": photos}, fields)
-        return answer.content, json.loads(answer.headers.get("x-warnings", "[]"))
+    def card(self, photos: Sequence[str | Path], fields: Mapping[str, Any]) -> bytes:
+        """An identity card."""
+        asked = {name: value for name, value in fields.items() if value != ""}
+        return toasted(lambda: self.client.cards(face=[str(one) for one in photos], **asked))
+
+    def likeness(self, faces: Sequence[str | Path], pictures: Sequence[str | Path]) -> list[dict[str, Any]]:
+        """How like the person each picture is, and in words."""
+        return toasted(lambda: self.client.likeness(face=[*map(str, faces)], picture=[*map(str, pictures)]))
 
     def styles(self) -> list[dict[str, Any]]:
-        answer = self.http.get("/v1/styles")
-        return list(answer.json().get("data", [])) if answer.status_code == 200 else []
-
-    def _sent(self, path: str, files: Files, fields: Mapping[str, Any]) -> httpx.Response:
-        parts = [
-            (role, (f"{role}-{i}", Path(one).read_bytes(), "application/octet-stream"))
-            for role, several in files.items()
-            for i, one in enumerate(several)
-        ]
-        data = {name: _text(value) for name, value in fields.items() if value is not None and value != ""}
-        return _checked(self.http.post(path, files=parts, data=data))
+        return toasted(self.client.styles)
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    """gr.Error (a toast) with the service's own line, which says how to mend it."""
-    if answer.status_code < 400:
-        return answer
+def toasted(ask: Callable[[], T]) -> T:
     try:
-        line = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        line = f"the service answered {answer.status_code}"
-    raise gr.Error(str(line), print_exception=False)
+        return ask()
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def key_in(authorization: str) -> str | None:
+    """Of `Bearer KEY`, or the password of `Basic`, which is how a browser asks for one."""
+    kind, _, value = authorization.partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip()
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
+    except (binascii.Error, UnicodeDecodeError):
+        return None

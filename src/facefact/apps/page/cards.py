@@ -58,9 +58,8 @@ def tab(url: str, known: gr.BrowserState) -> None:
         called = _new_name(called, people)
         last = str(date.today() + timedelta(days=LASTING[until])) if LASTING[until] else ""
         fields = {"name": called, "consent": agreed, "thumbnail": small, "expires": last}
-        content, warnings = Calls.of(url, request).card(refuse_nobody(paths), fields)
-        lines = "".join(f"<li>{html.escape(one)}</li>" for one in warnings)
-        about = f'<div class="said" role="status">{html.escape(called)} is saved in this browser.<ul>{lines}</ul></div>'
+        content = Calls.of(url, request).card(refuse_nobody(paths), fields)
+        about = f'<div class="said" role="status">{html.escape(called)} is saved in this browser.</div>'
         return [*(people or []), _entry(called, content, last, agreed)], about
 
     make.click(saved, [photos, name, consent, expires, thumbnail, known], [known, said], **private)

@@ -8,7 +8,6 @@ import io
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -34,7 +33,11 @@ FIELDS = (
     "negative_prompt",
     "local",
 )
+PLAIN = "none: the words alone"
 FORMATS = {"PNG": "png", "JPEG": "jpeg", "WebP": "webp"}
+
+
+OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
 
 
 @dataclass
@@ -44,9 +47,11 @@ class Form:
     parts: list[Any]
 
 
-def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -> tuple[Any, list[Any], list[Any]]:
-    """Lays the tab out and connects it; (what looks at the photos, its inputs, its outputs). mine: the browser's jobs.
-    known: its saved people."""
+def tab(
+    url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str
+) -> list[tuple[Any, list[Any], list[Any]]]:
+    """Lays the tab out and connects it. What is to happen when the page is opened: (function, inputs, outputs) of each.
+    mine: the browser's jobs. known: its saved people."""
     with gr.Row():
         with gr.Column(scale=5):
             photos = gr.File(
@@ -61,6 +66,17 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
             with gr.Accordion("Use the camera", open=False):
                 camera = gr.Image(sources=["webcam"], type="filepath", label="A picture of you", format="png")
             saved = gr.Dropdown([cards.NOBODY], value=cards.NOBODY, label="Or somebody you saved", elem_id="saved")
+            with gr.Accordion("A style", open=False):
+                looks = gr.Gallery(
+                    label="Styles",
+                    columns=4,
+                    height=220,
+                    object_fit="cover",
+                    allow_preview=False,
+                    interactive=False,
+                    elem_id="styles",
+                )
+                style = gr.Dropdown([PLAIN], value=PLAIN, label="The style", elem_id="style")
             form = _form()
             with gr.Row():
                 make = gr.Button("Make portraits", variant="primary", elem_id="make", scale=3)
@@ -94,11 +110,22 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
         return looked_at(Calls.of(url, request), paths)
 
     def work(
-        request: gr.Request, paths: list[str] | None, chosen: str, people: Any, jobs: Any, kind: str, *values: Any
+        request: gr.Request,
+        paths: list[str] | None,
+        chosen: str,
+        people: Any,
+        jobs: Any,
+        kind: str,
+        manner: str,
+        *values: Any,
     ) -> Iterator[Any]:
         calls = Calls.of(url, request)
         faces = cards.paths_of(chosen, people) if chosen != cards.NOBODY else refuse_nobody(paths)
-        job = calls.submit("portrait", {"face": faces}, fields_of(values) | {"format": FORMATS[kind]})
+        job = calls.submit(
+            "portrait",
+            {"face": faces},
+            fields_of(values) | {"format": FORMATS[kind], "style": "" if manner == PLAIN else manner},
+        )
         jobs = remember(jobs, job)
         out = folder()
         for now, preview in followed(calls, job):
@@ -107,7 +134,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
             yield (
                 bar(now),
                 gr.update(visible=False) if ended(now) else shown,
-                [(path, Path(path).stem.rsplit("-", 1)[-1]) for path in pictures] or gr.skip(),
+                ranked(calls, faces, pictures) or gr.skip(),
                 gr.update(value=pictures, visible=True) if pictures else gr.skip(),
                 now,
                 jobs,
@@ -120,12 +147,21 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
     photos.change(look, [photos], [found, said], show_progress="hidden", **private)
     camera.change(lambda path, there: [*(there or []), path] if path else there, [camera, photos], [photos], **private)
     outputs = [state, forming, made, files, running, mine, cancel]
-    inputs = [photos, saved, known, mine, form.kind, *form.parts]
+    inputs = [photos, saved, known, mine, form.kind, style, *form.parts]
     make.click(work, inputs, outputs, concurrency_limit=None, show_progress="hidden", **private)
     cancel.click(halted, [running], [state], **private)
     again.upload(refilled, [again], form.parts, **private)
+
+    def offered(request: gr.Request) -> tuple[Any, Any]:
+        return shown_styles(Calls.of(url, request))
+
+    def picked(event: gr.SelectData, request: gr.Request) -> str:
+        found = [one for one in Calls.of(url, request).styles() if one["preview"]]
+        return str(found[int(event.index)]["name"])
+
+    looks.select(picked, None, [style], **private)
     known.change(cards.choices, [known], [saved], **private)
-    return look, [photos], [found, said]
+    return [(look, [photos], [found, said]), (offered, [], [looks, style])]
 
 
 def _form() -> Any:
@@ -180,6 +216,35 @@ def fields_of(values: Any) -> dict[str, Any]:
         fields[name] = int(fields[name] or 0)
     side = int(fields.pop("width") or 0)
     return fields | ({"width": side, "height": side} if side else {})
+
+
+def ranked(calls: Calls, faces: list[str], pictures: list[str]) -> list[tuple[str, str]]:
+    """The pictures with what their likeness means, the most alike first."""
+    if not pictures:
+        return []
+    found = calls.likeness(faces, pictures)
+    order = sorted(zip(pictures, found, strict=True), key=lambda one: one[1]["similarity"] or -2.0, reverse=True)
+    return [(path, said_of_likeness(one)) for path, one in order]
+
+
+def said_of_likeness(one: dict[str, Any]) -> str:
+    if one["similarity"] is None:
+        return "no face is found in it"
+    if one["likeness"] is None:
+        return f"similarity {one['similarity']:.2f}"
+    return f"likeness {one['likeness']:.2f}: {one['words']}"
+
+
+def shown_styles(calls: Calls) -> tuple[Any, Any]:
+    """Those with a preview as a gallery, and all to choose from."""
+    found = calls.styles()
+    pictures = []
+    for one in found:
+        if one["preview"]:
+            with Image.open(io.BytesIO(base64.b64decode(one["preview"]))) as image:
+                pictures.append((image.convert("RGB"), one["title"] or one["name"]))
+    choices = [PLAIN, *((one["title"] or one["name"], one["name"]) for one in found)]
+    return pictures, gr.update(choices=choices)
 
 
 def looked_at(calls: Calls, paths: list[str] | None) -> tuple[Any, str]:

@@ -64,9 +64,9 @@ def tab(url: str, mine: gr.BrowserState) -> None:
         return now, *_shown(now)
 
     def work(
-        request: gr.Request, path: Any, painted: Any, numbers: Any, words: str, head: str, part: str, much: float, tone: bool, number: Any,
-        jobs: Any, *who: Any,
-    ) -> Iterator[Any]:  # fmt: skip
+        request: gr.Request, path: Any, painted: Any, numbers: Any, jobs: Any, words: str, *more: Any
+    ) -> Iterator[Any]:
+        head, part, much, tone, number, *who = more
         if path is None:
             raise gr.Error("Add the picture whose faces are to change.", print_exception=False)
         put = {f"put.{i}": list(who[i]) for i in numbers if who[i]}
@@ -80,7 +80,7 @@ def tab(url: str, mine: gr.BrowserState) -> None:
 
     template.change(faces, [template], [found, mask, chosen, *people], show_progress="minimal", **private)
     found.select(toggled, [chosen], [chosen, *people], **private)
-    settings = [template, mask, chosen, prompt, shape, region, strength, skin, seed, mine]
+    settings = [template, mask, chosen, mine, prompt, shape, region, strength, skin, seed]
     make.click(work, [*settings, *people], [state, made, files, mine], concurrency_limit=None, **private)
 
 

@@ -37,7 +37,7 @@ def followed(calls: Calls, job: Job) -> Iterator[tuple[Job, Image.Image | None]]
     kind, id = str(job["kind"]), str(job["id"])
     yield job, None
     shown = 0.0
-    for name, data in calls.events(kind, id):
+    for name, data in calls.events(job):
         preview = _preview(data) if name == "preview" else None
         if name == "progress" and time.monotonic() - shown < 0.3:
             continue

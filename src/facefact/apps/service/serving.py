@@ -21,13 +21,16 @@ from fastapi import FastAPI
 
 from facefact.apps.service.api.app import make_app
 from facefact.apps.service.api.aside import Aside, Busy, Died
+from facefact.apps.service.api.faces import SECONDS
 from facefact.apps.service.api.guard import LOOPBACK
 from facefact.apps.service.api.keys import Keys
 from facefact.apps.service.api.photos_work import Opening, open_photos
 from facefact.apps.service.api.pictures import open_decoder
 from facefact.apps.service.api.service import Limits, Model, Service
 from facefact.apps.service.jobs import Jobs
+from facefact.apps.service.keeper import Keeper
 from facefact.apps.service.store import open_store
+from facefact.files import replacing
 from facefact.types import UserError
 
 log = logging.getLogger("facefact.service")
@@ -77,6 +80,7 @@ class Plan:
     origins: Sequence[str] = ()
     keep: float | None = None
     keep_photos: float | None = None
+    store_limit: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -100,11 +104,19 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
     scratch = plan.data.resolve() / "scratch" / str(os.getpid())
     opening = Opening(plan.model, plan.adapter, plan.yunet, plan.offline, str(scratch))
     local = plan.host in LOOPBACK
+    photos = Aside(open_photos, opening)
+    jobs, store = Jobs.open(plan.database_url), open_store(plan.store_place)
+    bounds_of_store: dict[str, Any] = {
+        "keep": plan.keep,
+        "keep_photos": plan.keep_photos,
+        "store_limit": plan.store_limit,
+    }
     return Service(
-        jobs=Jobs.open(plan.database_url),
-        store=open_store(plan.store_place),
+        jobs=jobs,
+        store=store,
         decoders=Aside(open_decoder, bounds, count=DECODERS),
-        photos=Aside(open_photos, opening),
+        photos=photos,
+        styles=lambda: photos.ask("styles", {}, [], seconds=SECONDS)[0]["data"],
         model=Model(name=_name(plan.model), adapter=_name(plan.adapter or ""), licences=licences or {}),
         limits=limits,
         keys=Keys(plan.keys) if plan.keys else None,
@@ -112,21 +124,8 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
         hosts=None if plan.keys or plan.open else LOOPBACK,
         origins=plan.origins,
         workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
-        keep_seconds=plan.keep,
-        keep_photos=plan.keep_photos,
-        page_secret=page_secret(plan.data),
+        keeper=Keeper(jobs, store, **bounds_of_store),
     )
-
-
-def page_secret(data: Path) -> str:
-    """What the page's memory in a browser is encrypted with: made once, kept for the owner alone."""
-    path = data / "page.secret"
-    with (
-        contextlib.suppress(FileExistsError),
-        os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file,
-    ):
-        file.write(secrets.token_hex(32))
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _name(model: str) -> str:
@@ -134,8 +133,9 @@ def _name(model: str) -> str:
     return Path(model).resolve().name if model and Path(model).exists() else model
 
 
-def app_of(service: Service, *, url: str) -> FastAPI:
-    """The app with its page, where the page's packages are; its life is that of the processes that look at pictures."""
+def app_of(service: Service, *, url: str, secret: str) -> FastAPI:
+    """The app with its page, where the page's packages are; its life is that of the processes that look at pictures.
+    url: where the page reaches the service. secret: what it encrypts a browser's memory with."""
 
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -149,7 +149,7 @@ def app_of(service: Service, *, url: str) -> FastAPI:
 
     mount = page_mount()
     app = make_app(service, lifespan=living, page=mount is not None)
-    return app if mount is None else mount(app, url=url, secret=service.page_secret)
+    return app if mount is None else mount(app, url=url, secret=secret)
 
 
 def _warm(photos: Aside) -> None:
@@ -159,7 +159,7 @@ def _warm(photos: Aside) -> None:
 
 
 def page_mount() -> Any:
-    """`mount(app, url=...) -> app` of the page, None where it or its packages are not here."""
+    """`mount(app, url=..., secret=...) -> app` of the page, None where it or its packages are not here."""
     try:
         from facefact.apps.page import mount  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -176,10 +176,13 @@ def serve(plan: Plan, workers: Workers | None) -> int:
         opened.callback(listening.close)
         service = open_service(plan, workers)
         opened.callback(service.jobs.close)
+        assert service.keeper is not None
+        opened.callback(service.keeper.stop)
+        service.keeper.start()
         if workers is not None:
             opened.callback(workers.stop)
             workers.start(wait=False)
-        server = Server(config_of(app_of(service, url=url)))
+        server = Server(config_of(app_of(service, url=own_url(url), secret=page_secret(plan.data))))
         watch = threading.Thread(target=_watch, args=(server, workers), daemon=True)
         print(f"facefact: {url} (model {service.model.name}; the API is described at {url}/docs)", flush=True)
         watch.start()
@@ -240,6 +243,20 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen at {host}:{port} ({error.strerror}); choose another --host or --port"
         ) from error
     return listening
+
+
+def own_url(url: str) -> str:
+    """Where this machine reaches a service that listens at all its addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def page_secret(data: Path) -> str:
+    """The same from start to start, for this folder."""
+    path = data / "page-secret"
+    if not path.exists():
+        with replacing(path, private=True) as temporary:
+            temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def url_of(host: str, port: int) -> str:

@@ -133,6 +133,50 @@ async def cards(request: Request) -> Response:
     return Response(parts[0], media_type=CARD, headers=headers)
 
 
+class Likeness(BaseModel):
+    """similarity: cosine by the face encoder. likeness: 0 as two strangers, 1 as two real pictures of one person, where
+    that is calibrated. words: the same. None: no face is found in the picture."""
+
+    similarity: float | None
+    likeness: float | None
+    words: str
+
+
+class LikenessList(BaseModel):
+    """In the order of the pictures."""
+
+    data: list[Likeness]
+    warnings: list[str]
+
+
+class LikenessForm(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@router.post(
+    "/v1/likeness",
+    response_model=LikenessList,
+    summary="How like a person pictures are, in natural units",
+    openapi_extra=form_body(
+        LikenessForm,
+        {"face[]": "photos or cards of the person", "picture[]": "the pictures"},
+        required=("face", "picture"),
+    ),
+)
+async def likeness(request: Request) -> Response:
+    limits = service_of(request).limits
+    wanted = {"face": limits.photos, "picture": limits.count}
+    sent = await read_form(request, LikenessForm, files=wanted, limits=limits)
+    for name in wanted:
+        if name not in sent.files:
+            raise ApiError(400, f"{name}: send at least one", param=name, code="missing")
+    people = [await decoded(request, "face", content) for content in sent.files["face"]]
+    pictures = await photos_of(request, sent.files["picture"])
+    said = {"suffixes": [suffix for suffix, _ in people]}
+    found, _ = await asked(request, "likeness", said, [*(content for _, content in people), *pictures])
+    return JSONResponse(LikenessList.model_validate(found).model_dump(), headers=PRIVATE)
+
+
 async def photos_of(request: Request, contents: list[bytes]) -> list[bytes]:
     """Decoded, as PNGs. ApiError: one is none."""
     found = []
@@ -145,14 +189,14 @@ async def photos_of(request: Request, contents: list[bytes]) -> list[bytes]:
 
 
 async def asked(
-    request: Request, what: str, said: dict[str, Any], pictures: list[bytes]
+    request: Request, what: str, said: dict[str, Any], pictures: list[bytes], *, param: str = "face"
 ) -> tuple[dict[str, Any], list[bytes]]:
     """What the process that finds faces says. ApiError: it cannot."""
     photos = service_of(request).photos
     try:
         return await run_sync(lambda: photos.ask(what, said, pictures, seconds=SECONDS))
     except UserError as error:
-        raise ApiError(400, str(error), param="face", code="bad_face") from None
+        raise ApiError(400, str(error), param=param, code=f"bad_{param}") from None
     except Died as error:
         raise ApiError(400, f"the photo {error}", param="face", code="bad_picture") from None
     except Busy as error:

@@ -142,11 +142,13 @@ class Body:
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self._receive, self._limit, self._seconds = receive, limit, seconds
-        self._count, self._until, self._whole = 0, time.monotonic() + seconds, False
+        self._count, self._whole = 0, False
+        self._until: float | None = None
 
     async def __call__(self) -> Message:
         if self._whole:  # what comes now is that the client has gone
             return await self._receive()
+        self._until = self._until or time.monotonic() + self._seconds
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except asyncio.TimeoutError:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -35,7 +36,9 @@ class Opening:
 
 
 def open_photos(opening: Opening) -> Work:
-    """ "faces": one picture; "card": the photos of one person; "warm": opens the detector before it is needed."""
+    """ "faces": one picture; "card": the photos of one person; "likeness": photos or cards of a person, then pictures;
+    "styles": those that fit the model; "style": settings in one of them; "warm": opens the detector before anybody
+    waits for it."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -45,6 +48,12 @@ def open_photos(opening: Opening) -> Work:
         with warnings_of() as warned:
             if what == "card":
                 return {"warnings": warned}, [made_card(tools, said, parts, warned)]
+            if what == "styles":
+                return {"data": fitting_styles(tools)}, []
+            if what == "style":
+                return {"settings": styled(tools, said)}, []
+            if what == "likeness":
+                return {"data": likeness(tools, said, parts), "warnings": warned}, []
             found = faces(tools, said, parts[0]) if what == "faces" else {"detector": tools.detector.name}
             return {**found, "warnings": warned}, []
 
@@ -90,6 +99,71 @@ def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:
     kept["detector"] = tools.detector.name
     kept["drawn"] = jpeg(drawing(pixels, report, tools.detector, which)) if said["draw"] and report.faces else None
     return kept
+
+
+def fitting_styles(tools: Tools) -> list[dict[str, Any]]:
+    """Those for this model that need no LoRA: the workers have their model open already. preview: a picture in
+    base64, or None."""
+    from facefact.generate.styles import check_fits, preview_of, styles
+
+    found = []
+    for style in styles():
+        with suppress(UserError):
+            check_fits(style, model=tools.opening.model)
+            if style.lora is None:
+                preview = preview_of(style)
+                drawn = base64.b64encode(preview.read_bytes()).decode() if preview else None
+                about: dict[str, Any] = {
+                    "name": style.name,
+                    "title": style.title,
+                    "prompt": style.prompt,
+                    "licence": style.licence,
+                }
+                found.append(about | {"preview": drawn})
+    return found
+
+
+def styled(tools: Tools, said: dict[str, Any]) -> dict[str, Any]:
+    """said: style, settings. UserError: there is none of that name, or it does not fit this service's model."""
+    from facefact.generate.styles import apply, check_fits, styles
+
+    style = next((one for one in styles() if one.name == said["style"]), None)  # no path of a caller is opened
+    if style is None:
+        raise UserError("there is no such style: GET /v1/styles lists them")
+    check_fits(style, model=tools.opening.model)
+    if style.lora is not None:
+        raise UserError(f"the style {style.name} needs a LoRA, which this service has not opened")
+    return apply(style, said["settings"])
+
+
+def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list[dict[str, Any]]:
+    """How like the person each picture is. said: suffixes of the first parts, which show the person. Without a
+    calibration of this encoder the similarity says it alone."""
+    from facefact.faces import open_picture
+    from facefact.generate.likeness import encoder_name, similarities
+    from facefact.generate.studio import find_person
+    from facefact.metrics.likeness import load_calibrations
+
+    suffixes = said["suffixes"]
+    folder = Path(tempfile.mkdtemp(dir=tools.opening.scratch))
+    try:
+        paths = [folder / f"{number}{suffix}" for number, suffix in enumerate(suffixes)]
+        for path, content in zip(paths, parts, strict=False):
+            path.write_bytes(content)
+        person = find_person(paths, detector=tools.detector)
+        pictures = [open_picture(content) for content in parts[len(paths) :]]
+        found = similarities(person, pictures, adapter=tools.adapter, detector=tools.detector)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    known = load_calibrations().get(encoder_name(tools.adapter.encoder))
+    return [
+        {
+            "similarity": None if math.isnan(one) else round(float(one), 4),
+            "likeness": None if known is None or math.isnan(one) else round(known.likeness(float(one)), 3),
+            "words": "" if known is None else known.in_words(float(one)),
+        }
+        for one in found
+    ]
 
 
 def jpeg(pixels: Any) -> str:

@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from facefact.apps.service.api.faces import asked
 from facefact.apps.service.api.forms import GroupForm, PortraitForm, Sent, TemplateForm, form_body, read_form
 from facefact.apps.service.api.job_routes import PROBLEMS, accepted
 from facefact.apps.service.api.problems import ApiError
@@ -44,12 +45,20 @@ async def portraits(request: Request, idempotency_key: IdempotencyKey = None) ->
     job, new = await submit(
         request,
         kind="portrait",
-        settings=sent.fields.settings(),
+        settings=await in_style(request, sent.fields.settings()),
         files=sent.files,
         count=sent.fields.n,
         key=idempotency_key,
     )
     return await answered(request, job, new=new)
+
+
+async def in_style(request: Request, settings: dict[str, Any]) -> dict[str, Any]:
+    """With the words and settings of the style that is asked for. ApiError: it is none of this service's."""
+    if (style := settings.pop("style", None)) is None:
+        return settings
+    found, _ = await asked(request, "style", {"style": style, "settings": settings}, [], param="style")
+    return dict(found["settings"])
 
 
 @router.post(
@@ -103,8 +112,8 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
     openapi_extra=form_body(
         GroupForm,
         {
-            "put.0[]": f"{PUT}. Places are `box.N` (left,top,right,bottom in shares of it), the faces of a "
-            "`template`, 0 the largest, or the regions of a `layout`; without any, people are found from left to right. "
+            "put.0[]": f"{PUT}. Places: `box.N` (left,top,right,bottom in shares of it), the faces of a "
+            "`template`, 0 the largest, or the regions of a `layout`; else people are found from left to right. "
             "`words.N` is a prompt of one person's own",
             "template": "put the people into this picture's faces",
             "layout": "a colour for each person's region, on black",

@@ -10,6 +10,7 @@ from typing import Any
 from facefact.apps.service.api.aside import Aside
 from facefact.apps.service.api.keys import Keys
 from facefact.apps.service.jobs import Jobs
+from facefact.apps.service.keeper import Keeper
 from facefact.apps.service.store import Store
 
 
@@ -55,9 +56,8 @@ class Service:
     """jobs, store: where jobs and their files are. decoders: look at uploads. photos: finds faces and makes cards.
     keys: who may call, None for everybody. shared: whether strangers may be among the callers (no keys, and not this
     machine alone): nobody gets a list of jobs then. hosts, origins: see `guard.Rules`. workers: how many can take a job
-    now; None where others run them. keep_seconds: how long results are kept. keep_photos: None as long as the results.
-    page_secret: what the page's memory in a browser is encrypted with. began: when the service was started, seconds
-    since 1970.
+    now; None where others run them. keeper: deletes what has expired, and knows whether there is room. began: when the
+    service was started, seconds since 1970.
     """
 
     jobs: Jobs
@@ -72,7 +72,10 @@ class Service:
     origins: Collection[str] = ()
     workers: Callable[[], int] | None = None
     styles: Callable[[], Sequence[dict[str, Any]]] = list
-    keep_seconds: float | None = None
-    keep_photos: float | None = None
-    page_secret: str = ""
+    keeper: Keeper | None = None
     began: float = field(default_factory=time.time)
+
+    @property
+    def keep_seconds(self) -> float | None:
+        """How long results are kept; None for ever."""
+        return None if self.keeper is None else self.keeper.keep

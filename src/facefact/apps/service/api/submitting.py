@@ -21,6 +21,7 @@ from facefact.apps.service.api.metrics import Metrics
 from facefact.apps.service.api.problems import ApiError, too_busy
 from facefact.apps.service.api.service import Service
 from facefact.apps.service.jobs import Job, NewJob, QueueFull, new_id
+from facefact.apps.service.keeper import StoreFull
 from facefact.types import UserError
 
 IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -91,12 +92,16 @@ async def submit(
 def _stored_and_submitted(service: Service, new: NewJob, files: Sequence[tuple[str, bytes]]) -> tuple[Job, bool]:
     kept = False
     try:
+        if service.keeper is not None:
+            service.keeper.check_room(sum(len(content) for _, content in files))
         for key, content in files:
             service.store.put(key, content)
         job, kept = service.jobs.submit(new, limit=service.limits.queue)
         return job, kept
     except QueueFull as error:
         raise too_busy(str(error), error.retry_after) from None
+    except StoreFull as error:
+        raise too_busy(str(error), 60) from None
     except UserError as error:
         raise ApiError(409, str(error), param="Idempotency-Key", code="key_taken") from None
     finally:
