@@ -25,6 +25,11 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve", help=line, description=f"{line.capitalize()}. Without options: this machine alone, the embedded model."
     )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those that `facefact ui` has too."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=8188, help="port, 0 for a free one (default 8188)")
     _add_model(parser)

@@ -106,11 +106,7 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
     local = plan.host in LOOPBACK
     photos = Aside(open_photos, opening)
     jobs, store = Jobs.open(plan.database_url), open_store(plan.store_place)
-    bounds_of_store: dict[str, Any] = {
-        "keep": plan.keep,
-        "keep_photos": plan.keep_photos,
-        "store_limit": plan.store_limit,
-    }
+    bounds_of_store: dict[str, Any] = {name: getattr(plan, name) for name in ("keep", "keep_photos", "store_limit")}
     return Service(
         jobs=jobs,
         store=store,

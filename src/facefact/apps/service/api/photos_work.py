@@ -113,12 +113,7 @@ def fitting_styles(tools: Tools) -> list[dict[str, Any]]:
             if style.lora is None:
                 preview = preview_of(style)
                 drawn = base64.b64encode(preview.read_bytes()).decode() if preview else None
-                about: dict[str, Any] = {
-                    "name": style.name,
-                    "title": style.title,
-                    "prompt": style.prompt,
-                    "licence": style.licence,
-                }
+                about = {name: getattr(style, name) for name in ("name", "title", "prompt", "licence")}
                 found.append(about | {"preview": drawn})
     return found
 
