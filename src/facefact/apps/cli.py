@@ -23,6 +23,8 @@ COMMANDS = {
     "inpaint": ("facefact.apps.commands.inpaint", "put a person's face into a template picture"),
     "card": ("facefact.apps.commands.card", "identity cards: make, show, merge, mix; what a likeness means"),
     "faces": ("facefact.apps.commands.faces", "show the faces that are found in pictures, or why none is"),
+    "ui": ("facefact.apps.commands.ui", "the studio page, in the browser"),
+    "serve": ("facefact.apps.commands.serve", "the service: portraits as jobs over HTTP"),
     "styles": ("facefact.apps.commands.styles", "list, add and preview styles"),
     "models": ("facefact.apps.commands.models", "list, import and pull models"),
     "prepare": ("facefact.apps.commands.prepare", "pictures of people -> a clean training set"),

@@ -25,6 +25,7 @@ from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_face
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
 from facefact.generate.person import Person, find_person, tokens_of
+from facefact.generate.preview import OnPreview
 from facefact.generate.prompts import windows
 from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
@@ -170,6 +171,7 @@ class Studio:
         batch: int = 1,
         origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_step: Callable[[], None] | None = None,
+        on_preview: OnPreview | None = None,
     ) -> Iterator[Portrait]:
         """As `facefact.generate.text_to_images`. origin: what is to be in the recipe besides this Studio's own, for all
         pictures or for each. Other calls have their turn between two batches."""
@@ -182,7 +184,9 @@ class Studio:
             self.origin | dict(said) | ({"prompt": one.prompt, "words": list(words)} if words else {})
             for one, said, (_, words) in zip(settings, several, wordings, strict=True)
         ]
-        made = text_to_images(self.pipe, self.adapter, people, whole, batch=batch, origin=origins, on_step=on_step)
+        made = text_to_images(
+            self.pipe, self.adapter, people, whole, batch=batch, origin=origins, on_step=on_step, on_preview=on_preview
+        )
         return _locked(self._painting, made)
 
     def _completed(self, settings: Settings) -> tuple[str, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from PIL import Image
 from facefact.generate import prompts
 from facefact.generate.finite import finite_pictures
 from facefact.generate.models import native_size
+from facefact.generate.preview import OnPreview, Preview
 from facefact.generate.recipe import versions
 from facefact.types import FaceTokens, Portrait, UserError
 
@@ -95,14 +96,16 @@ def text_to_images(
     batch: int = 1,
     origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     on_step: Callable[[], None] | None = None,
+    on_preview: OnPreview | None = None,
 ) -> Iterator[Portrait]:
     """One portrait for each of the settings, in their order, up to `batch` at a time: memory is that of one batch.
 
     Each is the one that `text_to_image` makes, to rounding: it has its own noise. (In local mode nearly: the region is
     as large for all of a batch.) people, origin: one for all pictures, or one for each. Neighbours share a batch where
     they differ in prompts, seed and person alone; people of different numbers of photos do not, nor prompts that fill
-    different numbers of the text encoder's windows. on_step: called after every denoising step of a batch. UserErrors
-    as `text_to_image`.
+    different numbers of the text encoder's windows. on_step: called after every denoising step of a batch. on_preview:
+    called a few times for each picture while it forms, with its number and what is to be seen of it (`preview`).
+    UserErrors as `text_to_image`.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} pictures is none: at least 1")
@@ -114,18 +117,19 @@ def text_to_images(
         )
     everyone, origins = _for_each(settings, people, "people"), _for_each(settings, origin, "origins")
     lengths = [prompts.windows(pipe, one.prompt, one.negative_prompt) for one in settings]
-    jobs = [Job(*job) for job in zip(settings, everyone, origins, lengths, strict=True)]
-    return (portrait for part in batches(jobs, batch) for portrait in _paint(pipe, adapter, part, on_step))
+    jobs = [Job(*job) for job in zip(settings, everyone, origins, lengths, range(len(settings)), strict=True)]
+    return (portrait for part in batches(jobs, batch) for portrait in _paint(pipe, adapter, part, on_step, on_preview))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to be made. windows: of the text encoder that its prompts fill."""
+    """One picture to be made. windows: of the text encoder that its prompts fill. number: among all."""
 
     settings: Settings
     person: FaceTokens
     origin: Mapping[str, Any] | None = None
     windows: int = 1
+    number: int = 0
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -150,17 +154,22 @@ def _for_each(settings: Sequence[Settings], given: Any, what: str) -> Sequence[A
 
 
 def _paint(
-    pipe: Any, adapter: FaceAdapter, jobs: Sequence[Job], on_step: Callable[[], None] | None
+    pipe: Any,
+    adapter: FaceAdapter,
+    jobs: Sequence[Job],
+    on_step: Callable[[], None] | None,
+    on_preview: OnPreview | None,
 ) -> Iterator[Portrait]:
     """One call of the pipeline."""
     settings = [job.settings for job in jobs]
+    preview = None if on_preview is None else Preview(on_preview, [job.number for job in jobs], settings[0].steps)
     width, height = picture_size(pipe, settings[0])
     arguments = call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings)
     with finite_pictures(pipe):
         result = pipe(
             width=width,
             height=height,
-            **_watched(pipe, if_face_arrives(pipe, adapter, settings[0], on_step)),
+            **_watched(pipe, if_face_arrives(pipe, adapter, settings[0], on_step), preview),
             **control_arguments(pipe, settings[0]),
             **arguments,
         )
@@ -169,11 +178,11 @@ def _paint(
         yield Portrait(image, recipe)
 
 
-def _watched(pipe: Any, on_step: Callable[[], None]) -> dict[str, Any]:
-    """The argument by which a pipeline tells of each step; that of T2I-Adapters is an old one."""
+def _watched(pipe: Any, on_step: Callable[[], None], preview: Preview | None) -> dict[str, Any]:
+    """The argument by which a pipeline tells of each step; that of T2I-Adapters is an old one, without previews."""
     if takes(pipe, "callback") and not takes(pipe, "callback_on_step_end"):
         return {"callback": lambda *_: on_step()}
-    return {"callback_on_step_end": step_callback(on_step)}
+    return {"callback_on_step_end": step_callback(on_step, *([preview] if preview else []))}
 
 
 def rows_of(people: Sequence[FaceTokens]) -> FaceTokens:

@@ -145,13 +145,7 @@ def inspect_picture(path: Path, detector: Detector, which: int, into: Folders, *
     report = Report(os.fspath(path))
     try:
         picture = open_picture(path)
-        report.height, report.width = picture.shape[:2]
-        start = time.perf_counter()
-        report.faces = detector.detect(picture)
-        report.ms = 1000 * (time.perf_counter() - start)
-        report.qualities = [face_quality(picture, face) for face in report.faces]
-        report.costs = [costs(picture, face) for face in report.faces]
-        checked_face(report.faces, which)
+        look_into(report, picture, detector, which)
     except UserError as error:
         report.error = str(error)
     name = f"{number:04d}_{path.stem}.png"
@@ -160,6 +154,17 @@ def inspect_picture(path: Path, detector: Detector, which: int, into: Folders, *
     if into.avatars is not None and report.error is None and report.faces[which].backend != "avatar":
         report.avatar = os.fspath(_avatar(picture, report.faces[which], detector, into.avatars / name))
     return report
+
+
+def look_into(report: Report, picture: np.ndarray, detector: Detector, which: int) -> None:
+    """What the picture shows, into its report. UserError, after that: the chosen face cannot be used."""
+    report.height, report.width = picture.shape[:2]
+    start = time.perf_counter()
+    report.faces = detector.detect(picture)
+    report.ms = 1000 * (time.perf_counter() - start)
+    report.qualities = [face_quality(picture, face) for face in report.faces]
+    report.costs = [costs(picture, face) for face in report.faces]
+    checked_face(report.faces, which)
 
 
 def _avatar(picture: np.ndarray, face: Face, detector: Detector, path: Path) -> Path:
@@ -173,13 +178,18 @@ def _avatar(picture: np.ndarray, face: Face, detector: Detector, path: Path) -> 
 
 
 def _draw(picture: np.ndarray, report: Report, detector: Detector, which: int, path: Path) -> Path:
+    Image.fromarray(drawing(picture, report, detector, which)).save(path)
+    return path
+
+
+def drawing(picture: np.ndarray, report: Report, detector: Detector, which: int) -> np.ndarray:
+    """What was found drawn into (h, w, 3) uint8 RGB; of the chosen face the head and what the encoder sees of it."""
     head = crop = None
     if report.error is None:
         face = report.faces[which]
         made = face_crop_from(picture, landmarks=face.landmarks, head=detector.head_mask(picture, face), face=face)
         head, crop = made.head, made.pixels
-    Image.fromarray(draw_faces(picture, report.faces, which=which, head=head, crop=crop)).save(path)
-    return path
+    return draw_faces(picture, report.faces, which=which, head=head, crop=crop)
 
 
 def lines(report: Report) -> list[str]:

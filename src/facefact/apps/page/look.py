@@ -1,0 +1,51 @@
+"""How the page looks and what it says: its theme, its style, and its words."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+TITLE = "facefact: portraits of a person"
+HEAD = (
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
+)
+
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+#brand h1 { font-size: 1.5rem; margin: .2rem 0 0; }
+#brand p { margin: 0 0 .4rem; opacity: .75; }
+#consent { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .6rem .8rem; }
+.said { font-size: .92rem; line-height: 1.4; }
+.said ul { margin: .2rem 0 .2rem 1.1rem; }
+.bar { height: .7rem; border-radius: .35rem; background: var(--border-color-primary); overflow: hidden; }
+.bar div { height: 100%; background: var(--color-accent); transition: width .3s; }
+.jobs table { width: 100%; border-collapse: collapse; }
+.jobs table, .jobs tr, .jobs th, .jobs td { border: 0 !important; }
+.jobs th, .jobs td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid var(--border-color-primary) !important; }
+.small { font-size: .85rem; opacity: .8; }
+@media (max-width: 640px) {
+  .gradio-container { padding: .4rem !important; }
+  .jobs th:nth-child(4), .jobs td:nth-child(4) { display: none; }
+}
+footer { display: none !important; }
+"""
+
+CONSENT = """**Only people who agreed.** A portrait of somebody is theirs to allow: use your own photos, or photos of
+people who said yes. Nothing leaves this machine; photos are deleted with their job. Every picture says inside that it
+is AI-generated."""
+
+CARDS = """An identity card is a small file that stands for a person wherever a photo is asked for. It is **biometric
+data**: who has it can make portraits of the person. Keep it as you would keep a key, write down what they agreed to,
+and let it expire."""
+
+PROMPTS = (
+    "portrait of a person, smiling, short brown hair, in a red hoodie, at the beach",
+    "portrait of a person, laughing, long blond hair, round glasses, in a blue suit, in the city",
+    "portrait of a person, calm, curly black hair, in a green sweater, in the forest",
+    "portrait of a person, surprised, short blond hair, a straw hat, in a yellow t-shirt, in the snow",
+)
+
+
+def theme() -> gr.themes.Base:
+    """No fonts from elsewhere: the page must work without a network."""
+    system = ("system-ui", "sans-serif")
+    return gr.themes.Soft(primary_hue="blue", font=system, font_mono=("ui-monospace", "monospace"))

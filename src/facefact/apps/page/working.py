@@ -1,0 +1,96 @@
+"""A job as it is seen while it is made: submitted, followed, shown, cancelled."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from facefact.apps.page.calls import FINISHED, Calls, Job
+
+MOST_REMEMBERED = 200  # jobs that a browser remembers
+STATES = {
+    "queued": "waits",
+    "running": "is being made",
+    "done": "is done",
+    "failed": "failed",
+    "cancelled": "was cancelled",
+    "expired": "has expired",
+}
+
+
+def folder() -> Path:
+    """For files that are handed to the browser; Gradio serves what lies in its own cache alone."""
+    return Path(tempfile.mkdtemp(prefix="facefact-page-"))
+
+
+def followed(calls: Calls, job: Job) -> Iterator[tuple[Job, Image.Image | None]]:
+    """The job whenever something has changed, and the forming picture where there is a new one."""
+    kind, id = str(job["kind"]), str(job["id"])
+    yield job, None
+    shown = 0.0
+    for name, data in calls.events(job):
+        preview = _preview(data) if name == "preview" else None
+        if name == "progress" and time.monotonic() - shown < 0.3:
+            continue
+        shown = time.monotonic()
+        now = calls.job(kind, id)
+        if now is None:
+            return
+        yield now, preview
+    if (now := calls.job(kind, id)) is not None:
+        yield now, None
+
+
+def _preview(data: dict[str, Any]) -> Image.Image | None:
+    for value in data.values():
+        if isinstance(value, str) and len(value) > 100:
+            with Image.open(io.BytesIO(base64.b64decode(value))) as image:
+                return image.convert("RGB")
+    return None
+
+
+def bar(job: Job | None) -> str:
+    """Where a job is, as HTML that a screen reader reads too."""
+    if job is None:
+        return ""
+    percent = 100 if job["state"] == "done" else round(100 * job["progress"])
+    line = f"{STATES[job['state']]}"
+    if job["state"] == "queued" and job.get("position"):
+        line = f"waits behind {job['position']}"
+    if job["state"] == "failed" and job.get("reason"):
+        line = f"failed: {job['reason']}"
+    warnings = "".join(f"<li>{html.escape(one)}</li>" for one in job["warnings"])
+    return (
+        f'<div class="said" role="status" aria-live="polite"><div class="bar" role="progressbar" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="progress"><div style="width:{percent}%">'
+        "</div></div>"
+        f"The job {html.escape(line)}{f' ({percent} %)' if job['state'] == 'running' else ''}."
+        f"{f'<ul>{warnings}</ul>' if warnings else ''}</div>"
+    )
+
+
+def ended(job: Job) -> bool:
+    return job["state"] in FINISHED
+
+
+def remember(mine: list[dict[str, str]] | None, job: Job) -> list[dict[str, str]]:
+    """The browser's own jobs, the newest first."""
+    one = {"kind": str(job["kind"]), "id": str(job["id"])}
+    return [one, *(other for other in mine or [] if other["id"] != one["id"])][:MOST_REMEMBERED]
+
+
+def refuse_nobody(files: Any) -> list[str]:
+    """The paths of what was uploaded. gr.Error: nothing was."""
+    found = [str(getattr(one, "name", one)) for one in files or []]
+    if not found:
+        raise gr.Error("Whose portrait? Add a photo of the person, or pick a saved one.", print_exception=False)
+    return found

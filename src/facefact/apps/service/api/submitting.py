@@ -1,0 +1,148 @@
+"""From what was sent to a job in the table: uploads are decoded, stored under the new job's id, and the row is written.
+
+The files are there before the row is, so that no worker meets a job without its photos; if the row is not written, they
+are deleted again (and what a crash leaves between the two, the workers' housekeeping finds).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import Header, Request
+
+from facefact.apps.service.api.aside import Busy, Died
+from facefact.apps.service.api.metrics import Metrics
+from facefact.apps.service.api.problems import ApiError, too_busy
+from facefact.apps.service.api.service import Service
+from facefact.apps.service.jobs import Job, NewJob, QueueFull, new_id
+from facefact.apps.service.keeper import StoreFull
+from facefact.types import UserError
+
+IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="the same key and content give the same job, however often they are sent (1 to 200 letters)"),
+]
+# The role of an input -> what the decoding process does with it; any other is a photo or a card.
+AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask"}
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def metrics_of(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+def owner_of(request: Request) -> str:
+    return str(request.scope["state"]["owner"])
+
+
+async def submit(
+    request: Request,
+    *,
+    kind: str,
+    settings: dict[str, Any],
+    files: Mapping[str, Sequence[bytes]],
+    count: int,
+    key: str | None = None,
+) -> tuple[Job, bool]:
+    """The job, and whether it is new. files: role -> what was uploaded. ApiErrors: beyond the limits, pictures that are
+    none, a full queue."""
+    service, owner = service_of(request), owner_of(request)
+    if key is not None and not IDEMPOTENCY.fullmatch(key):
+        raise ApiError(400, "the header Idempotency-Key is 1 to 200 visible ASCII letters", param="Idempotency-Key")
+    check_limits(service, settings, count)
+    if key is None and (await run_sync(service.jobs.counts)).get("queued", 0) >= service.limits.queue:
+        raise too_busy("the queue is full: try again later", await run_sync(_wait, service))
+    ready = {role: [await decoded(request, role, one) for one in several] for role, several in files.items()}
+    digest = hashlib.sha256()
+    for role, several in sorted(files.items()):
+        for one in several:
+            digest.update(f"{role} {hashlib.sha256(one).hexdigest()}\n".encode())
+    id = new_id()
+    inputs: dict[str, list[str]] = {}
+    for role, found in ready.items():
+        stored = "mask" if role == "clear_mask" else role
+        inputs[stored] = [f"{id}/input/{stored}-{i}{suffix}" for i, (suffix, _) in enumerate(found)]
+    new = NewJob(
+        kind=kind,
+        settings=settings,
+        inputs=inputs,
+        count=count,
+        owner=owner,
+        key=key,
+        id=id,
+        digest=digest.hexdigest(),
+    )
+    contents = [content for found in ready.values() for _, content in found]
+    keys = [one for several in inputs.values() for one in several]
+    return await run_sync(_stored_and_submitted, service, new, list(zip(keys, contents, strict=True)))
+
+
+def _stored_and_submitted(service: Service, new: NewJob, files: Sequence[tuple[str, bytes]]) -> tuple[Job, bool]:
+    kept = False
+    try:
+        if service.keeper is not None:
+            service.keeper.check_room(sum(len(content) for _, content in files))
+        for key, content in files:
+            service.store.put(key, content)
+        job, kept = service.jobs.submit(new, limit=service.limits.queue)
+        return job, kept
+    except QueueFull as error:
+        raise too_busy(str(error), error.retry_after) from None
+    except StoreFull as error:
+        raise too_busy(str(error), 60) from None
+    except UserError as error:
+        raise ApiError(409, str(error), param="Idempotency-Key", code="key_taken") from None
+    finally:
+        if not kept and files:
+            with contextlib.suppress(Exception):  # housekeeping finds it
+                service.store.delete_all(new.id)
+
+
+def _wait(service: Service) -> float:
+    """Seconds for one picture at the measured rate."""
+    rate = service.jobs.rate()
+    return min(3600.0, 1 / rate) if rate else 30.0
+
+
+def check_limits(service: Service, settings: Mapping[str, Any], count: int) -> None:
+    limits = service.limits
+    bounds = {"n": (count, limits.count), "steps": (settings.get("steps") or 1, limits.steps)}
+    bounds |= {name: (settings.get(name) or 1, limits.side) for name in ("width", "height")}
+    for name, (value, most) in bounds.items():
+        if value > most:
+            raise ApiError(400, f"{name}: {value} is more than the {most} allowed here", param=name, code="bad_field")
+
+
+async def decoded(request: Request, role: str, content: bytes) -> tuple[str, bytes]:
+    """The suffix of the file that is kept, and its bytes. ApiError: no picture, or one that kills its decoder."""
+    began = time.monotonic()
+    service = service_of(request)
+    try:
+        about, parts = await run_sync(_decode, service, AS.get(role, "face"), content)
+    except UserError as error:
+        raise ApiError(400, f"{role}: {error}", param=role, code="bad_picture") from None
+    except Died as error:
+        raise ApiError(400, f"{role}: the picture {error}", param=role, code="bad_picture") from None
+    except Busy as error:
+        raise too_busy(str(error), 5) from None
+    metrics_of(request).stage("upload", time.monotonic() - began)
+    suffix = about.get("suffix")
+    if suffix not in (".png", ".safetensors") or len(parts) != 1:  # a decoder that was taken over may say anything
+        raise ApiError(400, f"{role}: the picture cannot be used", param=role, code="bad_picture")
+    return suffix, parts[0]
+
+
+def _decode(service: Service, what: str, content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    return service.decoders.ask(what, {}, [content], seconds=service.limits.decode_seconds)
