@@ -120,12 +120,13 @@ def read_credentials(key: Path, chain: Path) -> Credentials:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError:
         raise UserError(MISSING) from None
+    key_pem, chain_pem = _bytes_of(key), _bytes_of(chain)
     try:
-        private = load_pem_private_key(_bytes_of(key), password=None)
+        private = load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key} is no private key in PEM without a password") from error
     try:
-        certificates = x509.load_pem_x509_certificates(_bytes_of(chain))
+        certificates = x509.load_pem_x509_certificates(chain_pem)
     except ValueError as error:
         raise UserError(f"{chain} holds no certificates in PEM") from error
     leaf = certificates[0]

@@ -50,8 +50,9 @@ class Known:
         return self.signature is not None and self.signature.state == "tampered"
 
 
-def known_of(path: Path, *, trusted: Sequence[bytes] = ()) -> Known:
+def known_of(path: str | Path, *, trusted: Sequence[bytes] = ()) -> Known:
     """trusted: certificates (PEM) of authorities, besides the own one. UserErrors as `open_picture`."""
+    path = Path(path)
     pixels = open_template(path).colours  # (decodes it in every safe way; what follows may rely on that)
     try:
         with Image.open(path) as image:

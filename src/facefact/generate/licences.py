@@ -73,7 +73,7 @@ def licences(
 
 
 def licence_of(part: str, name: str, path: Path) -> Licence:
-    """What a model's directory or file says: where it was fetched from, its card, its own header, the card beside it."""
+    """What a model's directory or file says: where it was fetched from, its card, its header, the card beside it."""
     for stated, source in _statements(path):
         return Licence(part, name, stated, commercial_use(stated), source)
     return Licence(part, name, "", "unknown", "not stated")

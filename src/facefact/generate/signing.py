@@ -45,13 +45,13 @@ class Signer:
     credentials: Credentials
 
     @classmethod
-    def open(cls, key: Path, chain: Path) -> Signer:
+    def open(cls, key: str | Path, chain: str | Path) -> Signer:
         """From a private key and its certificates, leaf first, in PEM. It has signed once on trial when it is open.
 
         UserError: c2pa-python is not installed, the files are not such or do not fit, or C2PA does not allow them.
         """
         _library()
-        signer = cls(read_credentials(key, chain))
+        signer = cls(read_credentials(Path(key), Path(chain)))
         try:
             empty = io.BytesIO()
             Image.new("RGB", (1, 1)).save(empty, format="PNG")
@@ -205,7 +205,9 @@ def _judged(reader: Any) -> Signature:
     state = {"Trusted": "trusted", "Valid": "valid"}.get(str(reader.get_validation_state()), "tampered")
     info, makers = manifest.get("signature_info") or {}, manifest.get("claim_generator_info") or [{}]
     said = {str(one.get("label")): one.get("data") or {} for one in manifest.get("assertions", [])}
-    actions = next((data.get("actions", []) for label, data in said.items() if label.startswith("c2pa.actions")), [])
+    actions: list[Any] = next(
+        (data.get("actions", []) for label, data in said.items() if label.startswith("c2pa.actions")), []
+    )
     sources = [str(one["digitalSourceType"]) for one in actions if one.get("digitalSourceType")]
     inputs = [str(one.get("title")) for one in manifest.get("ingredients", []) if one.get("active_manifest")]
     return Signature(

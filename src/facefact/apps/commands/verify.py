@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from facefact.generate.known import known_of
 
     trusted = [_certificates(path) for path in args.trust]
-    good, told = True, []
+    told: list[dict[str, Any]] = []
+    good = True
     for path in args.pictures:
         try:
             known = known_of(path, trusted=trusted)
