@@ -11,8 +11,15 @@ from safetensors.torch import save_file
 
 from facefact.faces import get_detector
 from facefact.generate import Studio
-from facefact.generate.licences import Licence, brief, commercial_use, detector_licences, licence_of, licences
-from facefact.generate.licences import refuse_unfree
+from facefact.generate.licences import (
+    Licence,
+    brief,
+    commercial_use,
+    detector_licences,
+    licence_of,
+    licences,
+    refuse_unfree,
+)
 from facefact.types import UserError
 from tiny import tiny_adapter, tiny_pipeline
 

@@ -103,6 +103,13 @@ def test_the_last_rows_that_fill_no_block_stay() -> None:
     assert np.abs(marked.astype(int) - before).max() <= math.ceil(STEP / 8 * 2.1)  # blue moves by 2.03 of the channel
 
 
+def test_a_large_picture_is_marked_throughout() -> None:
+    marked = mark(np.tile(picture(4), (5, 3, 1)))  # more rows than are marked at a time
+    assert agreement(marked) == 1.0
+    assert agreement(marked[512:]) == 1.0
+    assert agreement(np.ascontiguousarray(marked[1088:, 512:])) == 1.0
+
+
 def test_small_pictures_are_refused() -> None:
     with pytest.raises(UserError, match=rf"127x300 is too small for the invisible mark: it wants {LEAST_SIDE} pixels"):
         mark(np.zeros((300, 127, 3), np.uint8))

@@ -27,6 +27,8 @@ PERIOD = 8  # blocks; a tile of PERIOD x PERIOD blocks holds the word once
 BLOCK = 8  # pixels of a block's side: 4 after the wavelet
 STEP = 40.0  # of the singular value: 5 levels of the channel, of 255
 LEAST_SIDE = 128  # pixels: below, a bit is written fewer than four times (docs/evidence/watermark.md)
+BAND = 512  # rows that are marked at a time: whole tiles
+READ = 2048  # pixels a side that are read straight; a larger picture holds the word more often than is needed
 WINDOW = 512  # pixels of the part in which a mark is looked for that was moved
 SCALES = (1.0, 2.0)  # by what a picture is enlarged to look for one: that of half the size it had
 FALSE_ALARM = 1e-6  # of a whole search, in a picture without a mark
@@ -46,9 +48,13 @@ def mark(pixels: np.ndarray) -> np.ndarray:
     """(h, w, 3) uint8 RGB -> the same picture with the mark, about 41 dB from it. UserError: a side is less than
     LEAST_SIDE."""
     refuse_small(pixels.shape[1], pixels.shape[0])
+    return np.concatenate([_marked_band(pixels[top : top + BAND]) for top in range(0, pixels.shape[0], BAND)])
+
+
+def _marked_band(pixels: np.ndarray) -> np.ndarray:
+    """(h, w, 3): rows from a multiple of BAND on."""
     yuv = _yuv(pixels)
-    blocks = _blocks(yuv[..., 1])
-    left, values, right = np.linalg.svd(blocks)
+    left, values, right = np.linalg.svd(_blocks(yuv[..., 1]))
     bits = WORD[_places(values.shape[:2])]
     wanted = (values[..., 0] // STEP + 0.25 + 0.5 * bits) * STEP
     change = (wanted - values[..., 0])[..., None, None] * left[..., :, :1] * right[..., :1, :]
@@ -77,7 +83,7 @@ def agreement(pixels: np.ndarray) -> float:
 def find_mark(pixels: np.ndarray) -> Mark:
     """Looks for the mark in (h, w, 3) uint8 RGB: where it was written; then, in the picture's middle, wherever a crop
     moved it to; then the same in one that was shrunk to half."""
-    straight = agreement(pixels)
+    straight = agreement(pixels[:READ, :READ])
     if straight >= needed(1):
         return Mark(True, straight)
     for scale in SCALES:
