@@ -96,7 +96,7 @@ MISTAKES = {
     "": "facefact: error: the following arguments are required: COMMAND; see facefact --help",
     "genrate": "try; did you mean generate?",
     "--scale 0.7 generate": "facefact: error: --scale: no such option; see facefact --help",
-    "models lst": "argument ACTION: 'lst' is none of list, import, prune, pull; did you mean list?",
+    "models lst": "argument ACTION: 'lst' is none of list, licences, import, prune, pull; did you mean list?",
     "generate --scale banana": "facefact generate: error: argument --scale: 'banana' is not a number; see",
     "generate --scale nan": "'nan' is not a number",
     "generate --seed 1.5": "argument --seed: '1.5' is not a whole number",
