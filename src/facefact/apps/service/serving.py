@@ -104,7 +104,6 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
     opening = Opening(plan.model, plan.adapter, plan.yunet, plan.offline, str(scratch))
     local = plan.host in LOOPBACK
     jobs, store = Jobs.open(plan.database_url), open_store(plan.store_place)
-    bounds_of_store = {"keep": plan.keep, "keep_photos": plan.keep_photos, "store_limit": plan.store_limit}
     return Service(
         jobs=jobs,
         store=store,
@@ -117,7 +116,7 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
         hosts=None if plan.keys or plan.open else LOOPBACK,
         origins=plan.origins,
         workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
-        keeper=Keeper(jobs, store, **bounds_of_store),
+        keeper=Keeper(jobs, store, keep=plan.keep, keep_photos=plan.keep_photos, store_limit=plan.store_limit),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the process does that finds faces in photos and makes identity cards of them. Detector and adapter stay open."""
+"""What the process does that finds faces in photos, and reads and makes identity cards. Its models stay open."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Opening:
 
 
 def open_photos(opening: Opening) -> Work:
-    """ "faces": one picture; "card": the photos of one person; "warm": opens the detector before it is needed."""
+    """The work: `faces` of one picture; a `card` of one person's photos; `read` a card; `warm` opens the detector before
+    it is needed."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -45,6 +46,9 @@ def open_photos(opening: Opening) -> Work:
         with warnings_of() as warned:
             if what == "card":
                 return {"warnings": warned}, [made_card(tools, said, parts, warned)]
+            if what == "read":
+                check_card(parts[0])
+                return {}, []
             found = faces(tools, said, parts[0]) if what == "faces" else {"detector": tools.detector.name}
             return {**found, "warnings": warned}, []
 
@@ -90,6 +94,13 @@ def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:
     kept["detector"] = tools.detector.name
     kept["drawn"] = jpeg(drawing(pixels, report, tools.detector, which)) if said["draw"] and report.faces else None
     return kept
+
+
+def check_card(content: bytes) -> None:
+    """UserError: damaged, expired, or none."""
+    from facefact.encoder import load_card
+
+    load_card(content, name="the card")
 
 
 def jpeg(pixels: Any) -> str:

@@ -56,7 +56,8 @@ class Service:
     """jobs, store: where jobs and their files are. decoders: look at uploads. photos: finds faces and makes cards.
     keys: who may call, None for everybody. shared: whether strangers may be among the callers (no keys, and not this
     machine alone): nobody gets a list of jobs then. hosts, origins: see `guard.Rules`. workers: how many can take a job
-    now; None where others run them. keeper: deletes what has expired, and knows whether there is room. began: when the service was started, seconds since 1970.
+    now; None where others run them. styles: those that there are. keeper: deletes what has expired, and knows whether
+    there is room. began: when the service was started, seconds since 1970.
     """
 
     jobs: Jobs
