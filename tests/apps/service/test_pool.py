@@ -100,7 +100,7 @@ def test_a_service_that_is_killed_leaves_no_worker_and_goes_on_at_once(
 ) -> None:
     """And while it lives no second one works on its database."""
     given = options(url, store, lease=600.0)
-    long = ask(settings={"steps": 5_000})
+    long = ask(settings={"steps": 900})
     code = (
         "import sys; from facefact.apps.service.pool import LocalPool; "
         "from facefact.apps.service.worker_options import WorkerOptions; "

@@ -116,6 +116,7 @@ def test_previews_come_to_look_like_the_picture(studio: Studio, store: FolderSto
     ("settings", "said"),
     [
         ({"steps": 0}, "0 steps make no picture"),
+        ({"steps": 1001}, "1001 steps are more"),
         ({"steps": "many"}, "steps: 'many' is not a whole number"),
         ({"scale": float("nan")}, "scale: nan is not a number"),
         ({"prompt": "  "}, "say what to show"),

@@ -22,7 +22,7 @@ from facefact.apps.service.worker_options import WorkerOptions
 from facefact.generate import Studio
 
 Ask = Callable[..., Job]
-LONG = {"steps": 5_000}  # more than a test waits for
+LONG = {"steps": 900}  # more than a test waits for
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_worker_that_is_stopped_gives_back_what_is_far_from_done(jobs: Jobs, a
     long = ask(settings=LONG)
     with working() as worker:
         wait_for(begun(jobs, long))
-        worker.stop.set()  # with patience: but not for 5,000 steps
+        worker.stop.set()  # with patience: but not for 900 steps
         wait_for(is_(jobs, long, "queued"))
     assert now(jobs, long).attempts == 0
 

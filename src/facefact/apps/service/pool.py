@@ -22,7 +22,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -41,28 +40,41 @@ HEALTHY = 120.0  # seconds after which a worker's death is not one of a row
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL
 
 
-@contextlib.contextmanager
-def only_service(url: str) -> Iterator[bool]:
-    """Holds the lock of a SQLite database; True: nobody else works on it. False for another database, which several
-    services may share. UserError: another service has it."""
-    path = sa.make_url(url).database
-    if sa.make_url(url).get_backend_name() != "sqlite" or path is None:
-        yield False
-        return
-    try:
-        import fcntl
-    except ImportError:  # no such lock on Windows
-        yield False
-        return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{path}.lock", "a") as lock:  # (not inherited: a worker that outlives its service does not hold it)
+class LocalLock:
+    """The lock beside a SQLite database. (Not inherited: a worker that outlives its service does not hold it.)"""
+
+    def __init__(self, url: str) -> None:
+        parsed = sa.make_url(url)
+        self.path = parsed.database if parsed.get_backend_name() == "sqlite" else None
+        self._file: IO[str] | None = None
+
+    def take(self) -> bool:
+        """Whether others may work on the database all the same: it is none in a file. UserError: another service has
+        the lock."""
+        if self.path is None:
+            return True
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            import fcntl
+        except ImportError:  # no such lock on Windows
+            return True
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(f"{self.path}.lock", "a")  # noqa: SIM115  (held until `release`)
+        except OSError as error:
+            raise UserError(f"cannot write beside {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.release()
             raise UserError(
-                f"another service works on {path}: stop it, give another --data, or share a PostgreSQL (--database)"
+                f"another service works on {self.path}: stop it, give another --data, or share PostgreSQL (--database)"
             ) from None
-        yield True
+        return False
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @dataclass
@@ -90,7 +102,7 @@ class LocalPool:
         self.slots = [Slot(number) for number in range(workers)]
         self.error: str | None = None
         self._stopping = threading.Event()
-        self._locks = contextlib.ExitStack()
+        self._lock = LocalLock(options.database)
         self._jobs: Jobs | None = None
         self._thread = threading.Thread(target=self._watch, name="pool", daemon=True)
 
@@ -111,11 +123,10 @@ class LocalPool:
     def start(self, *, wait: bool = True, timeout: float = 600.0) -> None:
         """Starts the workers. wait: until one of them is ready. UserError: another service has the database, or a
         worker says what is wrong with the model, the database or the store."""
-        alone = self._locks.enter_context(only_service(self.options.database))
+        with_others = self._lock.take()
         try:
             self._jobs = Jobs.open(self.options.database)
-            self._locks.callback(self._jobs.close)
-            if alone and (left := self._jobs.take_back()):
+            if not with_others and (left := self._jobs.take_back()):
                 log.warning("%d jobs of a service that died wait again", len(left))
             for slot in self.slots:
                 self._begin(slot)
@@ -145,7 +156,9 @@ class LocalPool:
             if slot.process is not None:
                 _end(slot.process, within=max(0.0, until - time.monotonic()))
                 self._buried(slot)
-        self._locks.close()
+        if self._jobs is not None:
+            self._jobs.close()
+        self._lock.release()
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCHED):

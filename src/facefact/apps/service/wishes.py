@@ -50,7 +50,11 @@ def settings_of(studio: Studio, kind: type[S], given: Mapping[str, Any], **more:
         values["centre"] = tuple(values["centre"])
     if not isinstance(values.get("prompt"), str) or not values["prompt"].strip():
         raise UserError("say what to show: a prompt")
-    return studio.settings(kind, **values)
+    settings = studio.settings(kind, **values)
+    most = studio.pipe.scheduler.config.num_train_timesteps
+    if settings.steps > most:
+        raise UserError(f"{settings.steps} steps are more than the model's scheduler has: at most {most}")
+    return settings
 
 
 def suffix_of(given: Mapping[str, Any]) -> str:

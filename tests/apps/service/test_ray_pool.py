@@ -1,0 +1,75 @@
+"""Workers as Ray actors: the same results, and nothing lost when one is killed."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefact.apps.service.jobs import Job, Jobs
+from facefact.apps.service.ray_pool import RayPool
+from facefact.apps.service.store import FolderStore
+from facefact.apps.service.work import Maker
+from facefact.apps.service.worker_options import WorkerOptions
+from facefact.generate import Studio
+from facefact.types import UserError
+
+Ask = Callable[..., Job]
+STUDIO = {"device": "cpu", "exact_prompt": True}
+
+
+class Silent:
+    """A `Watch` that nobody asks."""
+
+    def step(self, progress: dict[str, float]) -> None:
+        return None
+
+    def preview(self, id: str, number: int, image: Image.Image) -> None:
+        return None
+
+
+def test_an_actor_that_is_killed_loses_nothing(
+    jobs: Jobs, store: FolderStore, url: str, ask: Ask, studio: Studio
+) -> None:
+    """Two actors on a Ray of this machine; each start of one takes seconds."""
+    pytest.importorskip("ray")
+    asked = [ask(face=[number % 3], settings={"steps": 2, "seed": number}) for number in range(8)]
+    pool = RayPool(WorkerOptions(database=url, store=str(store.folder), studio=STUDIO, batch=1), minimum=2, maximum=2)
+    pool.start()
+    try:
+        before = pool.processes()
+        until = time.monotonic() + 400
+        while not jobs.counts()["running"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        os.kill(next(iter(before.values())), signal.SIGKILL)
+        while jobs.counts()["done"] < len(asked):
+            assert time.monotonic() < until, jobs.counts()
+            time.sleep(0.1)
+        assert pool.alive == 2
+    finally:
+        pool.stop()
+    (again,) = Maker(studio, store, Silent(), batch=1).make([ask(face=[1], settings={"steps": 2, "seed": 1})])
+    for one in asked:
+        job = jobs.get(one.id)
+        assert job is not None
+        assert [store.exists(key) for key in job.results] == [True]
+    pictures = [Image.open(io.BytesIO(store.get(f"{id}/0.png"))) for id in (asked[1].id, again.job.id)]
+    np.testing.assert_allclose(*(np.asarray(one).astype(int) for one in pictures), atol=1)
+
+
+def test_what_cannot_be_is_said_in_one_line(store: FolderStore, url: str) -> None:
+    given = WorkerOptions(database=url, store=str(store.folder))
+    with pytest.raises(UserError, match="at least 1"):
+        RayPool(given, minimum=3, maximum=2)
+    with pytest.raises(UserError, match="cannot share a SQLite file"):
+        RayPool(given, address="10.0.0.1:6379")
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match="no Ray cluster answers"):
+        RayPool(given, address="127.0.0.1:1").start()
