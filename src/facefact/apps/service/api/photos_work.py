@@ -35,8 +35,8 @@ class Opening:
 
 
 def open_photos(opening: Opening) -> Work:
-    """The work: `faces` of one picture; a `card` of one person's photos; `read` a card; `warm` opens the detector before
-    it is needed."""
+    """The work: `faces` of one picture; a `card` of one person's photos; `read` a card; `warm` opens the detector now,
+    before it is needed."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
