@@ -35,8 +35,8 @@ class Opening:
 
 
 def open_photos(opening: Opening) -> Work:
-    """The work: `faces` of one picture; a `card` of one person's photos; `read` a card; `warm` opens the detector now,
-    before it is needed."""
+    """`faces` of one picture; a `card` of one person's photos; `read` a card; `warm` opens the detector before it is
+    needed, and says what the parts of the model are licensed under."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -49,7 +49,7 @@ def open_photos(opening: Opening) -> Work:
             if what == "read":
                 check_card(parts[0])
                 return {}, []
-            found = faces(tools, said, parts[0]) if what == "faces" else {"detector": tools.detector.name}
+            found = faces(tools, said, parts[0]) if what == "faces" else tools.about()
             return {**found, "warnings": warned}, []
 
     return work
@@ -77,6 +77,13 @@ class Tools:
         where = self.opening
         folder = locate_adapter(model=where.model, adapter=where.adapter, offline=where.offline)
         return FaceAdapter.from_pretrained(folder, local_files_only=True)
+
+    def about(self) -> dict[str, Any]:
+        """Part of the model -> its licence."""
+        from facefact.generate.licences import brief, licences
+
+        stated = brief(licences(model=self.opening.model, adapter=self.opening.adapter))
+        return {"licences": stated | {"face detector": self.detector.licence}}
 
 
 def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:

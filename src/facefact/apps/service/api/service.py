@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,12 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What the workers have open. name: as OpenAI's clients name it. licences: of its parts. owned_by: who made it."""
+    """What the workers have open. name: as OpenAI's clients name it. licences: of its parts; there as soon as the
+    process that looks at photos has read them. owned_by: who made it."""
 
     name: str
     adapter: str = ""
-    licences: Mapping[str, str] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
     owned_by: str = "facefact"
 
 
