@@ -7,6 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,3 +35,14 @@ def pipe() -> Any:
 def adapter(pipe: Any) -> Any:
     """Attached to the fixture `pipe`."""
     return tiny_adapter(pipe).attach(pipe)
+
+
+@pytest.fixture(scope="session")
+def served_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `facefact serve` with the embedded model, for all tests that ask a whole service."""
+    for package in ("fastapi", "uvicorn", "sqlalchemy"):
+        pytest.importorskip(package, reason="needs the extra `serve`")
+    from live import served
+
+    with served(tmp_path_factory.mktemp("served"), "--batch", "2", "--offline") as url:
+        yield url

@@ -1,4 +1,4 @@
-"""Uploads that mean harm, or that met with some: damaged, huge, mislabelled, two things at once, and what is no picture.
+"""Uploads that mean harm, or that met with some: damaged, huge, mislabelled, two things at once, no picture at all.
 
 Each is (what it is, its bytes); always the same ones for the same seed.
 """
@@ -20,7 +20,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 SVG = (
     b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
     b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="64" height="64">'
-    b'<image xlink:href="http://127.0.0.1:1/x.png" width="64" height="64"/><text>&a;</text><script>alert(1)</script></svg>'
+    b'<image xlink:href="http://127.0.0.1:1/x.png" width="64" height="64"/><text>&a;</text></svg>'
 )
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(/etc/passwd) (r) file showpage\n%%EOF\n"
 

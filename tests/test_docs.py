@@ -72,6 +72,8 @@ ELSEWHERE = {
     "eval groups": "tests/evaluate/test_groups.py::test_the_command",
     "eval watermark": "tests/evaluate/test_watermark.py::test_the_command",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
+    "serve": "tests/apps/test_serve_command.py::test_the_whole_service_says_when_it_is_ready",
+    "serve --new-key": "tests/apps/test_serve_command.py::test_a_key_is_printed_once",
     "bench unet": "tests/bench/test_unet.py::test_the_command",
 }
 TIMES = {
@@ -80,6 +82,7 @@ TIMES = {
     "ip_adapter": "{} and {}, ",
     "controlnet_ip_adapter": "{} and {}, ",
 }
+SERVED = "http://127.0.0.1:8188"  # where the pages say that the service is
 WITHOUT_RUNNING = ("git", "cd", ".", "make", "pip", "cp", "rm")  # make's targets and pip's extras are looked up below
 
 
@@ -277,13 +280,18 @@ def names_of(page: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
-def test_a_page_runs_from_top_to_bottom(page: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_runs_from_top_to_bottom(
+    page: Path, here: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     if page.name == "provenance.md":
         pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
     names = names_of(page) if any(block.language == "python" for block in blocks(page)) else {}
     for block in blocks(page):
         if block.language == "python":
-            exec(compile(block.text, name_of(page), "exec"), names)
+            text = block.text
+            if SERVED in text:
+                text = text.replace(SERVED, request.getfixturevalue("served_at"))
+            exec(compile(text, name_of(page), "exec"), names)
             continue
         for words in shell(block.text) if not block.language else ():
             if words[0] != "facefact" or entry(ELSEWHERE, words[1:]) is not None:

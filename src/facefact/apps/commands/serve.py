@@ -46,6 +46,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
     model.add_argument("--offline", action="store_true", help="never use the network")
+    model.add_argument(
+        "--strict-licences", action="store_true", help="refuse parts whose licence forbids commercial use or is unknown"
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -138,15 +141,12 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
     """The workers, not begun; None where others run them."""
-    from facefact.apps.service.pool import LocalPool
     from facefact.apps.service.worker_options import WorkerOptions
 
     few, many = args.workers
     if many == 0:
         return None
-    if few != many and args.engine == "local":
-        raise UserError(f"--workers {few}:{many}: a pool that grows and shrinks is for --engine ray; say one number")
-    names = ("model", "adapter", "device", "dtype", "offline")
+    names = ("model", "adapter", "device", "dtype", "offline", "strict_licences")
     options = WorkerOptions(
         database=plan.database_url,
         store=plan.store_place,
@@ -154,6 +154,14 @@ def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
         batch=args.batch,
         keep_photos=args.keep_photos != 0,
     )
+    if args.engine == "ray":
+        from facefact.apps.service.ray_pool import RayPool
+
+        return RayPool(options, minimum=few, maximum=many, address=args.ray_address)
+    if few != many:
+        raise UserError(f"--workers {few}:{many}: a pool that grows and shrinks is for --engine ray; say one number")
+    from facefact.apps.service.pool import LocalPool
+
     return LocalPool(options, workers=many)
 
 

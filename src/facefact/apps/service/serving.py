@@ -46,7 +46,7 @@ class Workers(Protocol):
 
     error: str | None  # what keeps them from beginning, once it is known
 
-    def start(self, *, wait: bool) -> None:
+    def start(self, *, wait: bool = True) -> None:
         """UserError: they cannot begin. wait: until one is ready."""
 
     def stop(self) -> None:
@@ -92,7 +92,7 @@ class Plan:
         return self.store or str((self.data / "files").resolve())
 
 
-def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[str, str] | None = None) -> Service:
+def open_service(plan: Plan, workers: Workers | None = None) -> Service:
     """Everything but the workers, which are only asked how many they are. UserError: a folder, database, store or file
     of keys that cannot be used."""
     try:
@@ -106,21 +106,20 @@ def open_service(plan: Plan, workers: Workers | None = None, *, licences: dict[s
     local = plan.host in LOOPBACK
     photos = Aside(open_photos, opening)
     jobs, store = Jobs.open(plan.database_url), open_store(plan.store_place)
-    bounds_of_store: dict[str, Any] = {name: getattr(plan, name) for name in ("keep", "keep_photos", "store_limit")}
     return Service(
         jobs=jobs,
         store=store,
         decoders=Aside(open_decoder, bounds, count=DECODERS),
         photos=photos,
         styles=lambda: photos.ask("styles", {}, [], seconds=SECONDS)[0]["data"],
-        model=Model(name=_name(plan.model), adapter=_name(plan.adapter or ""), licences=licences or {}),
+        model=Model(name=_name(plan.model), adapter=_name(plan.adapter or "")),
         limits=limits,
         keys=Keys(plan.keys) if plan.keys else None,
         shared=plan.open and not local,
         hosts=None if plan.keys or plan.open else LOOPBACK,
         origins=plan.origins,
         workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
-        keeper=Keeper(jobs, store, **bounds_of_store),
+        keeper=Keeper(jobs, store, keep=plan.keep, keep_photos=plan.keep_photos, store_limit=plan.store_limit),
     )
 
 
@@ -136,7 +135,7 @@ def app_of(service: Service, *, url: str, secret: str) -> FastAPI:
     @contextlib.asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         service.decoders.start()
-        threading.Thread(target=_warm, args=(service.photos,), daemon=True).start()
+        threading.Thread(target=_warm, args=(service,), daemon=True).start()
         try:
             yield
         finally:
@@ -148,10 +147,11 @@ def app_of(service: Service, *, url: str, secret: str) -> FastAPI:
     return app if mount is None else mount(app, url=url, secret=secret)
 
 
-def _warm(photos: Aside) -> None:
+def _warm(service: Service) -> None:
     """The first who asks for faces does not wait for the detector."""
     with contextlib.suppress(Died, Busy, UserError):
-        photos.ask("warm", {}, seconds=WARMING)
+        said, _ = service.photos.ask("warm", {}, seconds=WARMING)
+        service.model.licences.update({str(part): str(licence) for part, licence in said["licences"].items()})
 
 
 def page_mount() -> Any:

@@ -23,7 +23,7 @@ COUNT = int(os.environ.get("FACEFACT_HOSTILE", "150"))  # 500 in the long run
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that the service is in, but for its own: nothing may come to be there, whatever an upload is called."""
+    """The folder that the service is in: nothing may come to be there, whatever an upload is called."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)

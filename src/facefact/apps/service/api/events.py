@@ -20,6 +20,13 @@ SLOWEST_LOOK = 1.0  # for a job that waits
 BEAT = 15.0  # seconds of silence after which a comment says that the line is up
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MEDIA = "text/event-stream"
+# How an event is described, for the API's description.
+SCHEMA = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+    "description": "data is JSON",
+}
 
 
 def as_text(event: Event) -> str:

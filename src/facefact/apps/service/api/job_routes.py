@@ -18,7 +18,7 @@ from facefact.apps.service.jobs import FINISHED, Job, State
 Id = Annotated[str, Path(pattern="^[0-9a-z]{8,40}$", description="as the answer to the job's submission has it")]
 Before = Annotated[str | None, Query(pattern="^[0-9a-z]{8,40}$", description="the last job of the page before")]
 After = Annotated[int | None, Query(ge=0, le=2**53, description="as Last-Event-ID, for who cannot set headers")]
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", description="number of the last event that came")]
+LastEvent = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="the last event that came")]
 PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
 IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg", "webp": "image/webp"}
 PRIVATE = {"Cache-Control": "private, no-store"}
@@ -103,7 +103,7 @@ def _following(router: APIRouter, kind: str) -> None:
         "/{id}/events",
         summary="Server-sent events: state, progress, preview (a small JPEG in base64), with replay",
         response_class=StreamingResponse,
-        responses={200: {"content": {events.MEDIA: {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {events.MEDIA: {"schema": events.SCHEMA}}}},
     )
     async def told(request: Request, id: Id, after: After = None, last: LastEvent = None) -> Response:
         service = service_of(request)
@@ -111,8 +111,8 @@ def _following(router: APIRouter, kind: str) -> None:
         streams: events.Streams = request.app.state.streams
         if streams.full():
             raise too_busy(f"{streams.most} calls listen already: look at the job itself, or try again", 5)
-        begin = int(last) if last is not None and last.isascii() and last.isdigit() and len(last) < 16 else after or 0
-        texts = streams.counted(events.stream(request, service, id, begin))
+        begin = last if last is not None else after
+        texts = streams.counted(events.stream(request, service, id, begin or 0))
         return StreamingResponse(texts, media_type=events.MEDIA, headers=events.HEADERS)
 
     @router.get(

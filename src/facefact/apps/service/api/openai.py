@@ -100,7 +100,7 @@ class Pictures(BaseModel):
 
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": Pictures, "content": {events.MEDIA: {"schema": {"type": "string"}}}}
+    200: {"model": Pictures, "content": {events.MEDIA: {"schema": events.SCHEMA}}}
 }
 
 

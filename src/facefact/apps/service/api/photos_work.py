@@ -1,4 +1,4 @@
-"""What the process does that finds faces in photos and makes identity cards of them. Detector and adapter stay open."""
+"""What the process does that finds faces in photos, and reads and makes identity cards. Its models stay open."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Opening:
 
 
 def open_photos(opening: Opening) -> Work:
-    """ "faces": one picture; "card": the photos of one person; "likeness": photos or cards of a person, then pictures;
-    "styles": those that fit the model; "style": settings in one of them; "warm": opens the detector before anybody
-    waits for it."""
+    """`faces` of one picture; a `card` of one person's photos; `read` a card; `likeness` of pictures to a person, whose
+    photos or cards come first; `styles` that fit the model; settings in a `style`; `warm` opens the detector before it
+    is needed, and says what the parts of the model are licensed under."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -48,13 +48,16 @@ def open_photos(opening: Opening) -> Work:
         with warnings_of() as warned:
             if what == "card":
                 return {"warnings": warned}, [made_card(tools, said, parts, warned)]
+            if what == "read":
+                check_card(parts[0])
+                return {}, []
             if what == "styles":
                 return {"data": fitting_styles(tools)}, []
             if what == "style":
                 return {"settings": styled(tools, said)}, []
             if what == "likeness":
                 return {"data": likeness(tools, said, parts), "warnings": warned}, []
-            found = faces(tools, said, parts[0]) if what == "faces" else {"detector": tools.detector.name}
+            found = faces(tools, said, parts[0]) if what == "faces" else tools.about()
             return {**found, "warnings": warned}, []
 
     return work
@@ -82,6 +85,13 @@ class Tools:
         where = self.opening
         folder = locate_adapter(model=where.model, adapter=where.adapter, offline=where.offline)
         return FaceAdapter.from_pretrained(folder, local_files_only=True)
+
+    def about(self) -> dict[str, Any]:
+        """Part of the model -> its licence."""
+        from facefact.generate.licences import brief, licences
+
+        stated = brief(licences(model=self.opening.model, adapter=self.opening.adapter))
+        return {"licences": stated | {"face detector": self.detector.licence}}
 
 
 def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:
@@ -159,6 +169,13 @@ def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list
         }
         for one in found
     ]
+
+
+def check_card(content: bytes) -> None:
+    """UserError: damaged, expired, or none."""
+    from facefact.encoder import load_card
+
+    load_card(content, name="the card")
 
 
 def jpeg(pixels: Any) -> str:

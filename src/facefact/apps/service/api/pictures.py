@@ -14,6 +14,7 @@ from facefact.apps.service.api.aside import Work, confined
 from facefact.types import UserError
 
 MEMORY = 3 << 30  # bytes: a picture of 40 million pixels in its widest form, a few times
+MOST_CARD = 16 << 20  # bytes; one of 64 photos has 7
 FASTEST = 1  # of PNG's levels: the files are bytes on a disk nearby, and people wait
 
 
@@ -37,9 +38,12 @@ def open_decoder(limits: dict[str, int]) -> Work:
 
 
 def face(content: bytes, limits: dict[str, int]) -> tuple[dict[str, Any], list[bytes]]:
-    """A photo of a person, or an identity card: a PNG of at most `picture_side`, or the card as it is."""
+    """A photo of a person: a PNG of at most `picture_side`. What begins as an identity card does is given back: those
+    are read by the process that has PyTorch (`photos_work`)."""
     if begins_as_card(content):
-        return card(content)
+        if len(content) > MOST_CARD:
+            raise UserError(f"a card of more than {MOST_CARD >> 20} MiB is none")
+        return {"suffix": ".safetensors"}, [content]
     pixels, about = read(content, limits, limits["picture_side"])
     return about, [as_png(pixels)]
 
@@ -113,13 +117,3 @@ def as_png(pixels: Any, alpha: Any = None) -> bytes:
 def begins_as_card(content: bytes) -> bool:
     """As safetensors do: the length of a JSON object, and its first letter."""
     return len(content) > 16 and content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content)
-
-
-def card(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """UserError: damaged, expired, or none."""
-    try:
-        from facefact.encoder.card import load_card
-    except ImportError:
-        raise UserError("identity cards cannot be read by this version; send photos") from None
-    load_card(content, name="the card")
-    return {"suffix": ".safetensors", "format": "card"}, [content]

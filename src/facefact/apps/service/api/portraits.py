@@ -113,7 +113,7 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
         GroupForm,
         {
             "put.0[]": f"{PUT}. Places: `box.N` (left,top,right,bottom in shares of it), the faces of a "
-            "`template`, 0 the largest, or the regions of a `layout`; else people are found from left to right. "
+            "`template`, 0 the largest, or the regions of a `layout`; without any they are found from left to right. "
             "`words.N` is a prompt of one person's own",
             "template": "put the people into this picture's faces",
             "layout": "a colour for each person's region, on black",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +43,12 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What the workers have open. name: as OpenAI's clients name it. licences: of its parts. owned_by: who made it."""
+    """What the workers have open. name: as OpenAI's clients name it. licences: of its parts; there as soon as the
+    process that looks at photos has read them. owned_by: who made it."""
 
     name: str
     adapter: str = ""
-    licences: Mapping[str, str] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
     owned_by: str = "facefact"
 
 
@@ -56,8 +57,8 @@ class Service:
     """jobs, store: where jobs and their files are. decoders: look at uploads. photos: finds faces and makes cards.
     keys: who may call, None for everybody. shared: whether strangers may be among the callers (no keys, and not this
     machine alone): nobody gets a list of jobs then. hosts, origins: see `guard.Rules`. workers: how many can take a job
-    now; None where others run them. keeper: deletes what has expired, and knows whether there is room. began: when the
-    service was started, seconds since 1970.
+    now; None where others run them. styles: those that there are. keeper: deletes what has expired, and knows whether
+    there is room. began: when the service was started, seconds since 1970.
     """
 
     jobs: Jobs

@@ -29,6 +29,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(description="the same key and content give the same job, however often they are sent (1 to 200 letters)"),
 ]
+READING = 60.0  # seconds for a card: the process that reads it may just be starting
 # The role of an input -> what the decoding process does with it; any other is a photo or a card.
 AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask"}
 
@@ -131,6 +132,8 @@ async def decoded(request: Request, role: str, content: bytes) -> tuple[str, byt
     service = service_of(request)
     try:
         about, parts = await run_sync(_decode, service, AS.get(role, "face"), content)
+        if about.get("suffix") == ".safetensors":
+            await run_sync(_read_card, service, content)
     except UserError as error:
         raise ApiError(400, f"{role}: {error}", param=role, code="bad_picture") from None
     except Died as error:
@@ -142,6 +145,10 @@ async def decoded(request: Request, role: str, content: bytes) -> tuple[str, byt
     if suffix not in (".png", ".safetensors") or len(parts) != 1:  # a decoder that was taken over may say anything
         raise ApiError(400, f"{role}: the picture cannot be used", param=role, code="bad_picture")
     return suffix, parts[0]
+
+
+def _read_card(service: Service, content: bytes) -> None:
+    service.photos.ask("read", {}, [content], seconds=READING)
 
 
 def _decode(service: Service, what: str, content: bytes) -> tuple[dict[str, Any], list[bytes]]:

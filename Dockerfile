@@ -1,0 +1,28 @@
+# The service in a container: docker build -t facefact . && docker run -p 127.0.0.1:8188:8188 -v facefact:/data facefact --open
+FROM python:3.11.9-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
+
+# libgl1 and libglib2.0-0: MediaPipe's OpenCV, which finds faces in photos.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin facefact \
+    && install -d -o facefact -g facefact -m 0700 /data
+
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY src ./src
+# PyTorch for CPUs; with a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --index-url "$TORCH_INDEX" torch==2.13.0 \
+    && pip install ".[serve,faces,postgres,s3]"
+
+USER facefact
+VOLUME /data
+EXPOSE 8188
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8188/healthz', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["facefact", "serve", "--host", "0.0.0.0", "--data", "/data"]
+CMD ["--api-keys", "/data/keys.json"]
