@@ -171,7 +171,8 @@ def base(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequen
 
 
 def before(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequence[Sequence[int]]]:
-    """One pass in a wide square about the box, as it came out: no framing, nothing moved, the old skin."""
+    """One pass in a wide square about the box, as it came out: no framing, nothing moved, the old skin, no word of the
+    template."""
     open_now = painting.studio
     studio = Studio(open_now.pipe, open_now.adapter, model=open_now.model, detector=NoDetector())
     return _painted(
@@ -180,6 +181,7 @@ def before(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequ
         face,
         shape="template",
         skin=False,
+        keep_expression=False,
         context=InpaintSettings.context,
         centre=InpaintSettings.centre,
     )
