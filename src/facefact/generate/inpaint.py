@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from facefact.faces import Detector
-from facefact.faces.align import inverse, similarity, transform
+from facefact.faces.align import similarity
 from facefact.faces.mask import filled
 from facefact.faces.square import seen_through
 from facefact.generate.neck import Change, beside_skin, skin_under
@@ -235,11 +235,7 @@ def replaced(work: Work, one: Replacement, seen: np.ndarray) -> tuple[Piece, np.
     drawn = np.asarray(painted(work, one, view, look, freedom).convert("RGB"))
     mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
     drawn, landmarks = settled(drawn, view.points(one.face.landmarks), work.detector, behind=look, mask=mask)
-    return Piece(view.window, view.back(drawn), weight[view.part]), _to_picture(view, landmarks)
-
-
-def _to_picture(view: View, points: np.ndarray) -> np.ndarray:
-    return transform(points, inverse(view.matrix))
+    return Piece(view.window, view.back(drawn), weight[view.part]), view.to_picture(landmarks)
 
 
 def _old_region(work: Work, face: Face) -> np.ndarray:
