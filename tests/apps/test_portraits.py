@@ -280,6 +280,9 @@ def test_inpaint_with_a_mask_and_the_persons_shape(call: list[str], photo: Path,
     changed = (pixels(tmp_path / "out" / "portrait-0.png") != pixels(photo)).any(axis=2)
     assert changed[60:100, 60:100].mean() > 0.5
     assert not changed[160:].any()
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more, "--resume"]) == 0
+    Image.fromarray(255 - mask).save(tmp_path / "mask.png")
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more, "--resume"]) == 2, "another mask"
     assert cli.main(["inpaint", *call, "--template", str(photo), "--shape", "person", "--overwrite"]) == 0
     assert read_recipe(tmp_path / "out" / "portrait-0.png")["shape"] == "person"
 

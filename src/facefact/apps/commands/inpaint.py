@@ -143,7 +143,9 @@ def ways_given(args: argparse.Namespace) -> dict[str, Any]:
     if args.control and not args.control_model:
         raise UserError(f"--control {args.control} needs a ControlNet that reads it: --control-model DIR")
     if args.control == "depth" and args.control_image is None:
-        raise UserError("depth is not drawn here, a model has to see it: give the depth picture with --control-image")
+        from facefact.generate.control import NO_DEPTH
+
+        raise UserError(NO_DEPTH)
     if args.control_model and not args.control and args.control_image is None:
         raise UserError("say what the ControlNet reads: --control pose or canny, or --control-image PICTURE")
     return {
