@@ -202,13 +202,17 @@ def found_template(
     template = open_template(path)
     if args.format == "jpeg" and template.alpha is not None:
         raise UserError(f"{path} has transparency, which a JPEG has not: --format png or webp")
+    mask = _mask(args.mask)
+    if mask is not None and mask.shape != template.seen.shape[:2]:
+        sizes = [f"{shape[1]} x {shape[0]}" for shape in (template.seen.shape, mask.shape)]
+        raise UserError(f"{path} is {sizes[0]} and the mask {sizes[1]}: they must have the same size")
     every = detector.detect(template.seen)
     pick = choose_face if args.face else checked_face
     try:
         faces = {number: pick(every, number) for number in chosen}
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Found(path, name, file_hash(path), template, faces, every, _mask(args.mask))
+    return Found(path, name, file_hash(path), template, faces, every, mask)
 
 
 def _mask(path: Path | None) -> np.ndarray | None:
