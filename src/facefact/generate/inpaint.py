@@ -1,7 +1,7 @@
 """Inpainting: faces of a template picture become other people's; every pixel outside the blend stays as it was.
 
 for each replacement:  view -> repaint in place, or lay the person's own head in -> settle on the old landmarks
-all together:          skin of neck and ears follows -> laid in, nothing blended twice
+all together:          skin of neck and ears follows -> faces laid over it, nothing blended twice
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import torch
 from PIL import Image
 
 from facefact.faces import Detector
-from facefact.faces.align import inverse, similarity, transform
+from facefact.faces.align import similarity
 from facefact.faces.mask import filled
 from facefact.faces.square import seen_through
+from facefact.generate.neck import Change, beside_skin, skin_under
 from facefact.generate.pieces import Piece, laid_in
 from facefact.generate.regions import Region, region_mask, softened
 from facefact.generate.repaint import repaint
-from facefact.generate.skin_tone import skin_follows
+from facefact.generate.settling import settled
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import (
     Settings,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facefact")
 
-NEAR = 0.02  # of the eye distance: a face that lies nearer than this to the old one is left where it is
-ROUNDS = 2  # a face that was moved may be seen a little differently against the template
-FAR = 1.0  # of the eye distance: what lies further off is no face that was misplaced, but another one
 SEAM = 0.35  # of the noise schedule: the last part, in which a head that was laid in may change too
 
 
@@ -57,7 +55,8 @@ class InpaintSettings(Settings):
     lays its head in by the landmarks and repaints about it. region: what is repainted: "face", "hair" (with the face)
     or "head" (all of it); None is the face in place, and face and hair for the person's shape. strength: how much of
     what is there is forgotten, in (0, 1]; 1 keeps next to nothing of it. skin: whether neck and ears take the new
-    face's colour. context, centre: the square's side in longer sides of the face's box, and where in it the box's
+    face's colour. keep_expression: where the prompt names no expression a Studio adds the template's in words. context,
+    centre: the square's side in longer sides of the face's box, and where in it the box's
     middle lies: as in the pictures that the model learned from.
     """
 
@@ -65,6 +64,7 @@ class InpaintSettings(Settings):
     region: Region | None = None
     strength: float = 0.8
     skin: bool = True
+    keep_expression: bool = True
     context: float = 2.4
     centre: tuple[float, float] = (0.5, 0.5)
 
@@ -157,14 +157,18 @@ def inpaint_faces(
         pieces.append(piece)
         placed.append(landmarks)
         seen = laid_in(template.seen, pieces)
+    skin: list[Piece] = []
     if settings.skin:
-        pieces += skin_pieces(template.seen, seen, replacements, placed, pieces)
-    stored = [replace(piece, patch=template.stored(piece.patch)) for piece in pieces]
+        change = Change(template.seen, seen, [one.face for one in replacements], placed)
+        skin = skin_under(change)
+        if mask is None and settings.region in (None, "face"):
+            pieces = beside_skin(change, pieces, skin, new_heads=settings.shape == "person", detector=detector)
+    stored = [[replace(piece, patch=template.stored(piece.patch)) for piece in layer] for layer in (skin, pieces)]
     recipe = make_recipe(pipe, settings, kind="inpainting", size=work.size, origin=origin)
-    recipe["windows"] = [list(piece.window) for piece in pieces]
+    recipe["windows"] = [list(piece.window) for piece in [*pieces, *skin]]
     if words := [one.words for one in replacements if one.words]:
         recipe["words"] = words
-    return Portrait(template.image(laid_in(template.colours, stored)), recipe)
+    return Portrait(template.image(laid_in(laid_in(template.colours, stored[0]), stored[1])), recipe)
 
 
 @dataclass(frozen=True)
@@ -231,11 +235,7 @@ def replaced(work: Work, one: Replacement, seen: np.ndarray) -> tuple[Piece, np.
     drawn = np.asarray(painted(work, one, view, look, freedom).convert("RGB"))
     mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
     drawn, landmarks = settled(drawn, view.points(one.face.landmarks), work.detector, behind=look, mask=mask)
-    return Piece(view.window, view.back(drawn), weight[view.part]), _to_picture(view, landmarks)
-
-
-def _to_picture(view: View, points: np.ndarray) -> np.ndarray:
-    return transform(points, inverse(view.matrix))
+    return Piece(view.window, view.back(drawn), weight[view.part]), view.to_picture(landmarks)
 
 
 def _old_region(work: Work, face: Face) -> np.ndarray:
@@ -280,46 +280,6 @@ def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: Vie
     return replace(settings, control_image=parts[0] if one else parts)
 
 
-def settled(
-    drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None, *, behind: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size, 3) uint8 with the face that was drawn moved, so that the middle of its eyes and that of its mouth
-    lie where the (5, 2) wanted landmarks have them; and its landmarks.
-
-    Looked for in what will be seen: the drawing over what is behind, (size, size, 3), by the mask (size, size, 1). It
-    stays as it is where no face is found, or none that could be meant."""
-    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
-    placed, matrix, points = drawn, np.eye(3)[:2], wanted
-    for _ in range(ROUNDS):
-        over = np.round(behind + mask * (placed.astype(np.float32) - behind)).astype(np.uint8)
-        found = found_landmarks(over, wanted, detector)
-        if found is None:
-            break
-        points = found
-        if np.linalg.norm(middles(points) - middles(wanted), axis=1).max() <= NEAR * distance:
-            break
-        moved = similarity(middles(points), middles(wanted))
-        points = transform(points, moved)
-        matrix = (np.vstack([moved, [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]]))[:2]
-        placed = seen_through(drawn, matrix, (drawn.shape[1], drawn.shape[0]), how=cv2.INTER_CUBIC)
-    return placed, points
-
-
-def middles(points: np.ndarray) -> np.ndarray:
-    """(5, 2) landmarks -> (2, 2): the middle of the eyes, and that of the mouth."""
-    return np.stack([points[:2].mean(0), points[3:].mean(0)])
-
-
-def found_landmarks(drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None) -> np.ndarray | None:
-    """(5, 2) of the face that lies nearest to the wanted landmarks; None without one that could be meant."""
-    faces = [] if detector is None else detector.detect(drawn)
-    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
-    away = [float(np.linalg.norm(face.landmarks - wanted, axis=1).mean()) / distance for face in faces]
-    if not away or min(away) > FAR:
-        return None
-    return faces[int(np.argmin(away))].landmarks.astype(np.float64)
-
-
 def laid_over(
     work: Work, one: Replacement, view: View, look: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -361,28 +321,3 @@ def portrait_of(work: Work, one: Replacement, view: View) -> tuple[np.ndarray, n
         )
     head = region_mask(faces[0], pixels, region=work.settings.repainted, head=work.detector.head_mask(pixels, faces[0]))
     return pixels, filled(head), faces[0].landmarks.astype(np.float64)
-
-
-def skin_pieces(
-    old: np.ndarray,
-    new: np.ndarray,
-    replacements: Sequence[Replacement],
-    placed: Sequence[np.ndarray],
-    pieces: Sequence[Piece],
-) -> list[Piece]:
-    """Neck and ears of all the replaced faces. placed: (5, 2) landmarks of the new faces. pieces: the new faces."""
-    taken = np.zeros(old.shape[:2], np.float32)
-    for piece in pieces:
-        taken[piece.part] = np.maximum(taken[piece.part], piece.weight)
-    found = [
-        skin_follows(
-            old,
-            new,
-            one.face,
-            landmarks,
-            taken=taken,
-            others=[other.face for other in replacements if other is not one],
-        )
-        for one, landmarks in zip(replacements, placed, strict=True)
-    ]
-    return [piece for piece in found if piece is not None]

@@ -59,25 +59,20 @@ def skin_mask(picture: np.ndarray, face: Face, window: Window, *, others: Sequen
 
 
 def skin_follows(
-    old: np.ndarray,
-    new: np.ndarray,
-    face: Face,
-    landmarks: np.ndarray,
-    *,
-    taken: np.ndarray,
-    others: Sequence[Face] = (),
+    old: np.ndarray, new: np.ndarray, face: Face, landmarks: np.ndarray, *, others: Sequence[Face] = ()
 ) -> Piece | None:
-    """Neck and ears of the picture with the face replaced, in the new face's skin. None where there is none to see.
+    """Face, neck and ears of the old picture in the new face's skin, to lie under the new face. None where there is
+    nothing to see of them.
 
-    old, new: (h, w, 3) uint8 sRGB, before and after. face: in `old`; landmarks: (5, 2) of the new face. taken: (h, w)
-    float: what the new face covers already. others: faces that are other people's.
+    old, new: (h, w, 3) uint8 sRGB, before and after. face: in `old`; landmarks: (5, 2) of the new face. others: faces
+    that are other people's.
     """
     was, is_now = cheek_colour(old, face.landmarks), cheek_colour(new, landmarks)
     if was is None or is_now is None:
         return None
     window = reach(face, old.shape)
     x0, y0, x1, y1 = window
-    weight = skin_mask(old, face, window, others=others) * (1 - taken[y0:y1, x0:x1])
+    weight = skin_mask(old, face, window, others=others)
     weight = np.where(weight < 1 / 255, 0, weight).astype(np.float32)
     if not weight.any():
         return None

@@ -37,6 +37,9 @@ from facefact.types import Face, FaceTokens, Portrait, UserError
 log = logging.getLogger("facefact")
 
 CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
+KEPT_EXPRESSION = (
+    "the prompt names no expression: the template's is kept, here %r (--free-expression: the model decides)"
+)
 
 
 class Studio:
@@ -70,6 +73,7 @@ class Studio:
         self._yunet = yunet
         self._detector = detector
         self.exact_prompt = exact_prompt
+        self._kept: set[str] = set()  # expressions of templates that the log has told of
         self._painting = Lock()
         self._finding = Lock()
 
@@ -232,11 +236,9 @@ class Studio:
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
         """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
-        who takes the place of each. Where the prompt names no pose, the demo model is told the template's in words."""
-        found = [
-            Replacement(face, tokens, words_for_template(face, settings, model=self.model, shape=settings.shape))
-            for face, tokens in people
-        ]
+        who takes the place of each. What the prompt leaves open of the template is added in words, for each face (see
+        `words_for_template`), unless the Studio is to draw what the prompt says and no more."""
+        found = [Replacement(face, tokens, self._words(face, settings, template.seen)) for face, tokens in people]
         with self._painting:
             return inpaint_faces(
                 self.pipe,
@@ -249,6 +251,15 @@ class Studio:
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )
+
+    def _words(self, face: Face, settings: InpaintSettings, picture: np.ndarray) -> str:
+        if self.exact_prompt:
+            return ""
+        words, expression = words_for_template(face, settings, model=self.model, picture=picture)
+        if expression and expression not in self._kept:
+            self._kept.add(expression)
+            log.warning(KEPT_EXPRESSION, expression)
+        return words
 
     def group(
         self,

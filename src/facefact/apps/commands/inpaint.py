@@ -71,6 +71,11 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
         "--keep-skin", action="store_true", help="leave neck and ears as they are; else they follow the new face's skin"
     )
     ways.add_argument(
+        "--free-expression",
+        action="store_true",
+        help="let the model decide on the expression that the prompt does not name; else the template's is kept",
+    )
+    ways.add_argument(
         "--control",
         choices=("pose", "canny", "depth"),
         help="what the ControlNet reads: drawn from the template; depth needs --control-image",
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = chosen_faces(args)
 
     from facefact.faces import get_detector
-    from facefact.generate import InpaintSettings, find_person
+    from facefact.generate import InpaintSettings, file_hash, find_person
     from facefact.generate.demo_model import settings_for
     from facefact.generate.strangers import warn_of_strangers
 
@@ -101,8 +106,10 @@ def run(args: argparse.Namespace) -> int:
     for person in people.values():
         warn_of_strangers(person.names, person.crops, encoder=studio.adapter.encoder, cards=person.cards)
     recipes: dict[Path, dict[str, Any]] = {}
+    masked = {} if args.mask is None else {"mask": file_hash(args.mask)}
+    put = {"put": {str(number): person.origin for number, person in people.items()}}
     for one in templates:
-        origin = {"template": one.hash, "put": {str(number): person.origin for number, person in people.items()}}
+        origin = {"template": one.hash} | put | masked
         work = Work(studio, one, tokens, origin, args.control)
         recipes |= portraits.make_missing(
             args,
@@ -138,7 +145,9 @@ def ways_given(args: argparse.Namespace) -> dict[str, Any]:
     if args.control and not args.control_model:
         raise UserError(f"--control {args.control} needs a ControlNet that reads it: --control-model DIR")
     if args.control == "depth" and args.control_image is None:
-        raise UserError("depth is not drawn here, a model has to see it: give the depth picture with --control-image")
+        from facefact.generate.control import NO_DEPTH
+
+        raise UserError(NO_DEPTH)
     if args.control_model and not args.control and args.control_image is None:
         raise UserError("say what the ControlNet reads: --control pose or canny, or --control-image PICTURE")
     return {
@@ -148,6 +157,7 @@ def ways_given(args: argparse.Namespace) -> dict[str, Any]:
         "shape": args.shape or ("person" if args.control_model else None),
         "region": args.region,
         "skin": False if args.keep_skin else None,
+        "keep_expression": False if args.free_expression else None,
     }
 
 
@@ -194,13 +204,17 @@ def found_template(
     template = open_template(path)
     if args.format == "jpeg" and template.alpha is not None:
         raise UserError(f"{path} has transparency, which a JPEG has not: --format png or webp")
+    mask = _mask(args.mask)
+    if mask is not None and mask.shape != template.seen.shape[:2]:
+        sizes = [f"{shape[1]} x {shape[0]}" for shape in (template.seen.shape, mask.shape)]
+        raise UserError(f"{path} is {sizes[0]} and the mask {sizes[1]}: they must have the same size")
     every = detector.detect(template.seen)
     pick = choose_face if args.face else checked_face
     try:
         faces = {number: pick(every, number) for number in chosen}
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Found(path, name, file_hash(path), template, faces, every, _mask(args.mask))
+    return Found(path, name, file_hash(path), template, faces, every, mask)
 
 
 def _mask(path: Path | None) -> np.ndarray | None:
