@@ -44,6 +44,11 @@ def _covered(start: float, end: float) -> Tensor:
     return (inside * SIDE).clamp(0, 1)
 
 
+def column_masks(count: int) -> list[Tensor]:
+    """Places of people who stand side by side, from left to right."""
+    return [box_mask((i / count, 0.0, (i + 1) / count, 1.0)) for i in range(count)]
+
+
 def layout_masks(picture: np.ndarray) -> list[Tensor]:
     """(h, w, 3) uint8, a colour for each person on black -> each one's mask, from left to right.
 

@@ -104,3 +104,29 @@ def from_lab(lab: np.ndarray) -> np.ndarray:
     """The way back, clipped: (h, w, 3) float32 -> uint8 RGB."""
     rgb = cv2.cvtColor(np.clip(lab, [0, -127, -127], [100, 127, 127]).astype(np.float32), cv2.COLOR_Lab2RGB)
     return np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+
+
+def skin_pieces(
+    old: np.ndarray,
+    new: np.ndarray,
+    faces: Sequence[Face],
+    placed: Sequence[np.ndarray],
+    pieces: Sequence[Piece],
+) -> list[Piece]:
+    """Neck and ears of all the replaced faces. old, new: (h, w, 3) uint8. placed: (5, 2) landmarks of the new faces.
+    pieces: the new faces."""
+    taken = np.zeros(old.shape[:2], np.float32)
+    for piece in pieces:
+        taken[piece.part] = np.maximum(taken[piece.part], piece.weight)
+    found = [
+        skin_follows(
+            old,
+            new,
+            face,
+            landmarks,
+            taken=taken,
+            others=[other for other in faces if other is not face],
+        )
+        for face, landmarks in zip(faces, placed, strict=True)
+    ]
+    return [piece for piece in found if piece is not None]

@@ -19,7 +19,8 @@ from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.avatar import Avatar, avatar_of, recipe_of, say_what_was_added, worded
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
-from facefact.generate.groups import GroupSettings, InTemplate, paint_group
+from facefact.generate.group_squares import BATCH, portraits_joined, squares_in_template, squares_over
+from facefact.generate.groups import GroupSettings, InTemplate, Way, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
@@ -27,7 +28,7 @@ from facefact.generate.prompts import windows
 from facefact.generate.recipe import file_hash
 from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
-from facefact.generate.text_to_image import Settings, text_to_images
+from facefact.generate.text_to_image import Settings, reads_latents_alone, text_to_images
 from facefact.generate.wording import completed
 from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
 
@@ -253,11 +254,13 @@ class Studio:
         *,
         template: Template,
         mask: np.ndarray | None = None,
+        batch: int = 1,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
         """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
-        who takes the place of each. Where the prompt names no pose, the demo model is told the template's in words."""
+        who takes the place of each, drawn up to `batch` at a time. Where the prompt names no pose, the demo model is
+        told the template's in words."""
         found = [
             Replacement(face, tokens, words_for_template(face, settings, model=self.model, shape=settings.shape))
             for face, tokens in people
@@ -271,6 +274,7 @@ class Studio:
                 template=template,
                 detector=self.detector,
                 mask=mask,
+                batch=batch,
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )
@@ -281,13 +285,42 @@ class Studio:
         settings: GroupSettings,
         *,
         place: InTemplate | None = None,
+        batch: int = BATCH,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
-        """As `facefact.generate.paint_group`: several people in one picture."""
-        whole = self.origin | dict(origin or {})
+        """Several people in one picture, in the settings' way (see `group_squares`). None of them: squares in a
+        template whose faces are known; else each one's portrait for the demo model, which draws no wide pictures
+        (measured), and one run for others, with a square for each face that came out small."""
+        whole: dict[str, Any] = {"origin": self.origin | dict(origin or {}), "on_step": on_step}
+        way = settings.way or self._way(people, place)
+        parts = (self.pipe, self.adapter, people)
         with self._painting:
-            return paint_group(self.pipe, self.adapter, people, settings, place=place, origin=whole, on_step=on_step)
+            if way == "together":
+                return paint_group(*parts, replace(settings, way=way), place=place, **whole)
+            if way == "portraits":
+                if place is not None:
+                    raise UserError("portraits are laid into places, not into a template: --way squares or together")
+                return portraits_joined(*parts, settings, batch=batch, **whole)
+            more = {"square": settings_for(self.model, InpaintSettings, prompt=""), "batch": batch}
+            if place is not None:
+                return squares_in_template(*parts, settings, place=place, detector=self.detector, **more, **whole)
+            return squares_over(*parts, settings, detector=self.detector, **more, **whole)
+
+    def _way(self, people: Sequence[Region], place: InTemplate | None) -> Way:
+        """The default."""
+        simple = all(one.scale == 1 for one in people)
+        if place is not None:
+            return "squares" if place.faces and simple and reads_latents_alone(self.pipe) else "together"
+        if self.model == DEMO:
+            return "portraits" if simple else "together"
+        return "squares" if simple and self._finds_faces() else "together"
+
+    def _finds_faces(self) -> bool:
+        try:
+            return self.detector is not None
+        except UserError:
+            return False
 
 
 def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:
