@@ -53,6 +53,7 @@ def squares_in_template(
     place: InTemplate,
     square: InpaintSettings,
     detector: Detector | None,
+    more: Sequence[str] = (),
     batch: int = BATCH,
     origin: Mapping[str, Any] | None = None,
     on_step: Callable[[], None] | None = None,
@@ -65,8 +66,10 @@ def squares_in_template(
     told = prompts_of(settings, len(people))
     settings = replace(settings, strength=settings.strength or STRENGTH, way="squares")
     found = [
-        Replacement(face, _alone(one, settings), prompt=prompt, seed=seed_of(settings, i))
-        for i, (face, one, prompt) in enumerate(zip(place.faces, people, told, strict=True))
+        Replacement(face, _alone(one, settings), words, prompt=prompt, seed=seed_of(settings, i))
+        for i, (face, one, prompt, words) in enumerate(
+            zip(place.faces, people, told, more or [""] * len(people), strict=True)
+        )
     ]
     inside = as_square(settings, square, region=place.region)
     made = inpaint_faces(
@@ -93,6 +96,8 @@ def squares_over(
     (the way is None) only if some face is small, and everybody has one.
 
     UserError: somebody's face is not found in their place."""
+    if settings.strength is not None:
+        raise UserError("the strength says how much of a template is forgotten, and there is none")
     asked = settings.way == "squares"
     draft = paint_group(pipe, adapter, people, replace(settings, way="together"), origin=origin, on_step=on_step)
     pixels = np.asarray(draft.image.convert("RGB"))
@@ -103,7 +108,7 @@ def squares_over(
             f"the wide picture (seed {settings.seed}) shows no face in the place of person {missing[0] + 1} of "
             f"{len(people)}: try another --seed, a larger place, or --way portraits"
         )
-    found = [face for face in faces if face is not None]
+    found, searched = [face for face in faces if face is not None], any(one.mask is None for one in people)
     small = min((face.longer_side for face in found), default=0.0) < SMALL * native_size(pipe)
     if not asked and (missing or not small):
         return draft
@@ -114,7 +119,7 @@ def squares_over(
         pipe,
         adapter,
         people,
-        settings,
+        replace(settings, width=None, height=None, local=settings.local and not searched),
         place=place,
         square=square,
         detector=detector,
@@ -139,6 +144,8 @@ def portraits_joined(
     in one run.
 
     UserErrors as `text_to_images`; and words of another number of people."""
+    if settings.control_image is not None:
+        raise UserError("a control image is of the whole picture, and portraits are drawn alone: --way together")
     if settings.strength is not None:
         raise UserError("the strength says how much of a template is forgotten, and there is none")
     masks = [one.mask for one in people if one.mask is not None]
@@ -225,9 +232,10 @@ def plain(settings: GroupSettings, **changed: Any) -> Settings:
 
 
 def as_square(settings: GroupSettings, square: InpaintSettings, **changed: Any) -> InpaintSettings:
-    """The group's settings for one square: its size is the square's."""
+    """The group's settings for one square: its side is the shorter one of the group's, if they say any."""
     taken = {name: getattr(settings, name) for name in Settings.__dataclass_fields__} | {"strength": settings.strength}
-    return replace(square, **(taken | {"width": square.width, "height": square.height} | changed))
+    side = min((one for one in (settings.width, settings.height) if one is not None), default=None)
+    return replace(square, **(taken | {"width": side, "height": side} | changed))
 
 
 def _alone(person: Region, settings: GroupSettings) -> FaceTokens:

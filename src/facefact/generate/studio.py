@@ -19,7 +19,7 @@ from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.avatar import Avatar, avatar_of, recipe_of, say_what_was_added, worded
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
-from facefact.generate.group_squares import BATCH, portraits_joined, squares_in_template, squares_over
+from facefact.generate.group_squares import BATCH, portraits_joined, prompts_of, squares_in_template, squares_over
 from facefact.generate.groups import GroupSettings, InTemplate, Way, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.models import load_base, locate
@@ -28,7 +28,7 @@ from facefact.generate.prompts import windows
 from facefact.generate.recipe import file_hash
 from facefact.generate.strangers import warn_of_strangers
 from facefact.generate.template import Template
-from facefact.generate.text_to_image import Settings, reads_latents_alone, text_to_images
+from facefact.generate.text_to_image import Settings, text_to_images
 from facefact.generate.wording import completed
 from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
 
@@ -293,7 +293,7 @@ class Studio:
         template whose faces are known; else each one's portrait for the demo model, which draws no wide pictures
         (measured), and one run for others, with a square for each face that came out small."""
         whole: dict[str, Any] = {"origin": self.origin | dict(origin or {}), "on_step": on_step}
-        way = settings.way or self._way(people, place)
+        way = settings.way or self._way(people, settings, place)
         parts = (self.pipe, self.adapter, people)
         with self._painting:
             if way == "together":
@@ -302,16 +302,21 @@ class Studio:
                 if place is not None:
                     raise UserError("portraits are laid into places, not into a template: --way squares or together")
                 return portraits_joined(*parts, settings, batch=batch, **whole)
-            more = {"square": settings_for(self.model, InpaintSettings, prompt=""), "batch": batch}
+            more: dict[str, Any] = {"square": settings_for(self.model, InpaintSettings, prompt=""), "batch": batch}
             if place is not None:
+                told = prompts_of(settings, len(place.faces))
+                more["more"] = [
+                    words_for_template(face, replace(settings, prompt=prompt), model=self.model, shape="template")
+                    for face, prompt in zip(place.faces, told, strict=True)
+                ]
                 return squares_in_template(*parts, settings, place=place, detector=self.detector, **more, **whole)
             return squares_over(*parts, settings, detector=self.detector, **more, **whole)
 
-    def _way(self, people: Sequence[Region], place: InTemplate | None) -> Way:
-        """The default."""
-        simple = all(one.scale == 1 for one in people)
+    def _way(self, people: Sequence[Region], settings: GroupSettings, place: InTemplate | None) -> Way:
+        """The default: one run over the whole picture where something needs it."""
+        simple = all(one.scale == 1 for one in people) and (place is not None or settings.control_image is None)
         if place is not None:
-            return "squares" if place.faces and simple and reads_latents_alone(self.pipe) else "together"
+            return "squares" if place.faces and simple else "together"
         if self.model == DEMO:
             return "portraits" if simple else "together"
         return "squares" if simple and self._finds_faces() else "together"
