@@ -13,10 +13,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Progress
+from facefact.evaluate.sheet import write_rows
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import face_crop_from
 from facefact.faces.align import similarity
@@ -171,7 +171,8 @@ def base(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequen
 
 
 def before(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequence[Sequence[int]]]:
-    """One pass in a wide square about the box, as it came out: no framing, nothing moved, the old skin."""
+    """One pass in a wide square about the box, as it came out: no framing, nothing moved, the old skin, no word of the
+    template."""
     open_now = painting.studio
     studio = Studio(open_now.pipe, open_now.adapter, model=open_now.model, detector=NoDetector())
     return _painted(
@@ -180,6 +181,7 @@ def before(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequ
         face,
         shape="template",
         skin=False,
+        keep_expression=False,
         context=InpaintSettings.context,
         centre=InpaintSettings.centre,
     )
@@ -198,18 +200,25 @@ class NoDetector:
 
 
 def paste(painting: Painting, case: Case, face: Face) -> tuple[np.ndarray, Sequence[Sequence[int]]]:
-    """No model: the reference's face laid onto the landmarks, in the colours (mean, spread) of the template's."""
-    reference, height, width = painting.references[case.own], *case.picture.shape[:2]
-    matrix = similarity(reference.landmarks, face.landmarks)
-    laid = seen_through(reference.image, matrix, (width, height), how=cv2.INTER_CUBIC)
-    region = region_mask(face, case.picture)
-    lab, wanted = to_lab(laid), to_lab(case.picture)[region]
+    """No model: see `pasted`."""
+    reference = painting.references[case.own]
+    piece = pasted(case.picture, face, reference.image, reference.landmarks)
+    rows, columns = np.nonzero(piece.weight)
+    box = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+    return laid_in(case.picture, [piece]), [box]
+
+
+def pasted(picture: np.ndarray, face: Face, other: np.ndarray, landmarks: np.ndarray) -> Piece:
+    """The face of another (h, w, 3) uint8 picture, with the (5, 2) landmarks, laid onto a face's landmarks, in the
+    colours (mean, spread) that were there."""
+    height, width = picture.shape[:2]
+    matrix = similarity(landmarks, face.landmarks)
+    laid = seen_through(other, matrix, (width, height), how=cv2.INTER_CUBIC)
+    region = region_mask(face, picture)
+    lab, wanted = to_lab(laid), to_lab(picture)[region]
     mine = lab[region]
     lab = (lab - mine.mean(0)) / np.maximum(mine.std(0), 1e-3) * wanted.std(0) + wanted.mean(0)
-    weight = softened(region, face.longer_side)
-    made = laid_in(case.picture, [Piece((0, 0, width, height), from_lab(lab), weight)])
-    rows, columns = np.nonzero(weight)
-    return made, [[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]]
+    return Piece((0, 0, width, height), from_lab(lab), softened(region, face.longer_side))
 
 
 BY_NAME: Mapping[str, Way] = {"in_place": in_place, "shape": shape, "base": base, "paste": paste, "before": before}
@@ -374,16 +383,8 @@ def write_sheet(
     path: Path, plan: InpaintProtocol, cases: Sequence[Case], made: Mapping[str, Sequence[np.ndarray]], *, rows: int = 8
 ) -> None:
     """A row for each of the first cases: the person, the template, what every way made of it."""
-    heads = ["person", "template", *made]
-    sheet = Image.new("RGB", (CELL * len(heads), 20 + CELL * min(rows, len(cases))), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, head in enumerate(heads):
-        draw.text((CELL * column + 4, 4), head.replace("_", " "), fill="black")
-    for row, case in enumerate(cases[:rows]):
-        reference = Image.fromarray(plan.references[case.own].image).resize((CELL, CELL))
-        cells = [reference, Image.fromarray(case.cell(case.picture))]
-        cells += [Image.fromarray(pictures[row]) for pictures in made.values()]
-        for column, cell in enumerate(cells):
-            sheet.paste(cell, (CELL * column, 20 + CELL * row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    shown = [
+        [plan.references[case.own].image, case.cell(case.picture), *(pictures[row] for pictures in made.values())]
+        for row, case in enumerate(cases[:rows])
+    ]
+    write_rows(path, ["person", "template", *made], shown, cell=CELL)

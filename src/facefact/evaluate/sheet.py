@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -101,3 +102,16 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))
     return both
+
+
+def write_rows(path: Path, heads: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, cell: int) -> None:
+    """A file with pictures (h, w, 3) uint8 in rows under their heads, each in a square of so many pixels."""
+    sheet = Image.new("RGB", (cell * len(heads), 20 + cell * len(rows)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, head in enumerate(heads):
+        draw.text((cell * column + 4, 4), head.replace("_", " "), fill="black")
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture).resize((cell, cell)), (cell * column, 20 + cell * row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)

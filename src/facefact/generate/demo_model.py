@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from facefact.generate.expression import NAMED, expression_of
 from facefact.generate.text_to_image import Settings
 from facefact.generate.wording import completed
 from facefact.types import Face
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from facefact.generate.inpaint import InpaintSettings
 
 log = logging.getLogger("facefact")
 
@@ -48,16 +54,21 @@ def warn_of_words(prompts: Iterable[str], *, model: str) -> None:
         log.warning(UNKNOWN_WORDS, ", ".join(unknown), EXAMPLE_CAPTION)
 
 
-def words_for_template(face: Face, settings: Settings, *, model: str, shape: str) -> str:
-    """What to add to a prompt so that the demo model turns the head as a face of a template is turned and, where it
-    draws a head of its own (the shape "person"), so that it has some hair; nothing where the prompt says it, and for
-    other models, which read control images."""
+def words_for_template(face: Face, settings: InpaintSettings, *, model: str, picture: np.ndarray) -> tuple[str, str]:
+    """What to add to a prompt for a face of a template, an (h, w, 3) uint8 RGB picture, and the word of its expression
+    among that ("" where nothing is said of it).
+
+    The expression where the prompt names none, for any model (unless the settings say otherwise): next to nothing of
+    the old mouth is left under what is repainted. For the demo model also how the head is turned, which others read
+    from control images, and for the shape "person", which draws a head of its own, some hair."""
     from facefact.world.caption import POSE
 
-    if model != DEMO:
-        return ""
-    turned = POSE["left" if face.pose.yaw < -TURNED else "right" if face.pose.yaw > TURNED else "front"]
-    words = [] if any(one in settings.prompt for one in POSE.values()) else [turned]
-    if shape == "person":
-        words += completed(settings.prompt, settings.seed, names=("hair",))[1]
-    return ", ".join(words)
+    kept = settings.keep_expression and not NAMED.search(settings.prompt)
+    expression = expression_of(picture, face) if kept else ""
+    words = [expression] if expression else []
+    if model == DEMO:
+        turned = POSE["left" if face.pose.yaw < -TURNED else "right" if face.pose.yaw > TURNED else "front"]
+        words += [] if any(one in settings.prompt for one in POSE.values()) else [turned]
+        if settings.shape == "person":
+            words += completed(settings.prompt, settings.seed, names=("hair",))[1]
+    return ", ".join(words), expression

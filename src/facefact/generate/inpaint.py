@@ -1,7 +1,7 @@
 """Inpainting: faces of a template picture become other people's; every pixel outside the blend stays as it was.
 
 for each replacement:  view -> repaint in place, or lay the person's own head in -> settle on the old landmarks
-all together:          skin of neck and ears follows -> laid in, nothing blended twice
+all together:          skin of neck and ears follows -> faces laid over it, nothing blended twice
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 
 from facefact.faces import Detector
-from facefact.faces.align import inverse, similarity, transform
-from facefact.faces.square import seen_through
+from facefact.generate.neck import Change, beside_skin, skin_under
 from facefact.generate.own_head import Head, head_of, laid_over
 from facefact.generate.pieces import Piece, box_of, laid_in, turns
 from facefact.generate.prompts import windows
 from facefact.generate.regions import Region, region_mask, softened
 from facefact.generate.repaint import repaint
-from facefact.generate.skin_tone import skin_pieces
+from facefact.generate.settling import settled
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import (
     Settings,
@@ -46,10 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facefact")
 
-NEAR = 0.02  # of the eye distance: a face that lies nearer than this to the old one is left where it is
-ROUNDS = 2  # a face that was moved may be seen a little differently against the template
-FAR = 1.0  # of the eye distance: what lies further off is no face that was misplaced, but another one
-
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintSettings(Settings):
@@ -59,7 +53,8 @@ class InpaintSettings(Settings):
     lays its head in by the landmarks and repaints about it. region: what is repainted: "face", "hair" (with the face)
     or "head" (all of it); None is the face in place, and face and hair for the person's shape. strength: how much of
     what is there is forgotten, in (0, 1]; 1 keeps next to nothing of it. skin: whether neck and ears take the new
-    face's colour. context, centre: the square's side in longer sides of the face's box, and where in it the box's
+    face's colour. keep_expression: where the prompt names no expression a Studio adds the template's in words. context,
+    centre: the square's side in longer sides of the face's box, and where in it the box's
     middle lies: as in the pictures that the model learned from.
     """
 
@@ -67,6 +62,7 @@ class InpaintSettings(Settings):
     region: Region | None = None
     strength: float = 0.8
     skin: bool = True
+    keep_expression: bool = True
     context: float = 2.4
     centre: tuple[float, float] = (0.5, 0.5)
 
@@ -160,14 +156,18 @@ def inpaint_faces(
     work = Work(pipe, adapter, settings, template, detector, mask, on_step)
     pieces, placed = drawn_in_turns(work, replacements, batch)
     seen = laid_in(template.seen, pieces)
+    skin: list[Piece] = []
     if settings.skin:
-        pieces += skin_pieces(template.seen, seen, [one.face for one in replacements], placed, pieces)
-    stored = [replace(piece, patch=template.stored(piece.patch)) for piece in pieces]
+        change = Change(template.seen, seen, [one.face for one in replacements], placed)
+        skin = skin_under(change)
+        if mask is None and settings.region in (None, "face"):
+            pieces = beside_skin(change, pieces, skin, new_heads=settings.shape == "person", detector=detector)
+    stored = [[replace(piece, patch=template.stored(piece.patch)) for piece in layer] for layer in (skin, pieces)]
     recipe = make_recipe(pipe, settings, kind="inpainting", size=work.size, origin=origin)
-    recipe["windows"] = [list(piece.window) for piece in pieces]
+    recipe["windows"] = [list(piece.window) for piece in [*pieces, *skin]]
     if words := [one.words for one in replacements if one.words]:
         recipe["words"] = words
-    return Portrait(template.image(laid_in(template.colours, stored)), recipe)
+    return Portrait(template.image(laid_in(laid_in(template.colours, stored[0]), stored[1])), recipe)
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def replaced(work: Work, ready: Sequence[Ready], seen: np.ndarray) -> list[tuple
         mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
         old = view.points(one.one.face.landmarks)
         drawn, landmarks = settled(drawn, old, work.detector, behind=look, mask=mask)
-        found.append((Piece(view.window, view.back(drawn), weight[view.part]), _to_picture(view, landmarks)))
+        found.append((Piece(view.window, view.back(drawn), weight[view.part]), view.to_picture(landmarks)))
     return found
 
 
@@ -288,10 +288,6 @@ def _heads(work: Work, ready: Sequence[Ready]) -> list[Head]:
     made = text_to_images(work.pipe, work.adapter, people, settings, batch=len(ready), on_step=work.on_step)
     assert work.detector is not None
     return [head_of(portrait, detector=work.detector, region=work.settings.repainted) for portrait in made]
-
-
-def _to_picture(view: View, points: np.ndarray) -> np.ndarray:
-    return transform(points, inverse(view.matrix))
 
 
 def _old_region(work: Work, face: Face) -> np.ndarray:
@@ -340,43 +336,3 @@ def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: Vie
     whole = [np.asarray(image.convert("RGB").resize((shape[1], shape[0]))) for image in given]  # type: ignore[union-attr]
     parts = [Image.fromarray(view.look(image)) for image in whole]
     return replace(settings, control_image=parts[0] if one else parts)
-
-
-def settled(
-    drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None, *, behind: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size, 3) uint8 with the face that was drawn moved, so that the middle of its eyes and that of its mouth
-    lie where the (5, 2) wanted landmarks have them; and its landmarks.
-
-    Looked for in what will be seen: the drawing over what is behind, (size, size, 3), by the mask (size, size, 1). It
-    stays as it is where no face is found, or none that could be meant."""
-    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
-    placed, matrix, points = drawn, np.eye(3)[:2], wanted
-    for _ in range(ROUNDS):
-        over = np.round(behind + mask * (placed.astype(np.float32) - behind)).astype(np.uint8)
-        found = found_landmarks(over, wanted, detector)
-        if found is None:
-            break
-        points = found
-        if np.linalg.norm(middles(points) - middles(wanted), axis=1).max() <= NEAR * distance:
-            break
-        moved = similarity(middles(points), middles(wanted))
-        points = transform(points, moved)
-        matrix = (np.vstack([moved, [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]]))[:2]
-        placed = seen_through(drawn, matrix, (drawn.shape[1], drawn.shape[0]), how=cv2.INTER_CUBIC)
-    return placed, points
-
-
-def middles(points: np.ndarray) -> np.ndarray:
-    """(5, 2) landmarks -> (2, 2): the middle of the eyes, and that of the mouth."""
-    return np.stack([points[:2].mean(0), points[3:].mean(0)])
-
-
-def found_landmarks(drawn: np.ndarray, wanted: np.ndarray, detector: Detector | None) -> np.ndarray | None:
-    """(5, 2) of the face that lies nearest to the wanted landmarks; None without one that could be meant."""
-    faces = [] if detector is None else detector.detect(drawn)
-    distance = max(float(np.linalg.norm(wanted[1] - wanted[0])), 1.0)
-    away = [float(np.linalg.norm(face.landmarks - wanted, axis=1).mean()) / distance for face in faces]
-    if not away or min(away) > FAR:
-        return None
-    return faces[int(np.argmin(away))].landmarks.astype(np.float64)

@@ -59,25 +59,20 @@ def skin_mask(picture: np.ndarray, face: Face, window: Window, *, others: Sequen
 
 
 def skin_follows(
-    old: np.ndarray,
-    new: np.ndarray,
-    face: Face,
-    landmarks: np.ndarray,
-    *,
-    taken: np.ndarray,
-    others: Sequence[Face] = (),
+    old: np.ndarray, new: np.ndarray, face: Face, landmarks: np.ndarray, *, others: Sequence[Face] = ()
 ) -> Piece | None:
-    """Neck and ears of the picture with the face replaced, in the new face's skin. None where there is none to see.
+    """Face, neck and ears of the old picture in the new face's skin, to lie under the new face. None where there is
+    nothing to see of them.
 
-    old, new: (h, w, 3) uint8 sRGB, before and after. face: in `old`; landmarks: (5, 2) of the new face. taken: (h, w)
-    float: what the new face covers already. others: faces that are other people's.
+    old, new: (h, w, 3) uint8 sRGB, before and after. face: in `old`; landmarks: (5, 2) of the new face. others: faces
+    that are other people's.
     """
     was, is_now = cheek_colour(old, face.landmarks), cheek_colour(new, landmarks)
     if was is None or is_now is None:
         return None
     window = reach(face, old.shape)
     x0, y0, x1, y1 = window
-    weight = skin_mask(old, face, window, others=others) * (1 - taken[y0:y1, x0:x1])
+    weight = skin_mask(old, face, window, others=others)
     weight = np.where(weight < 1 / 255, 0, weight).astype(np.float32)
     if not weight.any():
         return None
@@ -104,29 +99,3 @@ def from_lab(lab: np.ndarray) -> np.ndarray:
     """The way back, clipped: (h, w, 3) float32 -> uint8 RGB."""
     rgb = cv2.cvtColor(np.clip(lab, [0, -127, -127], [100, 127, 127]).astype(np.float32), cv2.COLOR_Lab2RGB)
     return np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-
-
-def skin_pieces(
-    old: np.ndarray,
-    new: np.ndarray,
-    faces: Sequence[Face],
-    placed: Sequence[np.ndarray],
-    pieces: Sequence[Piece],
-) -> list[Piece]:
-    """Neck and ears of all the replaced faces. old, new: (h, w, 3) uint8. placed: (5, 2) landmarks of the new faces.
-    pieces: the new faces."""
-    taken = np.zeros(old.shape[:2], np.float32)
-    for piece in pieces:
-        taken[piece.part] = np.maximum(taken[piece.part], piece.weight)
-    found = [
-        skin_follows(
-            old,
-            new,
-            face,
-            landmarks,
-            taken=taken,
-            others=[other for other in faces if other is not face],
-        )
-        for face, landmarks in zip(faces, placed, strict=True)
-    ]
-    return [piece for piece in found if piece is not None]

@@ -35,6 +35,9 @@ from facefact.types import Face, FaceCrop, FaceTokens, Portrait, UserError
 log = logging.getLogger("facefact")
 
 CHOSEN_WORDS = "what the prompt leaves open the seed chooses, as in %r (--exact-prompt: draw what it says and no more)"
+KEPT_EXPRESSION = (
+    "the prompt names no expression: the template's is kept, here %r (--free-expression: the model decides)"
+)
 AVATAR = "avatar"  # the detector's name, which its faces carry
 
 
@@ -106,6 +109,7 @@ class Studio:
         self._yunet = yunet
         self._detector = detector
         self.exact_prompt = exact_prompt
+        self._kept: set[str] = set()  # expressions of templates that the log has told of
         self._painting = Lock()
         self._finding = Lock()
 
@@ -259,12 +263,10 @@ class Studio:
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
         """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
-        who takes the place of each, drawn up to `batch` at a time. Where the prompt names no pose, the demo model is
-        told the template's in words."""
-        found = [
-            Replacement(face, tokens, words_for_template(face, settings, model=self.model, shape=settings.shape))
-            for face, tokens in people
-        ]
+        who takes the place of each, drawn up to `batch` at a time. What the prompt leaves open of the template is added
+        in words, for each face (see `words_for_template`), unless the Studio is to draw what the prompt says and no
+        more."""
+        found = [Replacement(face, tokens, self._words(face, settings, template.seen)) for face, tokens in people]
         with self._painting:
             return inpaint_faces(
                 self.pipe,
@@ -278,6 +280,15 @@ class Studio:
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )
+
+    def _words(self, face: Face, settings: InpaintSettings, picture: np.ndarray) -> str:
+        if self.exact_prompt:
+            return ""
+        words, expression = words_for_template(face, settings, model=self.model, picture=picture)
+        if expression and expression not in self._kept:
+            self._kept.add(expression)
+            log.warning(KEPT_EXPRESSION, expression)
+        return words
 
     def group(
         self,
@@ -302,15 +313,16 @@ class Studio:
                 if place is not None:
                     raise UserError("portraits are laid into places, not into a template: --way squares or together")
                 return portraits_joined(*parts, settings, batch=batch, **whole)
-            more: dict[str, Any] = {"square": settings_for(self.model, InpaintSettings, prompt=""), "batch": batch}
+            square = settings_for(self.model, InpaintSettings, prompt="")
+            more: dict[str, Any] = {"square": square, "detector": self.detector, "batch": batch}
             if place is not None:
-                told = prompts_of(settings, len(place.faces))
+                told, seen = prompts_of(settings, len(place.faces)), place.template.seen
                 more["more"] = [
-                    words_for_template(face, replace(settings, prompt=prompt), model=self.model, shape="template")
+                    self._words(face, replace(square, prompt=prompt), seen)
                     for face, prompt in zip(place.faces, told, strict=True)
                 ]
-                return squares_in_template(*parts, settings, place=place, detector=self.detector, **more, **whole)
-            return squares_over(*parts, settings, detector=self.detector, **more, **whole)
+                return squares_in_template(*parts, settings, place=place, **more, **whole)
+            return squares_over(*parts, settings, **more, **whole)
 
     def _way(self, people: Sequence[Region], settings: GroupSettings, place: InTemplate | None) -> Way:
         """The default: one run over the whole picture where something needs it."""

@@ -50,6 +50,10 @@ class View:
         """(n, 2) pixels of the picture -> pixels of the view."""
         return transform(picture, self.matrix)
 
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """(n, 2) pixels of the view -> pixels of the picture."""
+        return transform(points, inverse(self.matrix))
+
     @property
     def part(self) -> tuple[slice, slice]:
         """The window, to index a picture with."""

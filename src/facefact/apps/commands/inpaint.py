@@ -71,6 +71,11 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
         "--keep-skin", action="store_true", help="leave neck and ears as they are; else they follow the new face's skin"
     )
     ways.add_argument(
+        "--free-expression",
+        action="store_true",
+        help="let the model decide on the expression that the prompt does not name; else the template's is kept",
+    )
+    ways.add_argument(
         "--control",
         choices=("pose", "canny", "depth"),
         help="what the ControlNet reads: drawn from the template; depth needs --control-image",
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = chosen_faces(args)
 
     from facefact.faces import get_detector
-    from facefact.generate import InpaintSettings, find_person
+    from facefact.generate import InpaintSettings, file_hash, find_person
     from facefact.generate.demo_model import settings_for
     from facefact.generate.strangers import warn_of_strangers
 
@@ -101,8 +106,10 @@ def run(args: argparse.Namespace) -> int:
         warn_of_strangers(chosen[number], person.crops, encoder=studio.adapter.encoder)
     tokens = {number: studio.adapter.encode(person.crops) for number, person in people.items()}
     recipes: dict[Path, dict[str, Any]] = {}
+    masked = {} if args.mask is None else {"mask": file_hash(args.mask)}
+    put = {"put": {str(number): person.origin for number, person in people.items()}}
     for one in templates:
-        origin = {"template": one.hash, "put": {str(number): person.origin for number, person in people.items()}}
+        origin = {"template": one.hash} | put | masked
         work = Work(studio, one, tokens, origin, args.control)
         recipes |= portraits.make_missing(
             args,
@@ -146,6 +153,7 @@ def ways_given(args: argparse.Namespace) -> dict[str, Any]:
         "shape": args.shape or ("person" if args.control_model else None),
         "region": args.region,
         "skin": False if args.keep_skin else None,
+        "keep_expression": False if args.free_expression else None,
     }
 
 
