@@ -78,7 +78,7 @@ def test_squares_are_columns() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ["--people", "8", "--steps", "2", "--counts", "2", "--device", "cpu"]
+    more = ["--people", "8", "--steps", "1", "--counts", "2", "--device", "cpu"]
     more += ["--ways", "squares", "one_by_one", "template", "noise", "portraits", "--alike"]
     files = ["--json", str(tmp_path / "groups.json"), "--sheet", str(tmp_path / "sheet.png")]
     assert cli.main(["eval", "groups", *more, *files]) == 0

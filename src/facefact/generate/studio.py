@@ -314,15 +314,15 @@ class Studio:
                     raise UserError("portraits are laid into places, not into a template: --way squares or together")
                 return portraits_joined(*parts, settings, batch=batch, **whole)
             square = settings_for(self.model, InpaintSettings, prompt="")
-            more: dict[str, Any] = {"square": square, "detector": self.detector, "batch": batch}
+            more = whole | {"square": square, "detector": self.detector, "batch": batch}
             if place is not None:
                 told, seen = prompts_of(settings, len(place.faces)), place.template.seen
                 more["more"] = [
                     self._words(face, replace(square, prompt=prompt), seen)
                     for face, prompt in zip(place.faces, told, strict=True)
                 ]
-                return squares_in_template(*parts, settings, place=place, **more, **whole)
-            return squares_over(*parts, settings, **more, **whole)
+                return squares_in_template(*parts, settings, place=place, **more)
+            return squares_over(*parts, settings, **more)
 
     def _way(self, people: Sequence[Region], settings: GroupSettings, place: InTemplate | None) -> Way:
         """The default: one run over the whole picture where something needs it."""

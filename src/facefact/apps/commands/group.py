@@ -230,8 +230,9 @@ def _in_template(
     masks = face_masks(chosen, template.seen.shape, heads=heads)
     weights = [soft_edge(mask, face) for mask, face in zip(masks, chosen, strict=True)]
     reading = nearest_masks(chosen, template.seen.shape)
-    region = "head" if args.head else "face"
-    return list(masks), InTemplate(template, np.max(weights, axis=0), reading, chosen, region)
+    return list(masks), InTemplate(
+        template, np.max(weights, axis=0), reading, chosen, region="head" if args.head else "face"
+    )
 
 
 def _spoken(one: Put) -> bool:
