@@ -105,8 +105,57 @@ def test_nobody_said_where(call: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--put me.png --head", "about a --template"),
         ("--put 0=me.png --layout group.png --template group.png", "choose one"),
         ("--put nobody.png", "nobody.png"),
+        ("--put above=me.png", "'above' names no place"),
     ],
 )
 def test_what_is_refused(words: str, line: str, call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*call, *words.split()]) == 2
     assert line in said(capsys)
+
+
+def test_words_name_faces_of_a_template(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The larger face, number 0, is the one at the left."""
+    template = [*call, "--template", "group.png"]
+    assert cli.main([*template, "--put", "The woman on the  left=me.png", "--put", "second=ada.png"]) == 0
+    recipe = made(capsys)
+    assert [one["place"] for one in recipe["people"]] == ["the woman on the left", "second"]
+    assert recipe["way"] == "squares"
+    assert cli.main([*template, "--put", "0=me.png", "--put", "1=ada.png", "--out", "numbered"]) == 0
+    assert cli.main([*template, "--put", "me.png", "--put", "ada.png", "--out", "nothing-said"]) == 0
+    named, numbered, ordered = (
+        np.asarray(Image.open(f"{name}/portrait-0.png")) for name in ("out", "numbered", "nothing-said")
+    )
+    np.testing.assert_array_equal(named, numbered)
+    np.testing.assert_array_equal(named, ordered)
+    capsys.readouterr()
+    assert cli.main([*template, "--put", "left=me.png", "--put", "0=ada.png", "--out", "other"]) == 2
+    assert "'left' and '0' are the same" in said(capsys)
+    assert cli.main([*template, "--put", "middle=me.png", "--out", "other"]) == 2
+    assert "group.png: 'middle': 2 people have nobody in the middle" in said(capsys)
+
+
+def test_words_put_people_into_an_order(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--way", "portraits", "--width", "128", "--height", "64", "--batch", "2"]
+    assert cli.main([*call, *more, "--put", "right=me.png", "--put", "left=ada.png"]) == 0
+    assert [one["place"] for one in made(capsys)["people"]] == ["left", "right"]
+
+
+@pytest.mark.parametrize("way", ["together", "squares"])
+def test_a_group_is_made_again(way: str, call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    put = ["--put", "0=me.png", "--put", "1=ada.png", "--template", "group.png"]
+    assert cli.main([*call, *put, "--words", "1=a hat", "--seed", "5", "--strength", "0.6", "--way", way]) == 0
+    before = made(capsys)
+    again = ["group", "--recipe", "out/portrait-5.png", *put, "--out", "again", "--json"]
+    model = ["--model", *call[call.index("--model") + 1 :][:1], "--device", "cpu"]
+    assert cli.main([*again, *model]) == 0
+    after = made(capsys)
+    assert after == before
+    one, two = (np.asarray(Image.open(f"{name}/portrait-5.png")) for name in ("out", "again"))
+    np.testing.assert_array_equal(one, two)
+    refused = [*model, "--out", "other"]
+    assert cli.main(["group", "--recipe", "out/portrait-5.png", *put[:2], *put[4:], *refused]) == 2
+    assert "shows 2 people and --put names 1" in said(capsys)
+    assert cli.main(["group", "--recipe", "out/portrait-5.png", *put[:4], *refused]) == 2
+    assert "made with a --template" in said(capsys)
+    assert cli.main(["generate", "--recipe", "out/portrait-5.png", "--face", "me.png", *refused]) == 2
+    assert "`facefact group --recipe` makes it again" in said(capsys)

@@ -78,18 +78,22 @@ def test_squares_are_columns() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ["--people", "8", "--steps", "2", "--counts", "2", "--device", "cpu"]
-    more += ["--ways", "template", "noise", "squares"]
+    more = ["--people", "8", "--steps", "1", "--counts", "2", "--device", "cpu"]
+    more += ["--ways", "squares", "one_by_one", "template", "noise", "portraits", "--alike"]
     files = ["--json", str(tmp_path / "groups.json"), "--sheet", str(tmp_path / "sheet.png")]
     assert cli.main(["eval", "groups", *more, *files]) == 0
     found = json.loads((tmp_path / "groups.json").read_text())
     for name in ("rank1", "mixing", "attributes", "cost_ratio", "alike"):
         assert set(found[name]["2"]) == {"value", "low", "high", "n"}
     assert found["rank1"]["2"]["n"] == found["single"]["rank1"]["n"] == 8
-    assert found["cost_ratio"]["2"]["value"] > 0
+    for name in ("cost_ratio", "by_one_person", "by_turns"):
+        assert found[name]["2"]["value"] > 0
+    assert found["way"] == "squares"
     assert found["small_faces"]["1"]["pixels"]["value"] > 0.9
+    names = ("rank1", "mixing", "attributes", "changed_attributes", "single")
+    assert [found[name] for name in names] == [found["one_by_one"][name] for name in names], "one batch, or each alone"
     assert "rank1" in found["noise"]
-    assert "rank1" in found["squares"]
-    assert Image.open(tmp_path / "sheet.png").size == (3 * 2 * SIZE + 2 * 12, 4 * SIZE)
+    assert "rank1" in found["portraits"]
+    assert Image.open(tmp_path / "sheet.png").size == (2 * SIZE, (3 + 5) * SIZE)
     assert "cost_ratio.2" in capsys.readouterr().out
     assert cli.main(["eval", "groups", "--counts", "9"]) == 2

@@ -94,11 +94,13 @@ def test_the_size_of_a_template(pipe: Any) -> None:
 
 def test_in_a_studio(pipe: Any, adapter: Any, halves: list[Region]) -> None:
     studio, steps = Studio(pipe, adapter, origin={"model": {"name": "tiny"}}), []
-    made = studio.group(halves, SETTINGS, origin={"people": []}, on_step=lambda: steps.append(1))
+    one_run = replace(SETTINGS, way="together")
+    made = studio.group(halves, one_run, origin={"people": []}, on_step=lambda: steps.append(1))
     assert made.recipe["model"] == {"name": "tiny"}
     assert made.recipe["people"] == []
     assert len(steps) >= SETTINGS.steps
     np.testing.assert_array_equal(array(made), array(paint_group(pipe, adapter, halves, SETTINGS)))
+    assert made.recipe["way"] == "together"
 
 
 def test_people_who_are_found(pipe: Any, adapter: Any, halves: list[Region]) -> None:

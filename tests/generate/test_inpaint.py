@@ -107,6 +107,31 @@ def test_faces_side_by_side_share_what_both_want() -> None:
     assert len(made.recipe["windows"]) == 2
 
 
+@pytest.mark.parametrize("shape", ["template", "person"])
+@pytest.mark.parametrize("local", [False, True])
+def test_a_batch_of_faces_is_the_same_picture(shape: Any, local: bool) -> None:
+    """Three faces, of which two are side by side and wait for each other."""
+    pipe, adapter, ada = opened()
+    tokens = [ada, adapter.tokens(torch.ones(1, 3, 112, 112)), ada]
+    template, faces = noise(), [face_at(10, 150, scale=0.6), face_at(70, 150, scale=0.6), face_at(280, 60, scale=0.6)]
+    people = [
+        Replacement(face, one, words, seed=seed)
+        for face, one, words, seed in zip(faces, tokens, ("a", "", "b"), (1, 2, None), strict=True)
+    ]
+    settings = replace(SETTINGS, shape=shape, local=local, skin=True)
+    detector, rows = FixedDetector(face_at(8, 6, scale=0.4)), []
+    calls = pipe.unet.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    one, three = (
+        np.asarray(
+            inpaint_faces(pipe, adapter, people, settings, template=template, detector=detector, batch=batch).image
+        ).astype(int)
+        for batch in (1, 3)
+    )
+    calls.remove()
+    assert set(rows) == {2, 4}, "the first and the last are one batch, the one between comes later"
+    assert np.abs(one - three).max() <= 1
+
+
 def test_the_users_mask_is_what_changes() -> None:
     model, template, face = opened(), noise(), face_at(150, 100, scale=0.8)
     mask = np.zeros((300, 400), bool)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facefact.generate.pieces import Piece, laid_in
+from facefact.generate.pieces import Piece, box_of, laid_in, turns
 from inpainting import picture
 
 
@@ -39,3 +39,20 @@ def test_where_pieces_meet_nothing_is_blended_twice() -> None:
     full = Piece((0, 0, 10, 10), white.patch, np.ones((10, 10), np.float32))
     assert laid_in(colours, [full, white]).max() <= 200
     np.testing.assert_array_equal(laid_in(colours, []), colours)
+
+
+def test_a_row_of_people_takes_two_turns_however_long_it_is() -> None:
+    windows = [(10 * i, 0, 10 * i + 14, 10) for i in range(9)]
+    changes = [(10 * i + 2, 2, 10 * i + 12, 8) for i in range(9)]
+    assert turns(windows, changes) == [[0, 2, 4, 6, 8], [1, 3, 5, 7]]
+    apart = [(10 * i + 4, 2, 10 * i + 10, 8) for i in range(9)]
+    assert turns(windows, apart) == [list(range(9))], "squares may overlap where nothing changes"
+    assert turns([(0, 0, 9, 9)] * 3, [(1, 1, 2, 2)] * 3) == [[0], [1], [2]]
+    assert turns([], []) == []
+
+
+def test_the_box_of_a_weight() -> None:
+    weight = np.zeros((6, 8))
+    assert box_of(weight) == (0, 0, 0, 0)
+    weight[2, 3] = weight[4, 5] = 0.1
+    assert box_of(weight) == (3, 2, 6, 5)

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from facefact.faces import face_from_landmarks
-from facefact.generate.places import box_mask, face_masks, layout_masks, nearest_masks, parse_box, soft_edge
+from facefact.generate.places import (
+    box_mask,
+    face_masks,
+    is_spoken,
+    layout_masks,
+    nearest_masks,
+    parse_box,
+    soft_edge,
+    spoken_place,
+)
 from facefact.types import Face, UserError
 
 POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
@@ -66,3 +75,40 @@ def test_faces() -> None:
     head[:20] = True
     (with_hair,) = face_masks([left], (160, 300, 3), heads=[head])
     assert with_hair[5, 280] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "number"),
+    [
+        ("left", 3, 0),
+        ("The woman on the left", 3, 0),
+        ("person in the  middle", 3, 1),
+        ("right", 3, 2),
+        ("the last one", 4, 3),
+        ("first", 20, 0),
+        ("the second", 4, 1),
+        ("second from the right", 4, 2),
+        ("17th person from the left", 20, 16),
+        ("the man on the right", 2, 1),
+        ("left", 1, 0),
+    ],
+)
+def test_words_that_name_people(words: str, count: int, number: int) -> None:
+    assert is_spoken(words)
+    assert spoken_place(words, count) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "line"),
+    [
+        ("above", 3, "names no place"),
+        ("left from the right", 3, "names no place"),
+        ("the tall one", 3, "names no place"),
+        ("middle", 4, "nobody in the middle"),
+        ("third", 2, "only 2 people"),
+        ("third from the right", 2, "only 2 people"),
+    ],
+)
+def test_words_that_name_nobody(words: str, count: int, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        spoken_place(words, count)

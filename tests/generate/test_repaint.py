@@ -19,8 +19,8 @@ def test_what_the_mask_leaves_out_ends_as_the_image_itself(name: str) -> None:
     pipe = tiny_pipeline()
     pipe.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(pipe.scheduler.config)
     image = Image.fromarray(picture(64, 64))
-    arguments = {"prompt": "x", "image": image, "num_inference_steps": 4, "strength": 0.8, "output_type": "pt"}
-    out = repaint(pipe, arguments, freedom=np.zeros((64, 64)), on_step=None).images
+    arguments = {"prompt": "x", "image": [image], "num_inference_steps": 4, "strength": 0.8, "output_type": "pt"}
+    out = repaint(pipe, arguments, freedom=np.zeros((1, 64, 64)), on_step=None).images
     with torch.no_grad():
         latents = pipe.vae.encode(pipe.image_processor.preprocess(image)).latent_dist.mode()
         expected = (pipe.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
@@ -34,7 +34,7 @@ def latents_by_step(freedom: np.ndarray, *, steps: int = 8) -> tuple[list[torch.
     image, seen = Image.fromarray(picture(64, 64)), []
     arguments = {
         "prompt": "x",
-        "image": image,
+        "image": [image],
         "num_inference_steps": steps,
         "strength": 1.0,
         "generator": torch.Generator().manual_seed(3),
@@ -46,7 +46,7 @@ def latents_by_step(freedom: np.ndarray, *, steps: int = 8) -> tuple[list[torch.
         return step(prediction, timestep, latents, **more)
 
     pipe.scheduler.step = keep
-    repaint(pipe, arguments, freedom=freedom, on_step=None)
+    repaint(pipe, arguments, freedom=freedom[None], on_step=None)
     with torch.no_grad():
         clean = pipe.vae.encode(pipe.image_processor.preprocess(image)).latent_dist.mode()
     return seen, clean * pipe.vae.config.scaling_factor

@@ -1,10 +1,10 @@
 """`facefact eval groups`: several unseen people in one picture. Is each the right one, and as asked?
 
-Template: a group of other people, drawn side by side, in the looks that are asked for but for expression and glasses;
-their faces are replaced in one denoising run, each with the words of its person. Noise: the same people and words from
-noise, in regions side by side. What groups are compared with is one person in the same two ways: alone in the picture,
-and, without regions of faces, as everybody in the group's picture, which tells what the wide picture costs from what
-the regions cost. Each person's square of the picture is judged as a portrait of its own.
+A template is a group of other people, drawn side by side, in the looks that are asked for but for expression and
+glasses. Its faces are replaced, each with the words of its person: as squares in one batch, one by one, or in one run
+over the whole picture. Without a template the same people and words are drawn as portraits laid side by side, in one
+batch, or from noise in regions of one run over the whole picture. What groups are compared with is one person in the
+same ways, alone in the picture. Each person's square of the picture is judged as a portrait of its own.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from facefact.generate import (
     GroupSettings,
     InpaintSettings,
     InTemplate,
-    Replacement,
     Template,
-    inpaint_faces,
     paint_group,
+    prompts,
 )
 from facefact.generate.demo_model import DEMO, settings_for
+from facefact.generate.group_squares import BATCH, portraits_joined, squares_in_template
 from facefact.generate.groups import STRENGTH, group_arguments, words_in_place
 from facefact.generate.places import face_masks, nearest_masks, soft_edge
+from facefact.generate.text_to_image import Settings, call_arguments, rows_of
 from facefact.metrics.scores import Figure, figure, retrieved
 from facefact.types import FaceTokens, UserError
 from facefact.world import CHOICES, caption
-from facefact.world.caption import SUBJECT
 from facefact.world.group import GroupRendering, render_group
 
 SIZE = 128  # pixels of a person's square
 COUNTS = (2, 3, 4)
-WAYS = ("template", "noise", "squares")
+IN_TEMPLATE = ("squares", "one_by_one", "template")
+WAYS = (*IN_TEMPLATE, "portraits", "noise")
 GALLERY = 100  # people among whom a face is searched, however many are painted
 COST_ROUNDS = 7
 
@@ -98,58 +99,37 @@ class Bench:
 
     def paint(self, case: GroupCase, way: str, *, alike: bool = False) -> np.ndarray:
         """(SIZE, SIZE * n, 3) uint8. alike: all are the first person, whose face counts wherever somebody is."""
-        if way == "squares":
-            return self.paint_squares(case, alike=alike)
-        sampling, count = self.painter.sampling, len(case.own)
-        settings = GroupSettings(
+        settings, count = self.settings(case, way), len(case.own)
+        masks, place = columns(count), None
+        if way in IN_TEMPLATE:
+            shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
+            masks, place = self.in_template(shown)
+        who = case.own[:1] * count if alike else case.own
+        people = [self.region(i, mask) for i, mask in zip(who, masks, strict=True)]
+        parts = (self.painter.pipe, self.adapter, people, settings)
+        if way == "portraits":
+            made = portraits_joined(*parts)
+        elif place is None or way == "template":
+            made = paint_group(*parts, place=place)
+        else:
+            square = settings_for(DEMO, InpaintSettings, prompt="")
+            batch = 1 if way == "one_by_one" else BATCH
+            detector = self.judges.detector
+            made = squares_in_template(*parts, place=place, square=square, detector=detector, batch=batch)
+        return np.asarray(made.image)
+
+    def settings(self, case: GroupCase, way: str) -> GroupSettings:
+        sampling, inside = self.painter.sampling, way in IN_TEMPLATE
+        return GroupSettings(
             prompt=caption(case.wanted[0]),
             words=[caption(one) for one in case.wanted],
             seed=case.seed,
-            steps=sampling.steps,
+            steps=max(2, round(sampling.steps / STRENGTH)) if inside else sampling.steps,
             scale=_one_scale(sampling),
             guidance_scale=sampling.guidance_scale,
-            width=SIZE * count,
+            width=SIZE * len(case.own),
             height=SIZE,
         )
-        if way == "noise":
-            masks = columns(count)
-            place = None
-        else:
-            shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
-            masks, place = self.in_template(shown)
-            settings = replace(settings, steps=max(2, round(settings.steps / STRENGTH)))
-        who = case.own[:1] * count if alike else case.own
-        people = [self.region(i, mask) for i, mask in zip(who, masks, strict=True)]
-        made = paint_group(self.painter.pipe, self.adapter, people, settings, place=place)
-        return np.asarray(made.image)
-
-    def paint_squares(self, case: GroupCase, *, alike: bool) -> np.ndarray:
-        """The same by `inpaint_faces`: not one run, but a square about each face, one after the other."""
-        sampling = self.painter.sampling
-        shown = render_group([who for who, _ in case.before], [one for _, one in case.before], size=SIZE)
-        settings = settings_for(
-            DEMO,
-            InpaintSettings,
-            prompt=SUBJECT,
-            seed=case.seed,
-            steps=max(2, round(sampling.steps / STRENGTH)),
-            strength=STRENGTH,
-            scale=_one_scale(sampling),
-            guidance_scale=sampling.guidance_scale,
-        )
-        who = case.own[:1] * len(case.own) if alike else case.own
-        people = [
-            Replacement(
-                true_face(shown, place),
-                FaceTokens(self.tokens.face[own : own + 1], self.tokens.null[own : own + 1]),
-                caption(wanted, without=["subject"]),
-            )
-            for place, (own, wanted) in enumerate(zip(who, case.wanted, strict=True))
-        ]
-        template = Template(shown.image, None, shown.image)
-        pipe, detector = self.painter.pipe, self.judges.detector
-        made = inpaint_faces(pipe, self.adapter, people, settings, template=template, detector=detector)
-        return np.asarray(made.image)
 
     def in_template(self, shown: GroupRendering) -> tuple[list[Tensor], InTemplate]:
         """The masks of the template's faces, and the template."""
@@ -157,7 +137,7 @@ class Bench:
         masks = face_masks(faces, shown.image.shape)
         weights = [soft_edge(mask, face) for mask, face in zip(masks, faces, strict=True)]
         reading = nearest_masks(faces, shown.image.shape)
-        return masks, InTemplate(Template(shown.image, None, shown.image), np.max(weights, axis=0), reading)
+        return masks, InTemplate(Template(shown.image, None, shown.image), np.max(weights, axis=0), reading, faces)
 
     def judged(self, cases: Sequence[GroupCase], pictures: Sequence[np.ndarray]) -> Made:
         squares = [picture[:, i : i + SIZE] for picture in pictures for i in range(0, picture.shape[1], SIZE)]
@@ -187,32 +167,35 @@ def evaluate_groups(
     seed: int,
     people: int = 100,
     counts: Sequence[int] = COUNTS,
-    ways: Sequence[str] = ("template",),
+    ways: Sequence[str] = ("squares",),
+    alike: bool = False,
     sampling: Sampling | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
     sheet: Path | None = None,
 ) -> dict[str, Any]:
-    """The figures as JSON values: rank1, mixing, attributes and cost_ratio by the number of people, of the first way;
-    `single`: one person in the same way; `alike`: one person as everybody in the group's picture; the other ways' under
-    their names; `small_faces`: what the autoencoder leaves of faces when the group has to fit into one square. sheet:
-    where some of the pictures go."""
+    """The figures as JSON values: rank1, mixing, attributes and costs (see `costs`) by the number of people, of the
+    first way; `single`: one person in the same way; the other ways' under their names; `small_faces`: what the
+    autoencoder leaves of faces when the group has to fit into one square. alike: besides, one person as everybody in
+    the group's picture, which tells what the neighbours cost. sheet: where some of the pictures go."""
     if people < 2 * max(counts) or not set(counts) <= set(COUNTS) or not set(ways) <= set(WAYS) or not ways:
         raise UserError(f"groups of {', '.join(map(str, COUNTS))}, made from {' or '.join(WAYS)}, of 8 people or more")
     bench = _open(bundle, judges_dir, seed, people, sampling or Sampling(), device, progress)
     small = small_faces(bench, counts)
     bench.adapter.attach(bench.painter.pipe)
     try:
-        drawn: list[np.ndarray] = []
-        made = {way: _of_way(bench, way, seed, counts, drawn) for way in ways}
-        cost = {str(count): cost_ratio(bench, bench.cases(seed, count)[0]) for count in counts}
+        drawn: dict[int, list[np.ndarray]] = {count: [] for count in counts}
+        made = {way: _of_way(bench, way, seed, drawn, alike=alike) for way in ways}
+        cost = [costs(bench, bench.cases(seed, count)[0], ways[0]) for count in counts]
     finally:
         bench.adapter.detach()
     if sheet is not None:
-        draw_sheet(drawn, sheet)
+        strips = [_strip(bench, bench.cases(seed, count)[0], pictures) for count, pictures in drawn.items()]
+        draw_sheet(strips, sheet)
     first, *others = ways
     about = {"seed": seed, "people": people, "way": first, "sampling": _written(bench.painter.sampling)}
-    tree = made[first] | {"cost_ratio": cost} | {way: made[way] for way in others} | {"small_faces": small}
+    of_cost = {name: {str(n): each[name] for n, each in zip(counts, cost, strict=True)} for name in cost[0]}
+    tree = made[first] | of_cost | {way: made[way] for way in others} | {"small_faces": small}
     return about | as_json(tree)
 
 
@@ -239,22 +222,24 @@ def _written(sampling: Sampling) -> dict[str, float]:
     return {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale")}
 
 
-def _of_way(bench: Bench, way: str, seed: int, counts: Sequence[int], drawn: list[np.ndarray]) -> dict[str, Any]:
-    """{"rank1": {"2": ..., ...}, ..., "single": {"rank1": ..., ...}, "alike": {"2": ..., ...}}. drawn: gets the first
-    picture of each size, under the references, the true renders and the template."""
-    found, alike = {}, {}
-    for count in (1, *counts):
+def _of_way(bench: Bench, way: str, seed: int, drawn: dict[int, list[np.ndarray]], *, alike: bool) -> dict[str, Any]:
+    """{"rank1": {"2": ..., ...}, ..., "single": {"rank1": ..., ...}, "alike": {"2": ..., ...}}. drawn: by the size of
+    the group, gets the first picture."""
+    found, same = {}, {}
+    for count in (1, *drawn):
         cases = bench.cases(seed, count)
         pictures = _painted(bench, cases, way, f"{way}, groups of {count}")
         found[count] = bench.judged(cases, pictures).figures()
-        if count > 1:
-            same = [replace(case, own=case.own[:1] * count) for case in cases]
-            others = _painted(bench, cases, way, f"{way}, one person {count} times", alike=True)
-            alike[str(count)] = bench.judged(same, others).figures()["rank1"]
-            drawn.append(_strip(bench, cases[0], pictures[0]))
+        if count in drawn:
+            drawn[count].append(pictures[0])
+            if alike:
+                others = _painted(bench, cases, way, f"{way}, one person {count} times", alike=True)
+                everybody = [replace(case, own=case.own[:1] * count) for case in cases]
+                same[str(count)] = bench.judged(everybody, others).figures()["rank1"]
     names = ("rank1", "mixing", "attributes", "changed_attributes")
-    tree: dict[str, Any] = {name: {str(count): found[count][name] for count in counts} for name in names}
-    return tree | {"single": {name: value for name, value in found[1].items() if name != "mixing"}, "alike": alike}
+    tree: dict[str, Any] = {name: {str(count): found[count][name] for count in drawn} for name in names}
+    tree["single"] = {name: value for name, value in found[1].items() if name != "mixing"}
+    return tree | ({"alike": same} if same else {})
 
 
 def _painted(
@@ -267,12 +252,12 @@ def _painted(
     return pictures
 
 
-def _strip(bench: Bench, case: GroupCase, picture: np.ndarray) -> np.ndarray:
-    """Of one group, from top to bottom: reference pictures, true renders, the template, what was made."""
+def _strip(bench: Bench, case: GroupCase, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Of one group, from top to bottom: reference pictures, true renders, the template, what each way made."""
     references = np.concatenate([bench.plan.references[i].image for i in case.own], 1)
     true = render_group([bench.plan.people[i] for i in case.own], case.wanted).image
     before = render_group([who for who, _ in case.before], [one for _, one in case.before]).image
-    return np.concatenate([references, true, before, picture], 0)
+    return np.concatenate([references, true, before, *pictures], 0)
 
 
 def draw_sheet(strips: Sequence[np.ndarray], path: Path, *, gap: int = 12) -> None:
@@ -288,18 +273,43 @@ def draw_sheet(strips: Sequence[np.ndarray], path: Path, *, gap: int = 12) -> No
 
 
 @torch.no_grad()
-def cost_ratio(bench: Bench, case: GroupCase) -> Figure:
-    """CPU time of a call of the model with all people's faces and words, by that with the first one's alone over the
-    whole of the same picture; pairs of calls, one after the other."""
+def costs(bench: Bench, case: GroupCase, way: str) -> dict[str, Figure]:
+    """CPU time of a call of the model with all people's faces and words. cost_ratio: by that of a call with the first
+    one's face alone over the whole of a picture of the same size, as the way makes its calls. Of a batch of squares
+    also by_one_person: by the call for one square, and by_turns: by one such call for each."""
     count = len(case.own)
     words = [caption(one) for one in case.wanted]
     whole = [bench.region(case.own[0], torch.ones(SIZE, SIZE * count))]
     everyone = [bench.region(i, mask) for i, mask in zip(case.own, columns(count), strict=True)]
-    ratios = []
+    taken = []
     for _ in range(COST_ROUNDS + 1):
-        alone = _seconds(bench, whole, [], count)
-        ratios.append(_seconds(bench, everyone, words, count) / alone)
-    return figure(np.array(ratios[1:]))
+        wide = [_seconds(bench, whole, [], count), _seconds(bench, everyone, words, count)]
+        taken.append([*wide, _batch_seconds(bench, everyone[:1], words), _batch_seconds(bench, everyone, words)])
+    alone, together, square, squares = np.array(taken[1:]).T
+    call = together if way in ("template", "noise") else count * square if way == "one_by_one" else squares
+    ratios = {"cost_ratio": call / alone}
+    if call is squares:
+        ratios |= {"by_one_person": squares / square, "by_turns": squares / (count * square)}
+    return {name: figure(each) for name, each in ratios.items()}
+
+
+def _batch_seconds(bench: Bench, people: Sequence[Region], words: list[str]) -> float:
+    """CPU time of one call of the model on a square for each of the people, under guidance."""
+    pipe, n = bench.painter.pipe, len(people)
+    settings = [Settings(prompt=each, scale=_one_scale(bench.painter.sampling)) for each in words[:n]]
+    arguments = call_arguments(pipe, bench.adapter, rows_of([one.tokens for one in people]), settings)
+    text = prompts.encode(pipe, words[:n])[0].repeat(2, 1, 1)
+    latents = torch.randn(2 * n, pipe.unet.config.in_channels, SIZE // 8, SIZE // 8, device=pipe.unet.device)
+    condition = arguments["cross_attention_kwargs"]
+    return _timed(lambda: pipe.unet(latents, 500, encoder_hidden_states=text, cross_attention_kwargs=condition))
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    """CPU time of the second of two calls."""
+    call()
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 def _one_scale(sampling: Sampling) -> float:
@@ -315,21 +325,10 @@ def _seconds(bench: Bench, people: Sequence[Region], words: list[str], count: in
     arguments = group_arguments(pipe, bench.adapter, people, settings)
     latents = torch.randn(1, pipe.unet.config.in_channels, SIZE // 8, SIZE * count // 8).repeat(2, 1, 1, 1)
     text = arguments.get("prompt_embeds")
-    if text is None:
-        from facefact.generate import prompts
-
-        text = prompts.encode(pipe, ["portrait of a person"])[0]
-    call: Callable[[], Any] = lambda: pipe.unet(  # noqa: E731
-        latents.to(pipe.unet.device),
-        500,
-        encoder_hidden_states=text.repeat(2, 1, 1),
-        cross_attention_kwargs=arguments["cross_attention_kwargs"],
-    )
+    text = (prompts.encode(pipe, [settings.prompt])[0] if text is None else text).repeat(2, 1, 1)
+    latents, condition = latents.to(pipe.unet.device), arguments["cross_attention_kwargs"]
     with words_in_place(pipe, [one.mask for one in people], settings):
-        call()
-        start = time.process_time()
-        call()
-        return time.process_time() - start
+        return _timed(lambda: pipe.unet(latents, 500, encoder_hidden_states=text, cross_attention_kwargs=condition))
 
 
 def small_faces(bench: Bench, counts: Sequence[int]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Groups: several people in one picture, in one denoising run. Each has a region, a face, and words if wanted.
+"""Groups: several people in one picture, in one denoising run over all of it. Each has a region, a face, and words if
+wanted.
 
 The regions are boxes or masks in a picture that is made from noise, or the faces of a template picture, of which every
 pixel outside the blended faces stays as it was.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ from facefact.generate.text_to_image import (
     reads_latents_alone,
     step_callback,
 )
-from facefact.types import Portrait, UserError
+from facefact.types import Face, Portrait, UserError
 
 if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
@@ -43,17 +44,22 @@ STRENGTH = 0.8
 KINDS = {False: "group", True: "group in a template"}
 
 
+Way = Literal["together", "squares", "portraits"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GroupSettings(Settings):
     """As Settings; the prompt is the whole picture's, and that of people without words of their own.
 
     words: what is said of each person, in the order of the regions, "" for nothing; whole prompts, which are read there
-    in place of the other. strength: how much of a template's faces is forgotten, in (0, 1], None for
-    STRENGTH.
+    in place of the other. strength: how much of a template's faces is forgotten, in (0, 1], None for STRENGTH. way:
+    "together" is one run over the whole picture, "squares" a square about each face, "portraits" each one's portrait
+    laid into their place (see `group_squares`); None is the best way for the model and the picture.
     """
 
     words: Sequence[str] = field(default_factory=list)
     strength: float | None = None
+    way: Way | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,12 +76,15 @@ class GroupSettings(Settings):
 class InTemplate:
     """The picture that a group is put into. weight: (h, w) float32 in [0, 1], how much of each pixel is new; the rest
     stays as it was. reading: for each person (h, w), where their words are read, which is more than the face: what is
-    around it tells the model how the face lies.
+    around it tells the model how the face lies. faces: of each person the one whose place they take, for squares about
+    them; region: what is repainted then.
     """
 
     template: Template
     weight: np.ndarray
     reading: Sequence[Tensor]
+    faces: Sequence[Face] = ()
+    region: Literal["face", "hair", "head"] = "face"
 
 
 def paint_group(
@@ -88,11 +97,15 @@ def paint_group(
     origin: Mapping[str, Any] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> Portrait:
-    """All people in one picture. The adapter is attached to the pipeline, which is of the text-to-image kind.
+    """All people in one run over the whole picture. The adapter is attached to the pipeline, which is of the
+    text-to-image kind.
 
     people: each one's region of the picture, or of the template. UserErrors as `text_to_image`; and words of another
     number of people, or of people whose places are not known beforehand, or for a model that reads no embeddings.
     """
+    if settings.way not in (None, "together"):
+        raise ValueError(f"the way {settings.way!r} is not one run: see group_squares")
+    settings = replace(settings, way="together")
     if not reads_latents_alone(pipe):
         raise UserError("this is an inpainting model: a group takes its text-to-image base")
     if place is not None:
@@ -164,8 +177,8 @@ def _in_template(
     size = working_size(pipe, template.seen.shape, settings)
     image = Image.fromarray(template.seen).resize(size, Image.Resampling.LANCZOS)
     freedom = (place.weight > 0).astype(np.float32)
-    begun = arguments | {"image": image, "strength": settings.strength}
-    new = images(repaint(pipe, begun, freedom=freedom, on_step=on_step), [settings])[0].convert("RGB")
+    begun = arguments | {"image": [image], "strength": settings.strength}
+    new = images(repaint(pipe, begun, freedom=freedom[None], on_step=on_step), [settings])[0].convert("RGB")
     height, width = template.seen.shape[:2]
     patch = template.stored(np.asarray(new.resize((width, height), Image.Resampling.LANCZOS)))
     made = laid_in(template.colours, [Piece((0, 0, width, height), patch, place.weight)])

@@ -11,30 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 
 from facefact.faces import Detector
-from facefact.faces.align import similarity
-from facefact.faces.mask import filled
-from facefact.faces.square import seen_through
 from facefact.generate.neck import Change, beside_skin, skin_under
-from facefact.generate.pieces import Piece, laid_in
+from facefact.generate.own_head import Head, head_of, laid_over
+from facefact.generate.pieces import Piece, box_of, laid_in, turns
+from facefact.generate.prompts import windows
 from facefact.generate.regions import Region, region_mask, softened
 from facefact.generate.repaint import repaint
 from facefact.generate.settling import settled
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import (
     Settings,
+    batches,
     call_arguments,
     if_face_arrives,
     images,
     make_recipe,
     picture_size,
     reads_latents_alone,
-    text_to_image,
+    rows_of,
+    text_to_images,
 )
 from facefact.generate.view import View, view_about
 from facefact.types import Face, FaceTokens, Portrait, UserError
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
 
 log = logging.getLogger("facefact")
-
-SEAM = 0.35  # of the noise schedule: the last part, in which a head that was laid in may change too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +91,13 @@ class InpaintSettings(Settings):
 @dataclass(frozen=True)
 class Replacement:
     """A face of the template (found in `template.seen`) and who takes its place. words: what the prompt says besides,
-    for this face; may be empty."""
+    for this face; may be empty. prompt, seed: this face's own, in place of the settings'."""
 
     face: Face
     tokens: FaceTokens
     words: str = ""
+    prompt: str | None = None
+    seed: int | None = None
 
 
 def inpaint(
@@ -136,12 +136,16 @@ def inpaint_faces(
     template: Template,
     detector: Detector | None = None,
     mask: np.ndarray | None = None,
+    batch: int = 1,
     origin: Mapping[str, Any] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> Portrait:
-    """The template with some of its faces replaced, one after the other, each seeing those before it. Works with a
-    text-to-image pipeline and with an inpainting one, with ControlNets too: the control image of the settings is that
-    of the whole template.
+    """The template with some of its faces replaced. Works with a text-to-image pipeline and with an inpainting one,
+    with ControlNets too: the control image of the settings is that of the whole template.
+
+    Faces whose squares show nothing of each other's change are drawn up to `batch` at a time, in one denoising run;
+    the others wait, and see what was made before (see `turns`). The picture is the same whatever the batch, to rounding
+    (in local mode nearly: the region is as large for all of a batch). With a control image each is drawn for itself.
 
     The adapter is attached to the pipeline. detector: finds the new face, which is then moved onto the old one's
     landmarks; needed for the person's shape, and for regions with hair. None leaves it where it was drawn. mask: (h, w)
@@ -150,13 +154,8 @@ def inpaint_faces(
     """
     check(pipe, replacements, settings, template=template, detector=detector, mask=mask)
     work = Work(pipe, adapter, settings, template, detector, mask, on_step)
-    seen, pieces = template.seen, []
-    placed: list[np.ndarray] = []
-    for one in replacements:
-        piece, landmarks = replaced(work, one, seen)
-        pieces.append(piece)
-        placed.append(landmarks)
-        seen = laid_in(template.seen, pieces)
+    pieces, placed = drawn_in_turns(work, replacements, batch)
+    seen = laid_in(template.seen, pieces)
     skin: list[Piece] = []
     if settings.skin:
         change = Change(template.seen, seen, [one.face for one in replacements], placed)
@@ -221,21 +220,74 @@ def _inside(face: Face, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]
     return np.clip(points[:, 1], 0, shape[0] - 1), np.clip(points[:, 0], 0, shape[1] - 1)
 
 
-def replaced(work: Work, one: Replacement, seen: np.ndarray) -> tuple[Piece, np.ndarray]:
-    """One face of the picture as it is by now, (h, w, 3) uint8 sRGB: the piece that replaces it, and the new face's
-    (5, 2) landmarks in the picture."""
-    settings = work.settings
-    view = view_about(one.face, seen.shape, work.size[0], context=settings.context, centre=settings.centre)
-    look = view.look(seen)
-    weight = _old_region(work, one.face)
-    if settings.shape == "person":
-        look, weight, freedom = laid_over(work, one, view, look, weight)
+def drawn_in_turns(work: Work, replacements: Sequence[Replacement], batch: int) -> tuple[list[Piece], list[np.ndarray]]:
+    """For each replacement the piece that does it, and the new face's (5, 2) landmarks in the picture."""
+    ready = [prepared(work, one) for one in replacements]
+    made: dict[int, tuple[Piece, np.ndarray]] = {}
+    grows = work.settings.shape == "person"  # a head that is laid in may be anywhere in its square
+    changes = [one.view.window if grows else box_of(one.weight) for one in ready]
+    for turn in turns([one.view.window for one in ready], changes):
+        seen = laid_in(work.template.seen, [made[i][0] for i in sorted(made)])
+        for part in batches([replace(ready[i], number=i) for i in turn], batch):
+            made |= zip([one.number for one in part], replaced(work, part, seen), strict=True)
+    pieces, placed = zip(*(made[i] for i in range(len(replacements))), strict=True)
+    return list(pieces), list(placed)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A replacement before it is drawn, with its own settings. weight: (h, w) float32, how much of the template's
+    pixels it takes. windows: of the text encoder that its prompts fill. number: among the replacements."""
+
+    one: Replacement
+    settings: InpaintSettings
+    view: View
+    weight: np.ndarray
+    windows: int
+    number: int = 0
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for those that can be drawn in one run."""
+        return replace(self.settings, prompt="", seed=0), self.one.tokens.face.shape, self.windows
+
+
+def prepared(work: Work, one: Replacement) -> Ready:
+    settings, shape = work.settings, work.template.seen.shape
+    view = view_about(one.face, shape, work.size[0], context=settings.context, centre=settings.centre)
+    own = control_of_view(_own(settings, one), shape, view)
+    return Ready(one, own, view, _old_region(work, one.face), windows(work.pipe, own.prompt, own.negative_prompt))
+
+
+def replaced(work: Work, ready: Sequence[Ready], seen: np.ndarray) -> list[tuple[Piece, np.ndarray]]:
+    """Faces of the picture as it is by now, (h, w, 3) uint8 sRGB, drawn in one run: for each the piece that replaces
+    it, and the new face's (5, 2) landmarks in the picture."""
+    looks = [one.view.look(seen) for one in ready]
+    weights = [one.weight for one in ready]
+    if work.settings.shape == "person":
+        over = [
+            laid_over(head, one.one.face, view=one.view, look=look, weight=one.weight)
+            for one, head, look in zip(ready, _heads(work, ready), looks, strict=True)
+        ]
+        looks, weights, freedom = ([each[i] for each in over] for i in range(3))
     else:
-        freedom = (view.look_at_mask(weight) > 0).astype(np.float32)
-    drawn = np.asarray(painted(work, one, view, look, freedom).convert("RGB"))
-    mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
-    drawn, landmarks = settled(drawn, view.points(one.face.landmarks), work.detector, behind=look, mask=mask)
-    return Piece(view.window, view.back(drawn), weight[view.part]), view.to_picture(landmarks)
+        freedom = [(one.view.look_at_mask(one.weight) > 0).astype(np.float32) for one in ready]
+    found = []
+    for one, look, weight, image in zip(ready, looks, weights, painted(work, ready, looks, freedom), strict=True):
+        view, drawn = one.view, np.asarray(image.convert("RGB"))
+        mask = np.clip(view.look_at_mask(weight), 0, 1)[..., None]
+        old = view.points(one.one.face.landmarks)
+        drawn, landmarks = settled(drawn, old, work.detector, behind=look, mask=mask)
+        found.append((Piece(view.window, view.back(drawn), weight[view.part]), view.to_picture(landmarks)))
+    return found
+
+
+def _heads(work: Work, ready: Sequence[Ready]) -> list[Head]:
+    """Of portraits of the people, which are drawn in one run."""
+    people, settings = [one.one.tokens for one in ready], [one.settings for one in ready]
+    made = text_to_images(work.pipe, work.adapter, people, settings, batch=len(ready), on_step=work.on_step)
+    assert work.detector is not None
+    return [head_of(portrait, detector=work.detector, region=work.settings.repainted) for portrait in made]
 
 
 def _old_region(work: Work, face: Face) -> np.ndarray:
@@ -249,24 +301,30 @@ def _old_region(work: Work, face: Face) -> np.ndarray:
     return softened(region_mask(face, work.template.seen, region=region, head=head), face.longer_side)
 
 
-def painted(work: Work, one: Replacement, view: View, look: np.ndarray, freedom: np.ndarray) -> Image.Image:
-    """The view, (size, size, 3) uint8, with the person in it where there is freedom (see `repaint`)."""
-    settings = _with_words(work.settings, one.words)
-    region = torch.from_numpy((freedom > 0).astype(np.uint8) * 255) if settings.local else None
-    arguments = call_arguments(work.pipe, work.adapter, one.tokens, [settings], region=region)
-    arguments |= {"strength": settings.strength, "image": Image.fromarray(look)}
+def painted(
+    work: Work, ready: Sequence[Ready], looks: Sequence[np.ndarray], freedom: Sequence[np.ndarray]
+) -> list[Image.Image]:
+    """The views, (size, size, 3) uint8 each, with their people in them where there is freedom (see `repaint`)."""
+    settings, free = [one.settings for one in ready], np.stack(freedom)
+    region = torch.from_numpy((free > 0).astype(np.uint8) * 255) if work.settings.local else None
+    people = rows_of([one.one.tokens for one in ready])
+    arguments = call_arguments(work.pipe, work.adapter, people, settings, region=region)
+    arguments |= {"strength": work.settings.strength, "image": [Image.fromarray(look) for look in looks]}
     result = repaint(
         work.pipe,
         arguments,
-        freedom=freedom,
-        on_step=if_face_arrives(work.pipe, work.adapter, settings, work.on_step),
-        control=control_of_view(settings, work.template.seen.shape, view),
+        freedom=free,
+        on_step=if_face_arrives(work.pipe, work.adapter, work.settings, work.on_step),
+        control=settings[0],
     )
-    return images(result, [settings])[0]
+    return images(result, settings)
 
 
-def _with_words(settings: InpaintSettings, words: str) -> InpaintSettings:
-    return replace(settings, prompt=f"{settings.prompt}, {words}") if words else settings
+def _own(settings: InpaintSettings, one: Replacement) -> InpaintSettings:
+    """The settings with the prompt and the seed of one face."""
+    prompt = settings.prompt if one.prompt is None else one.prompt
+    prompt = f"{prompt}, {one.words}" if one.words else prompt
+    return replace(settings, prompt=prompt, seed=settings.seed if one.seed is None else one.seed)
 
 
 def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: View) -> InpaintSettings:
@@ -278,46 +336,3 @@ def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: Vie
     whole = [np.asarray(image.convert("RGB").resize((shape[1], shape[0]))) for image in given]  # type: ignore[union-attr]
     parts = [Image.fromarray(view.look(image)) for image in whole]
     return replace(settings, control_image=parts[0] if one else parts)
-
-
-def laid_over(
-    work: Work, one: Replacement, view: View, look: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The view with the head of a portrait of the person laid in by the landmarks, what of the picture is new then (h,
-    w), and the freedom of the view's pixels: the seam and what the old head leaves bare all the time, the new head's
-    inside in the last part.
-
-    look: (size, size, 3) uint8. weight: (h, w) of the old head."""
-    portrait, head, points = portrait_of(work, one, view)
-    size, side = (view.size, view.size), one.face.longer_side * float(np.sqrt(np.linalg.det(view.matrix[:, :2])))
-    matrix = similarity(points, view.points(one.face.landmarks))
-    new_head = seen_through(head.astype(np.float32), matrix, size, border=cv2.BORDER_CONSTANT) > 0.5
-    laid = seen_through(portrait, matrix, size, how=cv2.INTER_CUBIC)
-    old = view.look_at_mask(weight) > 0
-    bare = cv2.inpaint(look, (old & ~new_head).astype(np.uint8), max(3, round(0.05 * side)), cv2.INPAINT_TELEA)
-    soft = cv2.GaussianBlur(new_head.astype(np.float32), (0, 0), max(0.5, 0.015 * side))[..., None]
-    over = np.round(bare + soft * (laid.astype(np.float32) - bare)).astype(np.uint8)
-    kernel = np.ones((max(3, 2 * round(0.04 * side) + 1),) * 2, np.uint8)
-    inside = cv2.erode(new_head.astype(np.uint8), kernel, borderValue=1) > 0
-    new = softened(new_head, side)
-    freedom = np.where(inside, SEAM, (old | (new > 0)).astype(np.float32))
-    whole = np.zeros(weight.shape, np.float32)
-    whole[view.part] = np.clip(view.back(new, how=cv2.INTER_LINEAR), 0, 1)
-    return over, np.maximum(weight, np.where(whole < 1 / 255, 0, whole)), freedom.astype(np.float32)
-
-
-def portrait_of(work: Work, one: Replacement, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A portrait of the person, of the view's size: (size, size, 3) uint8, its head (size, size) bool, its landmarks
-    (5, 2). UserError: no face is found in it."""
-    settings = control_of_view(_with_words(work.settings, one.words), work.template.seen.shape, view)
-    made = text_to_image(work.pipe, work.adapter, one.tokens, settings, on_step=work.on_step)
-    pixels = np.asarray(made.image.convert("RGB"))
-    assert work.detector is not None
-    faces = work.detector.detect(pixels)
-    if not faces:
-        raise UserError(
-            f"no face is found in the portrait of the person (seed {settings.seed}): try another --seed or --prompt, "
-            "or --shape template"
-        )
-    head = region_mask(faces[0], pixels, region=work.settings.repainted, head=work.detector.head_mask(pixels, faces[0]))
-    return pixels, filled(head), faces[0].landmarks.astype(np.float64)

@@ -44,3 +44,33 @@ def laid_in(picture: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
     mixed = picture.copy()
     mixed[y:bottom, x:right] = np.where(total[..., None] > 0, new, old)
     return mixed
+
+
+def turns(windows: Sequence[Window], changes: Sequence[Window]) -> list[list[int]]:
+    """Which pieces can be drawn at the same time, by number. windows: what each sees; changes: what of the picture it
+    changes. Nobody sees another of the same turn change. Each comes as early as it can, so a row of people takes two
+    turns however long it is; those who come later see what was drawn before."""
+    found: list[list[int]] = []
+    for i in range(len(windows)):
+        free = (
+            turn
+            for turn in found
+            if not any(_meet(windows[i], changes[k]) or _meet(windows[k], changes[i]) for k in turn)
+        )
+        turn = next(free, None)
+        if turn is None:
+            found.append(turn := [])
+        turn.append(i)
+    return found
+
+
+def _meet(one: Window, other: Window) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
+
+
+def box_of(weight: np.ndarray) -> Window:
+    """(h, w): the box of what is not 0, which is empty where everything is."""
+    rows, columns = np.nonzero(weight.any(1))[0], np.nonzero(weight.any(0))[0]
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

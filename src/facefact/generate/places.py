@@ -1,7 +1,8 @@
-"""Where the people of a group are: boxes, the colours of a layout picture, the faces of a template."""
+"""Where the people of a group are: boxes, words, the colours of a layout picture, the faces of a template."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -13,11 +14,19 @@ from facefact.faces.mask import face_mask
 from facefact.generate.regions import feathered, grown
 from facefact.types import Face, UserError
 
-SIDE = 256  # of the mask that a box becomes
+MASK_SIDE = 256  # of the mask that a box becomes
 LAYOUT_SIDE = 512  # the longer side at which a layout picture is read
 COLOUR_SHARE = 0.004  # of a layout picture: colours that cover less are the edges between others
 
 Box = tuple[float, float, float, float]
+
+ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+NOUN = "(?:person|man|woman|boy|girl|child|face|one)"
+SIDE = "left|right|middle|centre|center"
+SPOKEN = re.compile(
+    rf"(?:the )?(?:(?P<which>leftmost|rightmost|last|{SIDE})(?: {NOUN})?|(?:{NOUN} )?(?:on|in) the (?P<where>{SIDE})"
+    rf"|(?P<ordinal>{'|'.join(ORDINALS)}|[1-9][0-9]*(?:st|nd|rd|th))(?: {NOUN})?(?: from the (?P<end>left|right))?)"
+)
 
 
 def parse_box(text: str) -> Box:
@@ -31,17 +40,65 @@ def parse_box(text: str) -> Box:
     return x0, y0, x1, y1
 
 
+def is_spoken(text: str) -> bool:
+    """Whether words name a place, as "the woman on the left", "middle", "second from the right"."""
+    return SPOKEN.fullmatch(_plain(text)) is not None
+
+
+def check_spoken(text: str) -> None:
+    """UserError: the words name no place."""
+    if not is_spoken(text):
+        raise UserError(
+            f"{text!r} names no place: say left, middle or right, first, second ..., or second from the right; "
+            '"the person on the left" is understood too'
+        )
+
+
+def spoken_place(text: str, count: int) -> int:
+    """Which of `count` people, numbered from left to right from 0, the words name. UserError: none of them."""
+    check_spoken(text)
+    found = SPOKEN.fullmatch(_plain(text))
+    assert found is not None
+    word = found["which"] or found["where"]
+    if word is None:
+        said = found["ordinal"]
+        number = ORDINALS.index(said) if said in ORDINALS else int(said[:-2]) - 1
+        number = count - 1 - number if found["end"] == "right" else number
+    elif word in ("middle", "centre", "center"):
+        if count % 2 == 0:
+            raise UserError(f"{text!r}: {count} people have nobody in the middle; say which, as second from the left")
+        number = count // 2
+    else:
+        number = count - 1 if word in ("right", "rightmost", "last") else 0
+    if not 0 <= number < count:
+        raise UserError(f"{text!r}: there are only {count} people")
+    return number
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def left_to_right(faces: Sequence[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: face.box[0] + face.box[2])
+
+
 def box_mask(box: Box) -> Tensor:
-    """(SIDE, SIDE) float, 1 inside the box; at its edges the share of a cell that is inside."""
+    """(MASK_SIDE, MASK_SIDE) float, 1 inside the box; at its edges the share of a cell that is inside."""
     x0, y0, x1, y1 = box
     return _covered(y0, y1)[:, None] * _covered(x0, x1)[None]
 
 
 def _covered(start: float, end: float) -> Tensor:
-    """(SIDE,): how much of each cell of a line from 0 to 1 lies between start and end."""
-    edges = torch.linspace(0, 1, SIDE + 1)
+    """(MASK_SIDE,): how much of each cell of a line from 0 to 1 lies between start and end."""
+    edges = torch.linspace(0, 1, MASK_SIDE + 1)
     inside = edges[1:].clamp(max=end) - edges[:-1].clamp(min=start)
-    return (inside * SIDE).clamp(0, 1)
+    return (inside * MASK_SIDE).clamp(0, 1)
+
+
+def column_masks(count: int) -> list[Tensor]:
+    """Places of people who stand side by side, from left to right."""
+    return [box_mask((i / count, 0.0, (i + 1) / count, 1.0)) for i in range(count)]
 
 
 def layout_masks(picture: np.ndarray) -> list[Tensor]:

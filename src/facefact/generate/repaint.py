@@ -4,7 +4,7 @@ put back after every step (blended diffusion, Avrahami et al. 2022)."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,11 @@ def repaint(
     on_step: Callable[[], None] | None,
     control: Settings | None = None,
 ) -> Any:
-    """diffusers' result for `image` among the arguments.
+    """diffusers' result for `image` among the arguments: n pictures of one size, repainted in one run.
 
-    freedom: (h, w) float in [0, 1], of the image's size: the last part of the noise schedule in which a pixel may
-    change; 0 is never, 1 from the first step on. control: settings whose control image, if any, is that of `image`.
+    freedom: (n, h, w) float in [0, 1], of the images' size: the last part of the noise schedule in which a pixel may
+    change; 0 is never, 1 from the first step on. control: settings whose control image, if any, is that of the one
+    image there is.
 
     An inpainting model is called as such; it repaints where there is any freedom. Of any other, however many channels
     its latents have, the image-to-image call is used, or its inpainting one where diffusers has no other.
@@ -42,8 +43,8 @@ def repaint(
     if reads_latents_alone(pipe):
         callback = step_callback(on_step, putting_back(pipe, arguments["image"], freedom, own))
     if takes(painter, "mask_image"):
-        mask = Image.fromarray((freedom > 0).astype(np.uint8) * 255)
-        arguments = arguments | {"mask_image": mask, "width": mask.width, "height": mask.height}
+        masks = [Image.fromarray((one > 0).astype(np.uint8) * 255) for one in freedom]
+        arguments = arguments | {"mask_image": masks, "width": masks[0].width, "height": masks[0].height}
     painter.set_progress_bar_config(disable=True)
     controls = control_arguments(painter, control) if control else {}
     with finite_pictures(pipe), watched(painter.scheduler, own):
@@ -71,7 +72,7 @@ def painter_of(pipe: Any) -> Any:
 
 @dataclass
 class Noise:
-    """What an image-to-image call put on the image's latents: (1, c, h, w)."""
+    """What an image-to-image call put on the images' latents: (n, c, h, w)."""
 
     drawn: Tensor | None = None
 
@@ -104,11 +105,12 @@ def noise_of(own: Noise) -> Tensor:
 
 
 def putting_back(
-    pipe: Any, image: Image.Image, freedom: np.ndarray, own: Noise
+    pipe: Any, pictures: Sequence[Image.Image], freedom: np.ndarray, own: Noise
 ) -> Callable[[Any, int, Tensor], Tensor]:
-    """(pipeline, step, latents) -> latents with the image where a pixel is not free yet, at the next step's noise."""
-    clean = encode(pipe.vae, pipe.image_processor.preprocess(image).to(pipe._execution_device))
-    plane = torch.from_numpy(np.ascontiguousarray(freedom, np.float32)).to(clean.device)[None, None]
+    """(pipeline, step, latents) -> latents with the pictures where a pixel is not free yet, at the next step's
+    noise."""
+    clean = encode(pipe.vae, pipe.image_processor.preprocess(list(pictures)).to(pipe._execution_device))
+    plane = torch.from_numpy(np.ascontiguousarray(freedom, np.float32)).to(clean.device)[:, None]
     until = F.adaptive_max_pool2d(plane, clean.shape[-2:])
 
     def edit(pipe: Any, step: int, latents: Tensor) -> Tensor:

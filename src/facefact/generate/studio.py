@@ -20,7 +20,8 @@ from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, get_detector
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
-from facefact.generate.groups import GroupSettings, InTemplate, paint_group
+from facefact.generate.group_squares import BATCH, portraits_joined, prompts_of, squares_in_template, squares_over
+from facefact.generate.groups import GroupSettings, InTemplate, Way, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
 from facefact.generate.licences import brief, detector_licences, licences, refuse_unfree
 from facefact.generate.models import load_base, locate
@@ -232,12 +233,14 @@ class Studio:
         *,
         template: Template,
         mask: np.ndarray | None = None,
+        batch: int = 1,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
         """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
-        who takes the place of each. What the prompt leaves open of the template is added in words, for each face (see
-        `words_for_template`), unless the Studio is to draw what the prompt says and no more."""
+        who takes the place of each, drawn up to `batch` at a time. What the prompt leaves open of the template is added
+        in words, for each face (see `words_for_template`), unless the Studio is to draw what the prompt says and no
+        more."""
         found = [Replacement(face, tokens, self._words(face, settings, template.seen)) for face, tokens in people]
         with self._painting:
             return inpaint_faces(
@@ -248,6 +251,7 @@ class Studio:
                 template=template,
                 detector=self.detector,
                 mask=mask,
+                batch=batch,
                 origin=self.origin | dict(origin or {}),
                 on_step=on_step,
             )
@@ -267,13 +271,48 @@ class Studio:
         settings: GroupSettings,
         *,
         place: InTemplate | None = None,
+        batch: int = BATCH,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> Portrait:
-        """As `facefact.generate.paint_group`: several people in one picture."""
-        whole = self.origin | dict(origin or {})
+        """Several people in one picture, in the settings' way (see `group_squares`). None of them: squares in a
+        template whose faces are known; else each one's portrait for the demo model, which draws no wide pictures
+        (measured), and one run for others, with a square for each face that came out small."""
+        whole: dict[str, Any] = {"origin": self.origin | dict(origin or {}), "on_step": on_step}
+        way = settings.way or self._way(people, settings, place)
+        parts = (self.pipe, self.adapter, people)
         with self._painting:
-            return paint_group(self.pipe, self.adapter, people, settings, place=place, origin=whole, on_step=on_step)
+            if way == "together":
+                return paint_group(*parts, replace(settings, way=way), place=place, **whole)
+            if way == "portraits":
+                if place is not None:
+                    raise UserError("portraits are laid into places, not into a template: --way squares or together")
+                return portraits_joined(*parts, settings, batch=batch, **whole)
+            square = settings_for(self.model, InpaintSettings, prompt="")
+            more = whole | {"square": square, "detector": self.detector, "batch": batch}
+            if place is not None:
+                told, seen = prompts_of(settings, len(place.faces)), place.template.seen
+                more["more"] = [
+                    self._words(face, replace(square, prompt=prompt), seen)
+                    for face, prompt in zip(place.faces, told, strict=True)
+                ]
+                return squares_in_template(*parts, settings, place=place, **more)
+            return squares_over(*parts, settings, **more)
+
+    def _way(self, people: Sequence[Region], settings: GroupSettings, place: InTemplate | None) -> Way:
+        """The default: one run over the whole picture where something needs it."""
+        simple = all(one.scale == 1 for one in people) and (place is not None or settings.control_image is None)
+        if place is not None:
+            return "squares" if place.faces and simple else "together"
+        if self.model == DEMO:
+            return "portraits" if simple else "together"
+        return "squares" if simple and self._finds_faces() else "together"
+
+    def _finds_faces(self) -> bool:
+        try:
+            return self.detector is not None
+        except UserError:
+            return False
 
 
 def _with_parts(

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -137,7 +137,15 @@ class Job:
         return replace(self.settings, prompt="", negative_prompt="", seed=0), self.person.face.shape, self.windows
 
 
-def batches(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+class Kinded(Protocol):
+    @property
+    def kind(self) -> tuple[Any, ...]: ...
+
+
+J = TypeVar("J", bound=Kinded)
+
+
+def batches(jobs: Sequence[J], most: int) -> Iterator[list[J]]:
     """The jobs in their order, cut where the kind changes or the batch is full."""
     for _, group in groupby(jobs, key=lambda job: job.kind):
         alike = list(group)

@@ -21,11 +21,13 @@ def add(protocols: Any) -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        default=["template"],
+        default=["squares"],
         metavar="WAY",
-        help="of template (other people's picture, whose faces are replaced), noise, and squares (the template again, "
-        "by `facefact inpaint --put`: one face after the other; default template)",
+        help="with other people's picture, whose faces are replaced: squares (a batch of a square about each face), "
+        "one_by_one (the same squares, one after the other), template (one run over the whole picture); without it: "
+        "portraits (laid side by side), noise (one run over the whole picture); the default is squares",
     )
+    parser.add_argument("--alike", action="store_true", help="measure one person as everybody in a picture, too")
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
     parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
@@ -46,6 +48,7 @@ def figures(args: argparse.Namespace) -> dict[str, Any]:
         people=args.people,
         counts=args.counts,
         ways=args.ways,
+        alike=args.alike,
         sampling=Sampling(steps=args.steps),
         sheet=args.sheet,
         device=choose_device(args.device),

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefact.apps import batch, portraits, styles
 from facefact.apps.options import at_least_one
-from facefact.types import UserError
+from facefact.apps.replay import recipe_to_replay, warn_of_differences, with_parts_of
 
 if TYPE_CHECKING:
     from facefact.types import Portrait
-
-log = logging.getLogger("facefact")
 
 EXAMPLE = 'facefact generate --face me.jpg --prompt "a portrait in a red coat, smiling, snow" -n 4 --seed 7'
 
@@ -49,9 +46,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     batch.check_options(args)
     if args.jobs is not None:
-        return batch.run(styles.with_style(_with_parts_of(args, {})[0], words=False)[0])
-    recipe = _recipe_to_replay(args.recipe) if args.recipe else {}
-    args, given = _with_parts_of(args, recipe)
+        return batch.run(styles.with_style(with_parts_of(args, {})[0], words=False)[0])
+    recipe = recipe_to_replay(args.recipe, ["text-to-image"]) if args.recipe else {}
+    args, given = with_parts_of(args, recipe)
     args, style = styles.with_style(args, recipe)
     prompts = args.prompt or ([recipe.get("prompt", "")] if recipe else [])
     portraits.check_prompts(prompts, model=args.model)
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     check_same(recipe, studio.origin, given=given)
     styles.check_model(args, studio)
     origin = studio.origin | person.origin | style
-    _warn_of_differences(recipe, origin)
+    warn_of_differences(recipe, origin)
 
     def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
         return studio.text_to_images(tokens, wanted, batch=args.batch, origin=person.origin | style, on_step=on_step)
@@ -86,46 +83,8 @@ def run(args: argparse.Namespace) -> int:
     return portraits.make_and_print(args, pictures, make, steps=settings.steps, batch=args.batch, **inputs)
 
 
-def _recipe_to_replay(picture: Path) -> dict[str, Any]:
-    from facefact.generate import read_recipe
-
-    recipe = read_recipe(picture)
-    if recipe.get("kind") != "text-to-image":
-        raise UserError(f"{picture} is of `facefact inpaint`; only pictures of `facefact generate` are replayed")
-    return recipe
-
-
-def _with_parts_of(args: argparse.Namespace, recipe: dict[str, Any]) -> tuple[argparse.Namespace, set[str]]:
-    """The options, filled up with what the recipe was made with; and what of it they had named themselves."""
-    from facefact.generate.demo_model import DEMO
-    from facefact.generate.reopen import as_it_was
-
-    named = {"model": args.model, "adapter": args.adapter, "vae": args.vae, "scheduler": args.scheduler}
-    given = {name for name, value in (named | {"loras": args.lora}).items() if value}
-    found = {"model": args.model or DEMO}
-    if recipe:
-        found |= as_it_was(recipe, near=args.recipe.parent, given=given)
-    if "loras" in found:
-        found["lora"] = found.pop("loras")
-    return argparse.Namespace(**(vars(args) | found)), given
-
-
 def _settings_given(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
     """The settings from the options; where one was not given, from the recipe; else None."""
     size = {"width": args.width or args.size, "height": args.height or args.size}
     given = portraits.settings_given(args) | size
     return {name: recipe.get(name) if value is None else value for name, value in given.items()}
-
-
-def _warn_of_differences(recipe: dict[str, Any], origin: dict[str, Any]) -> None:
-    from facefact.generate.reopen import parts_of, same
-
-    if recipe and "faces" not in recipe:
-        log.warning("warning: the recipe is not whole: of which face the picture was, it does not say")
-    said, here = parts_of(recipe), parts_of(origin)
-    others = [key for key in said if not same(said[key], here.get(key))]
-    others += [
-        key for key in ("scheduler", "faces", "which") if key in recipe and recipe[key] != origin.get(key, recipe[key])
-    ]
-    for key in others:
-        log.warning("warning: %s is not what the recipe says: the picture will be another one", key)
