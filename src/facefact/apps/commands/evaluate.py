@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands import eval_groups, eval_inpaint
+from facefact.apps.commands import eval_causal, eval_groups, eval_inpaint, eval_suite
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -23,6 +23,8 @@ def add_parser(subparsers: Any) -> None:
     _add_ablation(protocols)
     _add_steps(protocols)
     _add_local(protocols)
+    eval_causal.add(protocols)
+    eval_suite.add(protocols)
     eval_groups.add(protocols)
     eval_inpaint.add(protocols)
     _add_avatar(protocols)
@@ -188,7 +190,7 @@ def _part(text: str) -> tuple[float, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.json and args.json.is_dir():  # (said before hours of work, not after)
+    if getattr(args, "json", None) and args.json.is_dir():  # (said before hours of work, not after)
         raise UserError(f"{args.json} is a folder: name a file in it")
     if args.protocol == "ablation":
         return _ablation(args)
@@ -201,6 +203,7 @@ def run(args: argparse.Namespace) -> int:
         "encoder": _encoder,
         "groups": eval_groups.figures,
         "inpaint": eval_inpaint.figures,
+        "recogniser": eval_suite.recogniser_figures,
         "world": _world,
     }
     report = reports[args.protocol](args)
@@ -333,7 +336,7 @@ def _layers(args: argparse.Namespace) -> int:
     return 0
 
 
-TABLES = {"steps": _steps, "local": _local, "layers": _layers}
+TABLES = {"steps": _steps, "local": _local, "layers": _layers, "causal": eval_causal.run, "suite": eval_suite.run}
 
 
 def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:
