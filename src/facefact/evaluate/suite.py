@@ -2,7 +2,7 @@
 
 All paint the same people, prompts and seeds as the base model does, so that what differs is the method. Fidelity by two
 judges of different kinds: an embedding (the recogniser), and the person's numbers read off the pixels
-(`causal.reading`). Intervals are over people and galleries (`metrics.resampling`); differences are taken picture by picture.
+(`causal.reading`). Intervals are over people and galleries (`metrics.resampling`); differences are picture by picture.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from facefact.evaluate.causal.interventions import FACTORS
 from facefact.evaluate.causal.run import Measured, Method
-from facefact.evaluate.report.record import Heat, Report, Tile
+from facefact.evaluate.report.record import Heat, Report, Tile, beside
 from facefact.metrics.scores import Figure
 
 WORDS = {
@@ -54,13 +54,13 @@ def galleries(measured: Measured, *, worst: int = 8) -> dict[str, tuple[Tile, ..
     references = [one.references[0] for one in measured.plan.requests(0)]
     found = {}
     for method in measured.methods:
-        units = np.diagonal(measured.world.effects.mean(0))
+        units = np.diagonal(np.nanmean(measured.world.effects, axis=0))
         sizes = np.abs(method.effects[0]) / units
         np.fill_diagonal(sizes, 0)
         wrong = np.nanmean(np.where(measured.readable, sizes, np.nan), axis=1)
         tiles = [Tile(method.first[0], "the reference as it is", "")]
         for i in np.argsort(-np.nan_to_num(wrong))[:worst]:
-            pair = np.concatenate([references[1 + i], method.first[1 + i]], 1)
+            pair = beside(references[1 + i], method.first[1 + i])
             tiles.append(Tile(pair, FACTORS[i].replace("_", " "), f"changed in the reference (left): {wrong[i]:.2f}"))
         found[f"{method.name}: the changes that moved most else"] = tuple(tiles)
     return found

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from facefact.metrics.scores import Figure
@@ -32,6 +33,14 @@ class Tile:
     pixels: np.ndarray
     name: str
     words: str = ""
+
+
+def beside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Two (h, w, 3) uint8 pictures side by side, the second as high as the first."""
+    height, width = one.shape[0], round(other.shape[1] * one.shape[0] / other.shape[0])
+    if other.shape[0] != height:
+        other = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)
+    return np.concatenate([one, other], 1)
 
 
 @dataclass(frozen=True)

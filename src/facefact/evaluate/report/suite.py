@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facefact.evaluate.report.record import Report, Tile
+from facefact.evaluate.report.record import Report, Tile, beside
 from facefact.evaluate.suite import WORDS, Suite, figures
 
 WORST = 12
@@ -28,6 +28,6 @@ def worst(suite: Suite, name: str) -> tuple[Tile, ...]:
     tiles = []
     for i in np.argsort(cosine, kind="stable")[:WORST]:
         case = plan.cases[i]
-        pair = np.concatenate([plan.references[case.own].image, made.pictures[i]], 1)
+        pair = beside(plan.references[case.own].image, made.pictures[i])
         tiles.append(Tile(pair, f"cosine {cosine[i]:.2f}", case.prompt))
     return tuple(tiles)
