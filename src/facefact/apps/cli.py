@@ -32,6 +32,7 @@ COMMANDS = {
     "prepare": ("facefact.apps.commands.prepare", "pictures of people -> a clean training set"),
     "train": ("facefact.apps.commands.train", "train a face adapter, or the bundled model from nothing"),
     "eval": ("facefact.apps.commands.evaluate", "measure a model"),
+    "compare": ("facefact.apps.commands.compare", "two report folders: what changed beyond the intervals"),
     "bench": ("facefact.apps.commands.bench", "measure speed and memory"),
 }
 

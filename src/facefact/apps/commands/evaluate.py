@@ -9,7 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands import eval_claims, eval_groups, eval_inpaint, eval_watermark
+from facefact.apps.commands import (
+    eval_causal,
+    eval_claims,
+    eval_groups,
+    eval_inpaint,
+    eval_suite,
+    eval_watermark,
+)
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -24,6 +31,8 @@ def add_parser(subparsers: Any) -> None:
     _add_steps(protocols)
     _add_local(protocols)
     eval_claims.add(protocols)
+    eval_causal.add(protocols)
+    eval_suite.add(protocols)
     eval_groups.add(protocols)
     eval_inpaint.add(protocols)
     eval_watermark.add(protocols)
@@ -190,12 +199,10 @@ def _part(text: str) -> tuple[float, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.json and args.json.is_dir():  # (said before hours of work, not after)
+    if getattr(args, "json", None) and args.json.is_dir():  # (said before hours of work, not after)
         raise UserError(f"{args.json} is a folder: name a file in it")
     if args.protocol == "ablation":
         return _ablation(args)
-    if args.protocol == "claims":
-        return eval_claims.run(args)
     if args.protocol in TABLES:
         return TABLES[args.protocol](args)
     from facefact.evaluate.figures_page import write_table
@@ -205,6 +212,7 @@ def run(args: argparse.Namespace) -> int:
         "encoder": _encoder,
         "groups": eval_groups.figures,
         "inpaint": eval_inpaint.figures,
+        "recogniser": eval_suite.recogniser_figures,
         "world": _world,
     }
     report = reports[args.protocol](args)
@@ -337,7 +345,15 @@ def _layers(args: argparse.Namespace) -> int:
     return 0
 
 
-TABLES = {"watermark": eval_watermark.run, "steps": _steps, "local": _local, "layers": _layers}
+TABLES = {
+    "causal": eval_causal.run,
+    "claims": eval_claims.run,
+    "layers": _layers,
+    "local": _local,
+    "steps": _steps,
+    "suite": eval_suite.run,
+    "watermark": eval_watermark.run,
+}
 
 
 def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:

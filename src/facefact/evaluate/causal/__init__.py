@@ -1,0 +1,1 @@
+"""The causal identity benchmark: one factor of the reference is changed, all factors of the result are read."""

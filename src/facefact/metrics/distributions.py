@@ -1,0 +1,53 @@
+"""Distances of sets of pictures: how far two distributions are apart (KID), and how widely one is spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from facefact.metrics.scores import Figure
+
+
+def kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n, m) of (n, d) and (m, d): (x.y / d + 1)^3, the kernel of KID (Binkowski et al., arXiv 1801.01401)."""
+    return (one @ other.T / one.shape[1] + 1) ** 3
+
+
+def squared_mmd(one: np.ndarray, other: np.ndarray) -> float:
+    """The unbiased estimate of the squared maximum mean discrepancy of two samples, (n, d) and (m, d): 0 on average
+    where both are of one distribution (single estimates lie on both sides)."""
+    return _mmd(kernel(one, one), kernel(other, other), kernel(one, other))
+
+
+def _mmd(within: np.ndarray, within_other: np.ndarray, between: np.ndarray) -> float:
+    n, m = between.shape
+    mine = (within.sum() - np.trace(within)) / (n * (n - 1))
+    theirs = (within_other.sum() - np.trace(within_other)) / (m * (m - 1))
+    return float(mine + theirs - 2 * between.mean())
+
+
+def kid(features: np.ndarray, others: np.ndarray, people: np.ndarray, other_people: np.ndarray) -> Figure:
+    """`squared_mmd` of (n, d) and (m, d) features; its interval is 1.96 standard errors of the jackknife that leaves
+    out one person's pictures, in both sets, at a time (resampling with replacement would make equal pictures, and bias
+    it). people, other_people: (n,), (m,). ValueError: fewer than three people, or pictures of a set."""
+    names = np.union1d(people, other_people)
+    if len(names) < 3 or min(len(features), len(others)) < 3:
+        raise ValueError("KID needs pictures of three people")
+    within, beside, between = kernel(features, features), kernel(others, others), kernel(features, others)
+    left_out = []
+    for one in names:
+        mine, theirs = np.flatnonzero(people != one), np.flatnonzero(other_people != one)
+        left_out.append(_mmd(within[np.ix_(mine, mine)], beside[np.ix_(theirs, theirs)], between[np.ix_(mine, theirs)]))
+    value, k = _mmd(within, beside, between), len(names)
+    error = 1.96 * float(np.sqrt((k - 1) / k * ((np.array(left_out) - np.mean(left_out)) ** 2).sum()))
+    return Figure(value, value - error, value + error, len(features))
+
+
+def spread(embeddings: np.ndarray) -> np.ndarray:
+    """(groups, k, d) unit embeddings of k pictures each -> (groups,): the mean of 1 - cosine over all pairs of a group;
+    0 where all are one picture. ValueError: one picture has no spread."""
+    groups, k, _ = embeddings.shape
+    if k < 2:
+        raise ValueError("one picture of each has no spread")
+    similarity = np.einsum("gid,gjd->gij", embeddings, embeddings)
+    pairs = (similarity.sum((1, 2)) - np.trace(similarity, axis1=1, axis2=2)) / (k * (k - 1))
+    return 1 - pairs

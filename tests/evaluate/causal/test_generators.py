@@ -1,0 +1,120 @@
+"""Pipelines of diffusers as generators, an IP-Adapter among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facefact.evaluate.causal.generators import Adapted, Generator, OneByOne, Pipeline, Request, from_picture
+from facefact.evaluate.pictures import Sampling
+from facefact.faces import get_detector
+from facefact.world import look, person, render
+from tiny import tiny_adapter
+
+ONE = render(person(1), look(1, glasses="none"), size=128).image
+OTHER = render(person(2), look(1, glasses="none"), size=128).image
+STEPS = {"num_inference_steps": 2, "guidance_scale": 2.0}
+SAMPLING = Sampling(steps=2, guidance_scale=2.0, batch=2)
+
+
+def requests(*shown: np.ndarray, seed: int = 3) -> list[Request]:
+    return [Request((picture,), "portrait", seed) for picture in shown]
+
+
+def same_noise_other_reference(generator: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same request twice and another reference in between; what is the same stays the same."""
+    made = list(generator(requests(ONE, OTHER, ONE)))
+    assert all(one.shape == (64, 64, 3) and one.dtype == np.uint8 for one in made)
+    np.testing.assert_array_equal(made[0], made[2])
+    return made[0], made[1], made[2]
+
+
+def with_ip_adapter(pipe: Any) -> Any:
+    """diffusers' own IP-Adapter on a pipeline: image encoder, projection, and decoupled cross-attention; random."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(2)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(image_size=32, patch_size=8, projection_dim=10, **sizes)
+    pipe.register_modules(image_encoder=CLIPVisionModelWithProjection(vision).eval(), feature_extractor=Extractor())
+    width = pipe.unet.config.cross_attention_dim
+    places = [attn for name, attn in pipe.unet.named_modules() if name.endswith("attn2")]
+    layers = {
+        f"{2 * i + 1}.to_{kind}_ip.weight": torch.randn(attn.inner_dim, width)
+        for i, attn in enumerate(places)
+        for kind in "kv"
+    }
+    projection = {
+        "proj.weight": torch.randn(4 * width, 10),
+        "proj.bias": torch.randn(4 * width),
+        "norm.weight": torch.ones(width),
+        "norm.bias": torch.zeros(width),
+    }
+    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": layers}])
+    pipe.set_ip_adapter_scale(0.8)
+    return pipe
+
+
+class Extractor:
+    """What CLIP's image processor does, without torchvision: 32 x 32, normalised."""
+
+    def __call__(self, image: Any, return_tensors: str = "pt") -> Any:
+        from types import SimpleNamespace
+
+        pictures = image if isinstance(image, list) else [image]
+        pixels = [np.asarray(one.resize((32, 32)), np.float32) / 127.5 - 1 for one in pictures]
+        return SimpleNamespace(pixel_values=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+
+
+def test_diffusers_ip_adapter_is_a_generator(pipe: Any) -> None:
+    wrapped = Pipeline(name="IP-Adapter", pipe=with_ip_adapter(pipe), reference="ip_adapter_image", arguments=STEPS)
+    one, other, _ = same_noise_other_reference(wrapped)
+    assert (one != other).any(), "the reference arrives"
+    pipe.set_ip_adapter_scale(0.0)
+    one, other, _ = same_noise_other_reference(wrapped)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_face_adapter_is_one_and_leaves_the_model_as_it_was(pipe: Any) -> None:
+    base = Pipeline(name="base", pipe=pipe, arguments=STEPS)
+    before = base(requests(ONE))[0]
+    adapter, crops = tiny_adapter(pipe), {}
+    wrapped = Adapted(
+        name="FACT", pipe=pipe, adapter=adapter, detector=get_detector("avatar"), sampling=SAMPLING, crops=crops
+    )
+    one, other, _ = same_noise_other_reference(wrapped)
+    assert (one != other).any()
+    assert (one != before).any()
+    assert len(crops) == 2, "each reference is looked at once"
+    np.testing.assert_array_equal(base(requests(ONE))[0], before)
+    assert adapter.attached is None
+
+
+def test_image_to_image_starts_from_the_reference(pipe: Any) -> None:
+    wrapped = from_picture(pipe, SAMPLING, strength=0.5)
+    one, other, _ = same_noise_other_reference(wrapped)
+    assert (one != other).any()
+    assert wrapped.arguments["num_inference_steps"] == 4, "as many steps as the others take"
+
+
+def test_a_pipeline_that_reads_no_reference_paints_once(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = type(pipe).__call__
+
+    def counted(self: Any, prompts: list[str], **arguments: Any) -> Any:
+        calls.append(len(prompts))
+        return real(self, prompts, **arguments)
+
+    monkeypatch.setattr(type(pipe), "__call__", counted)
+    made = Pipeline(name="base", pipe=pipe, arguments=STEPS, batch=4)([*requests(ONE, OTHER), *requests(ONE, seed=4)])
+    assert calls == [2]
+    np.testing.assert_array_equal(made[0], made[1])
+    assert (made[0] != made[2]).any()
+
+
+def test_a_plain_function_is_one_too() -> None:
+    darker = OneByOne("darker", lambda references, prompt, seed: references[0] // 2)
+    np.testing.assert_array_equal(darker(requests(ONE, OTHER))[1], OTHER // 2)
