@@ -115,7 +115,21 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_the_container_is_slim_pinned_and_not_root() -> None:
     found = instructions()
-    known = ["FROM", "ENV", "RUN", "WORKDIR", "COPY", "ARG", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT", "CMD"]
+    known = [
+        "FROM",
+        "ENV",
+        "RUN",
+        "WORKDIR",
+        "COPY",
+        "ARG",
+        "USER",
+        "VOLUME",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "STOPSIGNAL",
+        "ENTRYPOINT",
+        "CMD",
+    ]
     assert {word for word, _ in found} <= set(known)
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", found[0][1])
     words = [word for word, _ in found]
