@@ -132,6 +132,28 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", action="store_true", help="print what was made as JSON")
 
 
+def add_provenance(parser: argparse.ArgumentParser) -> None:
+    """What pictures say of where they come from, besides their recipe."""
+    provenance = parser.add_argument_group("the provenance")
+    provenance.add_argument(
+        "--c2pa-key",
+        type=Path,
+        metavar="KEY",
+        help="sign the pictures (C2PA Content Credentials) with this private key; `facefact sign init` makes one",
+    )
+    provenance.add_argument("--c2pa-cert", type=Path, metavar="CHAIN", help="the key's certificates, its own first")
+    provenance.add_argument(
+        "--watermark",
+        action="store_true",
+        help="an invisible mark in the pixels, which `facefact verify` finds (from 128 pixels a side on)",
+    )
+    provenance.add_argument(
+        "--strict-licences",
+        action="store_true",
+        help="refuse models whose licence forbids commercial use, or is not known (see `facefact models licences`)",
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """`--set KEY=VALUE ...`, again and again, of a recipe's settings."""
     parser.add_argument(

@@ -21,6 +21,7 @@ from facefact.types import UserError
 if TYPE_CHECKING:
     from facefact.faces import Detector
     from facefact.generate import Person, Studio
+    from facefact.generate.provenance import Provenance
     from facefact.types import Portrait
 
 # The options that are named as the fields of `Settings` that they fill.
@@ -34,7 +35,8 @@ Make = Callable[[list[Any], Callable[[], None]], Iterator["Portrait"]]
 def add_options(parser: argparse.ArgumentParser, *, face_required: bool = True) -> None:
     """The options that both commands have."""
     options.add_person(parser, required=face_required)
-    for add in (options.add_picture, options.add_model, options.add_control, options.add_output):
+    groups = (options.add_picture, options.add_model, options.add_control, options.add_output, options.add_provenance)
+    for add in groups:
         add(parser)
 
 
@@ -72,10 +74,35 @@ def pictures_wanted(
     begin. UserError, before any work: one is there already, and no option says what to do with it."""
     from facefact.generate.jobs import refuse_to_overwrite, wanted
 
+    provenance_asked(args)  # for what is wrong with it
+    refuse_unmarkable(args, settings)
     pictures = wanted(args.out, settings, prompts, count=args.count, form=args.format, name=name)
     if not (args.overwrite or args.resume):
         refuse_to_overwrite(pictures)
     return pictures
+
+
+def provenance_asked(args: argparse.Namespace) -> Provenance:
+    """What the options say of signing and marking. UserError: a key without its certificates, or that cannot sign."""
+    from facefact.generate.provenance import Provenance
+
+    key, chain = args.c2pa_key, args.c2pa_cert
+    if (key is None) != (chain is None):
+        raise UserError("--c2pa-key and --c2pa-cert belong together: `facefact sign init` makes both files")
+    if key is None:
+        return Provenance(watermark=args.watermark)
+    from facefact.generate.signing import Signer
+
+    return Provenance(signer=Signer.open(key, chain), watermark=args.watermark)
+
+
+def refuse_unmarkable(args: argparse.Namespace, settings: Any) -> None:
+    """UserError, before any work: pictures of the size that is asked for are too small for the mark that is, too. (What
+    is put into a template has the template's size.)"""
+    from facefact.generate.watermark import refuse_small
+
+    if args.watermark and getattr(args, "template", None) is None and settings.width and settings.height:
+        refuse_small(settings.width, settings.height)
 
 
 def as_the_person_asks(pictures: Mapping[Path, Any], person: Person) -> dict[Path, Any]:
@@ -103,6 +130,7 @@ def open_studio(args: argparse.Namespace, *, detector: Detector | None = None) -
         control_model=args.control_model,
         detector=detector,
         exact_prompt=args.exact_prompt,
+        strict_licences=args.strict_licences,
     )
 
 
@@ -114,13 +142,16 @@ def make_and_print(
     steps: int,
     origin: Mapping[str, Any],
     batch: int = 1,
+    template: Path | None = None,
+    photos: Sequence[Path] = (),
 ) -> int:
     """Makes the pictures that are not finished yet, under a bar, and prints what is there then; the exit code.
 
     pictures: the file of each, and its settings. make: makes them `batch` at a time, with `steps` calls of on_step each
-    time. origin: what the recipes say besides the settings.
+    time. origin: what the recipes say besides the settings. template, photos: what signatures name as put in.
     """
-    print_made(args, make_missing(args, pictures, make, steps=steps, origin=origin, batch=batch))
+    inputs: dict[str, Any] = {"template": template, "photos": photos}
+    print_made(args, make_missing(args, pictures, make, steps=steps, origin=origin, batch=batch, **inputs))
     return 0
 
 
@@ -132,16 +163,19 @@ def make_missing(
     steps: int,
     origin: Mapping[str, Any],
     batch: int = 1,
+    template: Path | None = None,
+    photos: Sequence[Path] = (),
 ) -> dict[Path, dict[str, Any]]:
     """The first half of `make_and_print`: the recipes of all the pictures, in their order."""
     from tqdm import tqdm
 
     from facefact.generate.jobs import finished, make_portraits
 
-    recipes = finished(pictures, origin) if args.resume else {}
+    provenance = replace(provenance_asked(args), template=template, photos=photos)
+    recipes = finished(pictures, origin, provenance=provenance) if args.resume else {}
     missing = {path: settings for path, settings in pictures.items() if path not in recipes}
     with tqdm(total=steps * math.ceil(len(missing) / batch), unit="step") as bar:
-        made = make_portraits(missing, lambda wanted: make(wanted, partial(_advance, bar)))
+        made = make_portraits(missing, lambda wanted: make(wanted, partial(_advance, bar)), provenance=provenance)
         for number, (path, recipe) in enumerate(made, 1):
             recipes[path] = recipe
             bar.n = steps * math.ceil(number / batch)

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facefact.generate.recipe import read_recipe, save_portrait
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, save_with, wanting
+from facefact.generate.recipe import read_recipe
 from facefact.generate.text_to_image import Settings, written
 from facefact.types import Portrait, UserError
 
 S = TypeVar("S", bound=Settings)
+
+UNCOMPARED = ("licences",)  # of a recipe, when work is resumed: they are about the models, whose hashes are compared
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -41,19 +44,26 @@ def refuse_to_overwrite(files: Iterable[Path]) -> None:
         raise UserError(f"{there} is already there: choose another --out or --seed, or say {more}")
 
 
-def finished(pictures: Mapping[Path, Settings], origin: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+def finished(
+    pictures: Mapping[Path, Settings], origin: Mapping[str, Any], *, provenance: Provenance = NO_PROVENANCE
+) -> dict[Path, dict[str, Any]]:
     """The recipes of those pictures that are there. origin: what their recipes say besides the settings.
 
-    UserError: one of them is not the picture that is wanted, or none that was made here.
+    UserError: one of them is not the picture that is wanted (signed and marked, if that is asked for), or none that was
+    made here.
     """
-    return {path: _fitting_recipe(path, one, origin) for path, one in pictures.items() if path.exists()}
+    there = {path: _fitting_recipe(path, one, origin) for path, one in pictures.items() if path.exists()}
+    for path, recipe in there.items():
+        if missing := wanting(path, recipe, provenance):
+            raise UserError(f"{path} is not {missing}: choose another --out, or --overwrite instead of --resume")
+    return there
 
 
 def _fitting_recipe(path: Path, settings: Settings, origin: Mapping[str, Any]) -> dict[str, Any]:
     recipe = read_recipe(path)
     asked = {name: value for name, value in written(settings).items() if value is not None} | dict(origin)
     for name, value in asked.items():
-        if recipe.get(name) != value:
+        if name not in UNCOMPARED and recipe.get(name) != value:
             raise UserError(
                 f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume"
             )
@@ -61,12 +71,14 @@ def _fitting_recipe(path: Path, settings: Settings, origin: Mapping[str, Any]) -
 
 
 def make_portraits(
-    pictures: Mapping[Path, S], make: Callable[[list[S]], Iterator[Portrait]]
+    pictures: Mapping[Path, S],
+    make: Callable[[list[S]], Iterator[Portrait]],
+    *,
+    provenance: Provenance = NO_PROVENANCE,
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Makes the pictures and saves each before the next is asked for: (its file, its recipe) of one after the other.
 
     make: the settings of each -> the portraits, in the same order.
     """
     for path, portrait in zip(pictures, make(list(pictures.values())), strict=True):
-        save_portrait(portrait, path)
-        yield path, portrait.recipe
+        yield path, save_with(provenance, portrait, path).recipe

@@ -67,7 +67,7 @@ def recipe_in(image: Image.Image) -> Any:
         return json.loads(image.info[CHUNK])
     if found := XMP_RECIPE.search(image.info.get("xmp", b"")):
         return json.loads(unescape(found[1].decode()))
-    text = image.info.get("parameters") or _user_comment(image)
+    text = image.info.get("parameters") or user_comment(image)
     return recipe_of(text)
 
 
@@ -89,7 +89,8 @@ def _exif(recipe: dict[str, Any]) -> Image.Exif:
     return exif
 
 
-def _user_comment(image: Image.Image) -> str:
+def user_comment(image: Image.Image) -> str:
+    """EXIF's, as we and the web UI write it, "" if there is none."""
     comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
     return comment.removeprefix(UNICODE).decode("utf-16-be") if comment.startswith(UNICODE) else ""
 

@@ -6,11 +6,12 @@ The recipe is a dict of JSON values; `metadata` says where in the file it lies.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -18,6 +19,9 @@ from facefact import __version__
 from facefact.checkpoint import replacing
 from facefact.generate.metadata import recipe_in, save_options
 from facefact.types import Portrait, UserError
+
+if TYPE_CHECKING:
+    from facefact.generate.signing import Signer
 
 PACKAGES = ("torch", "diffusers", "transformers")
 # The formats by the ends of their names, and Pillow's names for them.
@@ -65,22 +69,38 @@ def _model_files(root: Path) -> Iterable[Path]:
     return [index, *(path for folder in folders for path in folder.rglob("*") if path.suffix in kinds)]
 
 
-def save_portrait(portrait: Portrait, path: str | Path) -> None:
+def save_portrait(
+    portrait: Portrait,
+    path: str | Path,
+    signer: Signer | None = None,
+    *,
+    template: Path | None = None,
+    photos: Sequence[Path] = (),
+) -> None:
     """Writes a PNG, JPEG or WebP, as the name ends, with its recipe: under a temporary name first, so that no half
-    picture ever has its own. UserError: another ending, what a JPEG cannot hold, or what the disk does not take."""
+    picture ever has its own. signer: adds Content Credentials, which keep those of the template that was worked on, and
+    of photos of people. UserError: another ending, what a JPEG cannot hold, what the disk does not take, or what cannot
+    be signed."""
     path, image = Path(path), portrait.image
     form = format_of(path)
     if form == "JPEG" and image.has_transparency_data:
         raise UserError(f"{path}: a JPEG has no transparency, and this picture has: take a PNG or a WebP")
+    content, profile = io.BytesIO(), image.info.get("icc_profile")
+    try:
+        image.save(content, format=form, icc_profile=profile, **save_options(portrait.recipe, form))
+    except ValueError as error:  # of what is said about the picture: a JPEG's EXIF holds 64 kB
+        raise UserError(f"{path}: {error} (a PNG has no such limit)") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}") from error
+    written = content.getvalue()
+    if signer is not None:
+        written = signer.sign(written, form, portrait.recipe, template=template, photos=photos)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            profile = image.info.get("icc_profile")
-            image.save(temporary, format=form, icc_profile=profile, **save_options(portrait.recipe, form))
+            temporary.write_bytes(written)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    except ValueError as error:  # of what is said about the picture: a JPEG's EXIF holds 64 kB
-        raise UserError(f"{path}: {error} (a PNG has no such limit)") from error
 
 
 def format_of(path: Path) -> str:

@@ -22,6 +22,7 @@ from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
 from facefact.generate.groups import GroupSettings, InTemplate, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces
+from facefact.generate.licences import brief, detector_licences, licences, refuse_unfree
 from facefact.generate.models import load_base, locate
 from facefact.generate.parts import Lora, add_loras, content_hash, exchange_autoencoder, exchange_scheduler
 from facefact.generate.person import Person, find_person, tokens_of
@@ -88,6 +89,7 @@ class Studio:
         control_model: str | Path | None = None,
         detector: Detector | None = None,
         exact_prompt: bool = False,
+        strict_licences: bool = False,
     ) -> Studio:
         """Opens a base model with the adapter that is named, or with the one inside the model.
 
@@ -97,25 +99,22 @@ class Studio:
         ControlNet's directory; the settings then need a control image. device: "cuda",
         "cuda:1", "mps", "cpu"; None for the best there is. dtype: "fp32", "fp16", "bf16"; None for what the device does
         well. offline: no network, whatever is missing. stock_kernels: compute as diffusers does on a CPU too, where
-        faster ways are used otherwise. UserError: no such model, adapter, part or device, or they do not fit.
+        faster ways are used otherwise. strict_licences: refuse parts whose licence forbids commercial use, or is not
+        known. UserError: no such model, adapter, part or device, or they do not fit.
         """
         chosen_device = choose_device(device)
         chosen_dtype = choose_dtype(chosen_device, dtype)
         base_path = _base(model, offline)
         adapter_folder = locate_adapter(model=model, adapter=adapter, offline=offline)
         chosen_loras = [Lora.parse(one) for one in loras]
+        stated = licences(model=model, adapter=adapter, vae=vae, loras=loras, control_model=control_model)
+        if strict_licences:
+            detector = detector or get_detector(model=yunet)
+            refuse_unfree([*stated, *detector_licences(detector)])
         pipe = load_base(base_path, device=chosen_device, dtype=chosen_dtype)
         base: dict[str, Any] = {"name": public_name(model), "sha256": content_hash(base_path)}
-        origin: dict[str, Any] = {"model": base}
-        if vae is not None:
-            base["vae"] = exchange_autoencoder(pipe, vae)
-        if scheduler is not None:
-            exchange_scheduler(pipe, scheduler)
-            origin["scheduler"] = type(pipe.scheduler).__name__
-        if chosen_loras:
-            base["loras"] = add_loras(pipe, chosen_loras)
-        if control_model is not None:
-            pipe, base["controlnet"] = add_controlnet(pipe, control_model)
+        origin: dict[str, Any] = {"model": base, "licences": brief(stated)}
+        pipe = _with_parts(pipe, origin, vae=vae, scheduler=scheduler, loras=chosen_loras, control_model=control_model)
         if chosen_device.type == "cpu" and not stock_kernels:  # (on GPUs they were not measured)
             fast_kernels(pipe)
         opened = FaceAdapter.from_pretrained(adapter_folder, local_files_only=True)
@@ -260,6 +259,29 @@ class Studio:
         whole = self.origin | dict(origin or {})
         with self._painting:
             return paint_group(self.pipe, self.adapter, people, settings, place=place, origin=whole, on_step=on_step)
+
+
+def _with_parts(
+    pipe: Any,
+    origin: dict[str, Any],
+    *,
+    vae: str | Path | None,
+    scheduler: str | None,
+    loras: Sequence[Lora],
+    control_model: str | Path | None,
+) -> Any:
+    """The pipeline with what is exchanged or added, which is written into its origin."""
+    base = origin["model"]
+    if vae is not None:
+        base["vae"] = exchange_autoencoder(pipe, vae)
+    if scheduler is not None:
+        exchange_scheduler(pipe, scheduler)
+        origin["scheduler"] = type(pipe.scheduler).__name__
+    if loras:
+        base["loras"] = add_loras(pipe, loras)
+    if control_model is not None:
+        pipe, base["controlnet"] = add_controlnet(pipe, control_model)
+    return pipe
 
 
 def _locked(lock: Lock, made: Iterator[Portrait]) -> Iterator[Portrait]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands import eval_groups, eval_inpaint
+from facefact.apps.commands import eval_groups, eval_inpaint, eval_watermark
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -25,6 +25,7 @@ def add_parser(subparsers: Any) -> None:
     _add_local(protocols)
     eval_groups.add(protocols)
     eval_inpaint.add(protocols)
+    eval_watermark.add(protocols)
     _add_avatar(protocols)
     _add_layers(protocols)
 
@@ -333,7 +334,7 @@ def _layers(args: argparse.Namespace) -> int:
     return 0
 
 
-TABLES = {"steps": _steps, "local": _local, "layers": _layers}
+TABLES = {"watermark": eval_watermark.run, "steps": _steps, "local": _local, "layers": _layers}
 
 
 def _table(args: argparse.Namespace, wanted: list[Any]) -> list[dict[str, Any]]:

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     def make(wanted: list[Settings], on_step: Callable[[], None]) -> Iterator[Portrait]:
         return studio.text_to_images(tokens, wanted, batch=args.batch, origin=person.origin | style, on_step=on_step)
 
-    return portraits.make_and_print(args, pictures, make, steps=settings.steps, origin=origin, batch=args.batch)
+    inputs: dict[str, Any] = {"origin": origin, "photos": args.face}
+    return portraits.make_and_print(args, pictures, make, steps=settings.steps, batch=args.batch, **inputs)
 
 
 def _recipe_to_replay(picture: Path) -> dict[str, Any]:

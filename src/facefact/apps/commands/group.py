@@ -50,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--height", type=int, help="as --size, the height alone")
     options.add_model(parser)
     options.add_output(parser)
+    options.add_provenance(parser)
 
 
 @dataclass
@@ -86,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
             yield studio.group(regions, one, place=place, origin=origin, on_step=on_step)
 
     steps = settings.steps if place is None else int(settings.steps * (settings.strength or STRENGTH))
-    return portraits.make_and_print(args, pictures, make, steps=steps, origin=studio.origin | origin)
+    photos = [photo for one in people for photo in one.photos]
+    inputs: dict[str, Any] = {"template": args.template, "photos": photos}
+    return portraits.make_and_print(args, pictures, make, steps=steps, origin=studio.origin | origin, **inputs)
 
 
 def people_asked_for(args: argparse.Namespace) -> list[Put]:

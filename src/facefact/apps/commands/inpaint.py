@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
             work.make,
             steps=settings.steps_taken * len(chosen),
             origin=studio.origin | origin,
+            template=one.path,
+            photos=[photo for photos in chosen.values() for photo in photos],
         )
     portraits.print_made(args, recipes)
     return 0

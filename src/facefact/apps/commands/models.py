@@ -24,10 +24,22 @@ FACECHAIN_LICENCE = "the published weights have their own terms: see the place w
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("models", help="list, import and pull models")
+    parser = subparsers.add_parser("models", help="list, import and pull models; their licences")
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the demo model, and what is in $FACEFACT_HOME (~/.cache/facefact)")
     listing.add_argument("--json", action="store_true", help="print it as JSON")
+    terms = actions.add_parser("licences", help="under which licences models and their parts are")
+    terms.add_argument(
+        "models", nargs="*", metavar="MODEL", help="by directory, file or name (default: those of `list`)"
+    )
+    terms.add_argument("--adapter", metavar="DIR|NAME", help="with this adapter")
+    terms.add_argument("--vae", metavar="DIR|FILE", help="with this autoencoder")
+    terms.add_argument(
+        "--lora", action="append", default=[], metavar="FILE", help="with this LoRA; repeat it for several"
+    )
+    terms.add_argument("--control-model", metavar="DIR", help="with this ControlNet")
+    terms.add_argument("--yunet", metavar="FILE.onnx", help="with this YuNet finding faces")
+    terms.add_argument("--json", action="store_true", help="print it as JSON")
     convert = actions.add_parser("import", help="make an adapter directory of the published FaceChain-FACT files")
     convert.add_argument("--adapter", type=Path, required=True, metavar="FILE.ckpt", help="the adapter's checkpoint")
     convert.add_argument("--encoder", type=Path, required=True, metavar="FILE.pt", help="the TransFace checkpoint")
@@ -55,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "import": _import, "prune": _prune, "pull": _pull}[args.action](args)
+    return {"list": _list, "licences": _licences, "import": _import, "prune": _prune, "pull": _pull}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -68,6 +80,25 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     for model in models:
         print(_line(model))
+    return 0
+
+
+def _licences(args: argparse.Namespace) -> int:
+    from facefact.faces import get_detector
+    from facefact.generate import list_models
+    from facefact.generate.licences import detector_licences, licence_of, licences
+
+    found = detector_licences(get_detector(model=args.yunet))
+    added = {"adapter": args.adapter, "vae": args.vae, "loras": args.lora, "control_model": args.control_model}
+    for name in args.models or ["demo"]:
+        found += licences(model=name, **added)
+    if not args.models:
+        found += [licence_of(one.kind.replace("pipeline", "model"), one.name, one.path) for one in list_models()]
+    if args.json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+        return 0
+    for one in found:
+        print(f"{one.part:<14} {one.name:<28} commercial use: {one.commercial:<8} {one.licence or '-'}  ({one.source})")
     return 0
 
 
