@@ -24,10 +24,11 @@ from PIL import Image
 from facefact.checkpoint import replacing
 from facefact.faces import open_picture
 from facefact.generate.batch_table import BadRow, Row
-from facefact.generate.jobs import SUFFIXES
+from facefact.generate.jobs import SUFFIXES, UNCOMPARED
 from facefact.generate.models import one_line
 from facefact.generate.prompts import windows
-from facefact.generate.recipe import file_hash, read_recipe, save_portrait
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, marked, save_with, wanting
+from facefact.generate.recipe import file_hash, read_recipe
 from facefact.generate.studio import CHOSEN_WORDS, Person, Studio
 from facefact.generate.text_to_image import Settings, written
 from facefact.types import FaceTokens, Portrait, UserError
@@ -108,26 +109,28 @@ def make_batch(
     batch: int = 1,
     form: str = "png",
     overwrite: bool = False,
+    provenance: Provenance = NO_PROVENANCE,
     on_picture: Callable[[Made, int, int], None] | None = None,
 ) -> Result:
     """Makes what is missing of the rows' pictures in the folder `out`, and the index there. An interruption leaves
     whole files and an index of them.
 
-    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. on_picture: is told of
-    each, with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture
+    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. provenance: how files
+    are signed and marked, here, wherever they were made; one that lacks it is made again. on_picture: is told of each,
+    with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture
     and was not made so; or later: what the disk does not take.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, no folder for pictures: choose another --out")
-    pictures = _pictures(rows, out, form=form, overwrite=overwrite)
+    pictures = _pictures(rows, out, form=form, overwrite=overwrite, provenance=provenance)
+    photos = {one.name: one.row.faces for one in pictures}
     index = _Index(out, rows, pictures)
     counts = {"made": 0, "kept": 0}
     index.write()
     try:
         chunks = _chunks(pictures, ROOM * batch)
         for number, made in enumerate(engine.run(chunks), 1):
-            if made.portrait is not None:
-                save_portrait(made.portrait, out / made.name)
+            made = _saved(made, out, replace(provenance, photos=photos[made.name]))
             if made.error is None:
                 counts["made" if made.portrait else "kept"] += 1
             index.note(made)
@@ -138,7 +141,24 @@ def make_batch(
     return Result(list(index.entries.values()), **counts)
 
 
-def _pictures(rows: Sequence[Row | BadRow], out: Path, *, form: str, overwrite: bool) -> list[Picture]:
+def _saved(made: Made, out: Path, provenance: Provenance) -> Made:
+    """The same, on the disk if it is a portrait. A picture that is too small for a mark is that picture's error; what
+    the disk does not take, or a signature, is everybody's, and ends the work."""
+    if made.portrait is None:
+        return made
+    if provenance.watermark:
+        try:
+            made = replace(made, portrait=marked(made.portrait))
+        except UserError as error:
+            return Made(made.name, error=str(error))
+    assert made.portrait is not None
+    save_with(replace(provenance, watermark=False), made.portrait, out / made.name)
+    return made
+
+
+def _pictures(
+    rows: Sequence[Row | BadRow], out: Path, *, form: str, overwrite: bool, provenance: Provenance
+) -> list[Picture]:
     found = []
     for row in rows:
         if isinstance(row, BadRow):
@@ -146,6 +166,8 @@ def _pictures(rows: Sequence[Row | BadRow], out: Path, *, form: str, overwrite: 
         for seed in range(row.settings.seed, row.settings.seed + row.count):
             name = f"{row.id}-{seed}{SUFFIXES[form]}"
             there = None if overwrite or not (out / name).exists() else _recipe_there(out / name)
+            if there is not None and wanting(out / name, there, provenance):
+                there = None
             found.append(Picture(name, row, replace(row.settings, seed=seed), there))
     return found
 
@@ -275,7 +297,8 @@ class Maker:
         asked = [written(settings), hashes, row.which, self.studio.exact_prompt, scheduler, row.origin]
         job = hashlib.sha256(json.dumps(asked, sort_keys=True, default=dict).encode()).hexdigest()
         origin = self.studio.origin | {"job": job}
-        if one.there is not None and all(one.there.get(name) == value for name, value in origin.items()):
+        compared = {name: value for name, value in origin.items() if name not in UNCOMPARED}
+        if one.there is not None and all(one.there.get(name) == value for name, value in compared.items()):
             return None
         someone = self._someone(hashes, row)
         if not self.studio.exact_prompt:
@@ -292,7 +315,7 @@ class Maker:
         if key not in self._people:
             try:
                 person = self.studio.find_person(row.faces, which=row.which)
-                tokens = self.studio.adapter.encode(person.crops)
+                tokens = self.studio.tokens(person)
                 self._people[key] = _Someone(replace(person, crops=[]), tokens)
             except UserError as error:
                 self._people[key] = error
