@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,6 +16,19 @@ OVERFLOW = (
     "no picture: {part} gave values that are no numbers (NaN) in {dtype}. Take --dtype bf16 or fp32, or another "
     'autoencoder with --vae; SDXL pipelines keep theirs in fp32 where vae/config.json says "force_upcast": true'
 )
+
+
+_aside: ContextVar[bool] = ContextVar("_aside", default=False)
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Inside, within a call that is watched, what is decoded is not the picture: a preview may overflow."""
+    token = _aside.set(True)
+    try:
+        yield
+    finally:
+        _aside.reset(token)
 
 
 @contextlib.contextmanager
@@ -29,7 +43,7 @@ def finite_pictures(pipe: Any) -> Iterator[None]:
     dtype = pipe.vae.dtype
 
     def watch(decoder: Any, inputs: tuple[Any, ...], decoded: Tensor) -> Tensor | None:
-        if bool(torch.isfinite(decoded).all()):
+        if _aside.get() or bool(torch.isfinite(decoded).all()):
             return None
         in_latents = not bool(torch.isfinite(inputs[0]).all())
         broken.append("the U-Net (or what it reads)" if in_latents else "the autoencoder (VAE)")

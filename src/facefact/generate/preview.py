@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from facefact.autoencoder import decode
+from facefact.generate.finite import aside
 
 SIDE = 256  # pixels; of larger pictures the latents are shrunk, and so decoding stays cheap
 SHOWN = 4  # previews come after each quarter of the steps, but for the last: then the picture is there
@@ -35,16 +36,20 @@ class Preview:
         """What diffusers calls after each step, from 0; (n, c, h, w), returned as they are."""
         if step in self.wanted and self.before is not None:
             behind = behind_noise(pipe.scheduler, step, self.before, latents)
-            for number, image in zip(self.numbers, small_pictures(pipe.vae, behind), strict=True):
+            shown = [] if behind is None else small_pictures(pipe.vae, behind)
+            for number, image in zip(self.numbers, shown, strict=False):
                 self.on_preview(number, image)
         self.before = latents.clone() if step + 1 in self.wanted else None
         return latents
 
 
-def behind_noise(scheduler: Any, step: int, before: Tensor, after: Tensor) -> Tensor:
+def behind_noise(scheduler: Any, step: int, before: Tensor, after: Tensor) -> Tensor | None:
     """(n, c, h, w) twice, from before and after a step (not the last) -> the picture's latents, the same shape. Exact
-    for DDIM and Euler's method; the other schedulers' ways are nearly as straight."""
+    for DDIM and Euler's method; the other schedulers' ways are nearly as straight. None: the noise did not change
+    (PNDM takes its second step twice)."""
     (a, s), (b, r) = noise_level(scheduler, step), noise_level(scheduler, step + 1)
+    if abs(r * a - s * b) < 1e-6:
+        return None
     return (r * before.float() - s * after.float()) / (r * a - s * b)
 
 
@@ -61,6 +66,7 @@ def small_pictures(vae: Any, latents: Tensor) -> list[Image.Image]:
     """(n, c, h, w) -> RGB pictures of at most SIDE pixels, or as small as one latent's cell allows."""
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
     shrink = max(1, -(-max(latents.shape[-2:]) * scale // SIDE))
-    pixels = decode(vae, F.avg_pool2d(latents, shrink).to(vae.dtype))
+    with aside():
+        pixels = decode(vae, F.avg_pool2d(latents, shrink).to(vae.dtype))
     levels = ((pixels / 2 + 0.5).nan_to_num().clamp(0, 1) * 255).round().byte()
     return [Image.fromarray(one.permute(1, 2, 0).cpu().numpy()) for one in levels]

@@ -46,7 +46,7 @@ def unfinished(jobs: Jobs) -> int:
 
 
 def kill_and_see(
-    jobs: Jobs, store: FolderStore, pool: LocalPool, asked: list[Job], *, kills: int, limit: float
+    jobs: Jobs, store: FolderStore, pools: list[LocalPool], asked: list[Job], *, kills: int, limit: float
 ) -> None:
     """Kills a worker at random moments while jobs are made; then everything is there, once."""
     chance, until, killed = random.Random(7), time.monotonic() + limit, 0
@@ -55,7 +55,7 @@ def kill_and_see(
         assert time.monotonic() < until, jobs.counts()
         counts = jobs.counts()
         ripe = counts["running"] > 0 and counts["done"] >= done_at_kill
-        if killed < kills and ripe and (there := list(pool.processes().values())):
+        if killed < kills and ripe and (there := [pid for pool in pools for pid in pool.processes().values()]):
             time.sleep(chance.uniform(0.0, 0.4))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(there), signal.SIGKILL)
@@ -83,16 +83,23 @@ def test_workers_may_be_killed_at_any_moment(jobs: Jobs, store: FolderStore, url
     """(Each start of a process takes seconds: it loads PyTorch and the model.)"""
     asked = [ask(face=[number % 3], settings={"steps": 2, "seed": number}) for number in range(12)]
     with pool_of(2, options(url, store, batch=2)) as pool:
-        kill_and_see(jobs, store, pool, asked, kills=3, limit=400)
+        kill_and_see(jobs, store, [pool], asked, kills=3, limit=900)
     assert pool.alive == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_ten_kills_among_a_hundred_jobs(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
     asked = [ask(face=[number % 3], settings={"steps": 3, "seed": number}) for number in range(100)]
     with pool_of(2, options(url, store)) as pool:
-        kill_and_see(jobs, store, pool, asked, kills=10, limit=3000)
+        kill_and_see(jobs, store, [pool], asked, kills=10, limit=3000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_ten_kills_in_two_services_that_share_a_postgresql(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
+    asked = [ask(face=[number % 3], settings={"steps": 3, "seed": number}) for number in range(100)]
+    with pool_of(1, options(url, store)) as pool, pool_of(1, options(url, store)) as other:
+        kill_and_see(jobs, store, [pool, other], asked, kills=10, limit=3000)
 
 
 def test_a_service_that_is_killed_leaves_no_worker_and_goes_on_at_once(

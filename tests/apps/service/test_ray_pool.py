@@ -44,7 +44,7 @@ def test_an_actor_that_is_killed_loses_nothing(
     pool.start()
     try:
         before = pool.processes()
-        until = time.monotonic() + 400
+        until = time.monotonic() + 900
         while not jobs.counts()["running"]:
             assert time.monotonic() < until
             time.sleep(0.05)
