@@ -30,6 +30,8 @@ TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 # What makes a command tiny. The longest entry that a command begins with counts.
 TINY = {
+    "card make": "",
+    "card": "",
     "demo": "--people 2 --steps 1 --device cpu",
     "generate": "-n 1 --steps 1 --device cpu",
     "group": "-n 1 --steps 2 --device cpu",
@@ -47,6 +49,7 @@ TINY = {
     "data.validation_people=1 schedule.steps=1 schedule.batch=2 validation.every=0 trackers=[]",
 }
 ELSEWHERE = {
+    "card calibrate": "tests/apps/test_card.py::test_a_folder_of_people_calibrates",
     "models pull facechain-fact": "tests/generate/test_published.py::test_one_command_and_the_model_opens",
     "models pull": "tests/generate/test_models.py::test_a_pull_without_network_is_the_users_error",
     "train configs/sd15.yaml": "tests/train/test_recipe.py::test_a_published_scale_recipe_runs_but_for_its_size",

@@ -72,11 +72,14 @@ def begins_as_tensors(path: str | os.PathLike[str]) -> bool:
     """Whether a file is one by its first bytes: the length of a header that fits into it, and a brace. No picture
     begins so."""
     try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, and be empty afterwards
+            return False
         with open(path, "rb") as file:
             start = file.read(LENGTH + 1)
-            size = os.fstat(file.fileno()).st_size
     except OSError:
         return False
+    size = found.st_size
     return len(start) > LENGTH and start[LENGTH:] == b"{" and LENGTH + _header_length(start) <= size
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from facefact.encoder.card import is_card
+from facefact.generate.person import find_person, tokens_of
 from facefact.generate.recipe import file_hash
 from facefact.types import FaceTokens
 
@@ -32,7 +34,10 @@ class FaceCache:
         self._lock = Lock()
 
     def __call__(self, *photos: str | Path, which: int = 0) -> FaceTokens:
-        """One person's tokens. which: which face of each photo, 0 is the largest. UserErrors as `face_crop`."""
+        """One person's tokens. which: which face of each photo, 0 is the largest. An identity card may stand for a
+        photo; it is read each time, as it may have expired. UserErrors as `face_crop`, `load_card` and `tokens_of`."""
+        if any(map(is_card, photos)):
+            return tokens_of(find_person(photos, detector=self._detector, which=which), self._adapter)
         try:
             key = (which, *(file_hash(photo) for photo in photos))
         except OSError:

@@ -89,15 +89,16 @@ def person_of(
     return Person([*(crops[i] for i in drawn), avatar.crop], {}, avatar, names=tuple(names))
 
 
-def tokens_of(person: Person, adapter: FaceAdapter) -> FaceTokens:
+def tokens_of(person: Person, adapter: FaceAdapter, *, encoder: str = "") -> FaceTokens:
     """What the adapter sees of a person: those of the photos, then those of the cards, (1, 16 * pictures, width).
 
-    UserError: a card was made with another face encoder, whose tokens mean nothing to this adapter.
+    encoder: the adapter's `encoder_hash`, where it is known already (it takes up to a second). UserError: a card was
+    made with another face encoder, whose tokens mean nothing to this adapter.
     """
-    own, width = "", adapter.resampler.config.output_width
+    width = adapter.resampler.config.output_width
     for card in person.cards:
-        own = own or encoder_hash(adapter.encoder, adapter.resampler)
-        check_encoder(card, own)
+        encoder = encoder or encoder_hash(adapter.encoder, adapter.resampler)
+        check_encoder(card, encoder)
         if card.tokens.face.shape[-1] != width:
             raise UserError(f"{card.called}: a damaged card: its tokens are not {width} wide")
     if not person.cards:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from facefact import demo
 from facefact.adapter import Region, fast_kernels
 from facefact.device import choose_device, choose_dtype
-from facefact.encoder.card import is_card
+from facefact.encoder.card import encoder_hash, is_card
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, get_detector
 from facefact.generate.control import add_controlnet
@@ -148,7 +149,11 @@ class Studio:
 
     def tokens(self, person: Person) -> FaceTokens:
         """What the adapter sees of a person, photos and cards. UserError: a card was made with another encoder."""
-        return tokens_of(person, self.adapter)
+        return tokens_of(person, self.adapter, encoder=self._encoder if person.cards else "")
+
+    @cached_property
+    def _encoder(self) -> str:
+        return encoder_hash(self.adapter.encoder, self.adapter.resampler)
 
     def settings(self, kind: type[S], **given: Any) -> S:
         """The settings record `kind`; what is not given, or None, has this model's own default, else the record's. Of

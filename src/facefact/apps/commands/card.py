@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import logging
 import re
 import stat
 from dataclasses import asdict
@@ -16,6 +17,9 @@ from facefact.types import UserError
 
 if TYPE_CHECKING:
     from facefact.encoder import Card
+    from facefact.metrics.likeness import Calibration
+
+log = logging.getLogger("facefact")
 
 EXAMPLE = 'facefact card make --face me.jpg -o me.safetensors --name Me --consent "portraits of me" --expires 90d'
 MOST_DAYS = 36_500
@@ -39,6 +43,21 @@ def add_parser(subparsers: Any) -> None:
     mix.add_argument("other", type=Path, metavar="CARD")
     mix.add_argument("--weight", type=float, default=0.5, help="of the second, from 0 to 1 (default 0.5)")
     _add_output(mix)
+    _add_calibrate(actions.add_parser("calibrate", help="what a likeness means: measured on your own photos"))
+
+
+def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
+    calibrate.add_argument("photos", nargs="?", type=Path, metavar="DIR", help="a folder of photos for each person")
+    calibrate.add_argument("--world", action="store_true", help="the portrait world's people, for the demo model")
+    calibrate.add_argument(
+        "--recogniser",
+        default="auto",
+        metavar="auto|dlib|insightface|DIR",
+        help="whose similarities; DIR: of an encoder or adapter (default: the first of these that is installed)",
+    )
+    calibrate.add_argument("--most", type=int, default=0, metavar="N", help="pictures of a person (default: all)")
+    calibrate.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
+    calibrate.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.json", help="where to write it")
 
 
 def _add_make(make: argparse.ArgumentParser) -> None:
@@ -63,7 +82,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"make": _make, "show": _show, "merge": _merge, "mix": _mix}[args.action](args)
+    return {"make": _make, "show": _show, "merge": _merge, "mix": _mix, "calibrate": _calibrate}[args.action](args)
 
 
 def _make(args: argparse.Namespace) -> int:
@@ -114,6 +133,46 @@ def _mix(args: argparse.Namespace) -> int:
 
     one, other = load_card(args.one), load_card(args.other)
     return _write(args, mix_cards(one, other, args.weight, name=args.name))
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    if bool(args.photos) == args.world:
+        raise UserError("say whose pictures: a folder that holds a folder of photos for each person, or --world")
+
+    from facefact.metrics.likeness import save_calibrations
+
+    found = _of_world() if args.world else [_of_photos(args)]
+    save_calibrations(found, args.out)
+    print(args.out)
+    for one in found:
+        said = f"{one.same['50']:.2f} alike (half of them {one.same['25']:.2f} to {one.same['75']:.2f}), strangers"
+        print(f"{one.recogniser}, {one.people} people, {one.pictures} pictures: two of one person are {said} ", end="")
+        print(f"{one.different['50']:.2f} (19 of 20 below {one.different['95']:.2f})")
+    return 0
+
+
+def _of_photos(args: argparse.Namespace) -> Calibration:
+    from facefact.apps.progress import show
+    from facefact.evaluate.likeness import calibrate_photos, recogniser_called
+    from facefact.faces import get_detector
+
+    recogniser, detector = recogniser_called(args.recogniser), get_detector(model=args.yunet)
+    measured = calibrate_photos(args.photos, recogniser, detector=detector, most=args.most, progress=show)
+    if measured.skipped:
+        log.warning("%d photos were left out, the first: %s", len(measured.skipped), measured.skipped[0])
+    return measured.calibration
+
+
+def _of_world() -> list[Calibration]:
+    """Of the bundle's encoder and of the judge's, which is independent of it."""
+    from facefact.apps.progress import show
+    from facefact.data.recognisers import TransFaceRecogniser
+    from facefact.demo import bundle_path, judges_path
+    from facefact.evaluate.likeness import calibrate_world
+    from facefact.faces import get_detector
+
+    recognisers = [TransFaceRecogniser(path) for path in (bundle_path() / "adapter", judges_path() / "recogniser")]
+    return calibrate_world(recognisers, detector=get_detector("avatar"), progress=show)
 
 
 def _check_out(args: argparse.Namespace) -> None:

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     prompts = args.prompt or ([recipe.get("prompt", "")] if recipe else [])
     portraits.check_prompts(prompts, model=args.model)
 
+    from facefact.encoder.card import is_card
     from facefact.faces import get_detector
     from facefact.generate import Settings, find_person
     from facefact.generate.demo_model import settings_for
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = settings_for(args.model, Settings, prompt=prompts[0], **_settings_given(args, recipe))
     pictures = portraits.pictures_wanted(args, settings, prompts)
-    person = find_person(args.face, detector=get_detector(model=args.yunet), which=args.which, model=args.model)
+    detector = None if all(map(is_card, args.face)) else get_detector(model=args.yunet)
+    person = find_person(args.face, detector=detector, which=args.which, model=args.model)
     if recipe and not args.prompt and "words" not in recipe:
         args.exact_prompt = True  # as it was made
     if not args.exact_prompt:
