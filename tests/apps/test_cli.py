@@ -94,7 +94,7 @@ def test_exit_codes(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 MISTAKES = {
     "": "facefact: error: the following arguments are required: COMMAND; see facefact --help",
-    "genrate": "generate, group, inpaint, faces, verify, sign, models, prepare, train, eval, bench, try; did you mean generate?",
+    "genrate": "faces, verify, sign, models, prepare, train, eval, bench, try; did you mean generate?",
     "--scale 0.7 generate": "facefact: error: --scale: no such option; see facefact --help",
     "models lst": "argument ACTION: 'lst' is none of list, licences, import, prune, pull; did you mean list?",
     "generate --scale banana": "facefact generate: error: argument --scale: 'banana' is not a number; see",
