@@ -122,14 +122,14 @@ def test_interrupted_work_keeps_what_is_finished_and_goes_on(
 ) -> None:
     from facefact.generate import save_portrait
 
-    def save_two(portrait: Any, path: Path) -> None:
+    def save_two(portrait: Any, path: Path, *more: Any, **options: Any) -> None:
         if path.name == "portrait-2.png":
             raise KeyboardInterrupt
-        save_portrait(portrait, path)
+        save_portrait(portrait, path, *more, **options)
 
     many, out = ["generate", *call, "-n", "4"], tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("facefact.generate.jobs.save_portrait", save_two)
+        patch.setattr("facefact.generate.provenance.save_portrait", save_two)
         assert cli.main(many) == 130
     assert sorted(path.name for path in out.iterdir()) == ["portrait-0.png", "portrait-1.png"]
     times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
