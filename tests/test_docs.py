@@ -57,6 +57,7 @@ ELSEWHERE = {
     "eval avatar": "tests/evaluate/test_avatar.py::test_the_command_measures_and_fits",
     "eval steps": "tests/evaluate/test_sampling.py::test_an_interrupted_table_goes_on",
     "eval inpaint": "tests/evaluate/test_inpaint.py::test_the_command_measures_every_way",
+    "eval inpaint --photos": "tests/evaluate/test_inpaint_photos.py::test_the_command_measures_without_a_model",
     "eval layers": "tests/evaluate/test_importance.py::test_the_command_measures_what_its_table_lacks",
     "eval local": "tests/evaluate/test_sampling.py::test_local_mode_finds_the_faces_and_saves_work",
     "eval groups": "tests/evaluate/test_groups.py::test_the_command",

@@ -271,7 +271,9 @@ def test_a_mistake_of_inpaint_is_one_line(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_inpaint_with_a_mask_and_the_persons_shape(call: list[str], photo: Path, tmp_path: Path) -> None:
+def test_inpaint_with_a_mask_and_the_persons_shape(
+    call: list[str], photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mask = np.zeros(pixels(photo).shape, np.uint8)
     mask[40:120, 40:120] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -280,6 +282,12 @@ def test_inpaint_with_a_mask_and_the_persons_shape(call: list[str], photo: Path,
     changed = (pixels(tmp_path / "out" / "portrait-0.png") != pixels(photo)).any(axis=2)
     assert changed[60:100, 60:100].mean() > 0.5
     assert not changed[160:].any()
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more, "--resume"]) == 0
+    Image.fromarray(255 - mask).save(tmp_path / "mask.png")
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more, "--resume"]) == 2, "another mask"
+    Image.fromarray(mask[:-1]).save(tmp_path / "mask.png")
+    assert cli.main(["inpaint", *call, "--template", str(photo), *more, "--overwrite"]) == 2
+    assert "they must have the same size" in capsys.readouterr().err
     assert cli.main(["inpaint", *call, "--template", str(photo), "--shape", "person", "--overwrite"]) == 0
     assert read_recipe(tmp_path / "out" / "portrait-0.png")["shape"] == "person"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hosts import make_adapter, make_tokens
+from hosts import make_adapter, make_host, make_tokens
 from PIL import Image
 from pipelines import made, pipelines
 
@@ -195,6 +195,35 @@ def test_inpainting_with_a_model_that_reads_masks_and_pag() -> None:
         adapter = tiny_adapter(other).attach(other)
         check_inpainting(other, adapter, adapter.tokens(torch.zeros(1, 3, 112, 112)))
         adapter.detach()
+
+
+def masked_xl(name: str) -> tuple[Any, Any, Any]:
+    """A pipeline of SDXL whose U-Net is one for inpainting: it reads a mask and a masked picture, nine channels."""
+    pipe, adapter, _ = opened(name)
+    adapter.detach()
+    other = type(pipe)(**pipe.components | {"unet": make_host("sdxl", in_channels=9)})
+    adapter = make_adapter(other).attach(other)
+    return other, adapter, make_tokens(adapter)
+
+
+def test_inpainting_with_sdxl_that_reads_masks_and_control() -> None:
+    check_inpainting(*masked_xl("StableDiffusionXLControlNetInpaintPipeline"), width=64, height=64)
+
+
+def test_inpainting_with_sdxl_that_reads_masks() -> None:
+    model = masked_xl("StableDiffusionXLInpaintPipeline")
+    template = Template(RGB, None, RGB)
+
+    def make(**changes: Any) -> np.ndarray:
+        settings = InpaintSettings(**{"prompt": "x", "steps": 3, "width": 64, "height": 64} | changes)
+        return np.asarray(inpaint(*model, settings, template=template, face=FACE).image)
+
+    one = make()
+    np.testing.assert_array_equal(one[0], RGB[0])
+    assert not np.array_equal(one, RGB)
+    assert not np.array_equal(one, make(scale=0.0))
+    with pytest.raises(UserError, match="take --shape template, or its base"):
+        make(shape="person")
 
 
 def check_inpainting(pipe: Any, adapter: Any, tokens: Any, **options: Any) -> None:

@@ -37,6 +37,10 @@ LIMBS = (
 )
 # Where ears and neck lie in the 112 px template of a face that looks ahead; a turned head hides the further ear.
 NECK, EARS = (56.0, 135.0), ((12.0, 62.0), (100.0, 62.0))
+NO_DEPTH = (
+    "depth is not drawn here, a model has to see it: give the template's depth picture (near white, far black, as "
+    "MiDaS and Depth Anything draw it) with --control-image PICTURE, or take --control pose"
+)
 HIDDEN = 25.0  # degrees of yaw from which on the further ear is not seen
 
 
@@ -73,7 +77,7 @@ def control_image(kind: Control, picture: np.ndarray, faces: Sequence[Face]) -> 
     if kind == "canny":
         edges = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *CANNY)
         return Image.fromarray(np.repeat(edges[..., None], 3, axis=2))
-    raise UserError("depth is not drawn here, a model has to see it: give the depth picture with --control-image")
+    raise UserError(NO_DEPTH)
 
 
 def pose_picture(shape: tuple[int, ...], faces: Sequence[Face]) -> np.ndarray:

@@ -143,7 +143,9 @@ def ways_given(args: argparse.Namespace) -> dict[str, Any]:
     if args.control and not args.control_model:
         raise UserError(f"--control {args.control} needs a ControlNet that reads it: --control-model DIR")
     if args.control == "depth" and args.control_image is None:
-        raise UserError("depth is not drawn here, a model has to see it: give the depth picture with --control-image")
+        from facefact.generate.control import NO_DEPTH
+
+        raise UserError(NO_DEPTH)
     if args.control_model and not args.control and args.control_image is None:
         raise UserError("say what the ControlNet reads: --control pose or canny, or --control-image PICTURE")
     return {
@@ -200,13 +202,17 @@ def found_template(
     template = open_template(path)
     if args.format == "jpeg" and template.alpha is not None:
         raise UserError(f"{path} has transparency, which a JPEG has not: --format png or webp")
+    mask = _mask(args.mask)
+    if mask is not None and mask.shape != template.seen.shape[:2]:
+        sizes = [f"{shape[1]} x {shape[0]}" for shape in (template.seen.shape, mask.shape)]
+        raise UserError(f"{path} is {sizes[0]} and the mask {sizes[1]}: they must have the same size")
     every = detector.detect(template.seen)
     pick = choose_face if args.face else checked_face
     try:
         faces = {number: pick(every, number) for number in chosen}
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Found(path, name, file_hash(path), template, faces, every, _mask(args.mask))
+    return Found(path, name, file_hash(path), template, faces, every, mask)
 
 
 def _mask(path: Path | None) -> np.ndarray | None:
