@@ -54,8 +54,7 @@ ELSEWHERE = {
     "train configs/world.yaml": "tests/train/bundle/test_build.py::"
     "test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits",
     "compare": "tests/evaluate/report/test_folder.py::test_compare_says_what_changed_beyond_the_intervals",
-    "eval causal": "tests/evaluate/causal/test_run.py::"
-    "test_the_command_compares_the_methods_and_writes_everything",
+    "eval causal": "tests/evaluate/causal/test_run.py::test_the_command_compares_the_methods_and_writes_everything",
     "eval causal --photos": "tests/evaluate/causal/test_photos.py::test_the_command_on_ones_own_model",
     "eval recogniser": "tests/evaluate/test_recognisers.py::test_the_command_knows_the_bundles_encoder_again",
     "eval suite": "tests/evaluate/test_suite.py::test_the_command_gives_the_same_numbers_again",
