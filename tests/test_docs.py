@@ -63,6 +63,11 @@ ELSEWHERE = {
     "test_a_run_that_was_interrupted_ends_as_one_that_was_not",
     "train configs/world.yaml": "tests/train/bundle/test_build.py::"
     "test_the_bundle_is_a_stable_diffusion_that_the_adapter_fits",
+    "compare": "tests/evaluate/report/test_folder.py::test_compare_says_what_changed_beyond_the_intervals",
+    "eval causal": "tests/evaluate/causal/test_run.py::test_the_command_compares_the_methods_and_writes_everything",
+    "eval causal --photos": "tests/evaluate/causal/test_photos.py::test_the_command_on_ones_own_model",
+    "eval recogniser": "tests/evaluate/test_recognisers.py::test_the_command_knows_the_bundles_encoder_again",
+    "eval suite": "tests/evaluate/test_suite.py::test_the_command_gives_the_same_numbers_again",
     "eval encoder": "tests/evaluate/test_encoder.py::test_the_command_writes_the_figures_and_the_curve",
     "eval avatar": "tests/evaluate/test_avatar.py::test_the_command_measures_and_fits",
     "eval steps": "tests/evaluate/test_sampling.py::test_an_interrupted_table_goes_on",

@@ -228,8 +228,8 @@ def spread_of(judges: Judges, pictures: np.ndarray, faces: int) -> np.ndarray:
     """(people,): the spread of the faces of each; NaN where one was not found."""
     views = np.stack([judges.view(picture) for picture in pictures])
     embeddings = judges.embed_views(views)
-    found = views.any((1, 2, 3)).reshape(-1, faces).all(1)
-    return np.where(found, spread(embeddings.reshape(len(found), faces, -1)), np.nan)
+    found = np.asarray(views.any((1, 2, 3))).reshape(-1, faces)
+    return np.where(found.all(1), spread(embeddings.reshape(*found.shape, -1)), np.nan)
 
 
 # Figures
