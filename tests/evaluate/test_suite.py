@@ -77,7 +77,7 @@ def test_copies_leak_paste_and_have_no_diversity(suite: Suite) -> None:
     found = figures(suite, "copy")
     assert found["rank1"].value == 1
     assert found["copy_paste"].value == pytest.approx(1, abs=0.01)
-    assert found["diversity"].value == pytest.approx(0, abs=1e-6)
+    assert found["diversity"].value == pytest.approx(0, abs=1e-4)
     leaks = [one.value for name, one in found.items() if name.startswith("leakage.")]
     assert np.mean(leaks) > 0.9
     assert found["less.copy_paste"].value == pytest.approx(2, abs=0.02)

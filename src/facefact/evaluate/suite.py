@@ -35,6 +35,9 @@ FAIR = ("rank1", "rank1_factors", "cos_own", "no_face", "face_error", "attribute
 LESS = ("rank1", "cos_own", "face_error", "attributes", "outside_change", "copy_paste")  # paired, against the first
 WORDS = {
     "rank1": "the right one of the gallery's people, by the recogniser",
+    "rank5": "the right one among the first five",
+    "auc": "share of the other people that are less like the picture than the right one",
+    "cos_other": "mean cosine to the references of the other people",
     "rank1_factors": "the right one, by the person's numbers read off the pixels",
     "cos_own": "cosine to the reference of the right person",
     "no_face": "share of pictures in which no face is found",
