@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="needs FastAPI (extra `serve`)")
 
 from facefact.apps import cli
 from facefact.apps.commands import serve
-from live import ready, served
+from served import ready, served
 
 ROOT = Path(__file__).parents[2]
 
