@@ -59,7 +59,7 @@ def served(data: Path) -> Iterator[str]:
         stop(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, which other tests trip over
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
