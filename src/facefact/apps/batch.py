@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from facefact.generate.batch import make_batch, summary
     from facefact.generate.batch_table import Row, read_table
 
+    provenance = portraits.provenance_asked(args)
     rows = read_table(args.jobs, model=args.model, common=_common(args))
     prompts = [row.settings.prompt for row in rows if isinstance(row, Row)]
     if prompts:
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             batch=args.batch,
             form=args.format,
             overwrite=args.overwrite,
+            provenance=provenance,
             on_picture=bar.show,
         )
     for line in summary(result):

@@ -27,7 +27,8 @@ from facefact.generate.batch_table import BadRow, Row
 from facefact.generate.jobs import SUFFIXES
 from facefact.generate.models import one_line
 from facefact.generate.prompts import windows
-from facefact.generate.recipe import file_hash, read_recipe, save_portrait
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with, wanting
+from facefact.generate.recipe import file_hash, read_recipe
 from facefact.generate.studio import CHOSEN_WORDS, Person, Studio
 from facefact.generate.text_to_image import Settings, written
 from facefact.types import FaceTokens, Portrait, UserError
@@ -45,12 +46,13 @@ OpenStudio = Callable[[], Studio]
 @dataclass(frozen=True)
 class Picture:
     """One file to be made. settings: with its own seed, without the control image. there: the recipe of the file that
-    has its name already."""
+    has its name already. marked: it gets the invisible mark."""
 
     name: str
     row: Row
     settings: Settings
     there: Mapping[str, Any] | None = None
+    marked: bool = False
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -108,26 +110,28 @@ def make_batch(
     batch: int = 1,
     form: str = "png",
     overwrite: bool = False,
+    provenance: Provenance = NO_PROVENANCE,
     on_picture: Callable[[Made, int, int], None] | None = None,
 ) -> Result:
     """Makes what is missing of the rows' pictures in the folder `out`, and the index there. An interruption leaves
     whole files and an index of them.
 
-    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. on_picture: is told of
-    each, with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture
-    and was not made so; or later: what the disk does not take.
+    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. provenance:
+    signs and marks each, here, wherever it was made; whose photos are in it the rows say. on_picture: is told of each,
+    with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture and was
+    not made so, or is not signed or marked as is asked; or later: what the disk does not take.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, no folder for pictures: choose another --out")
-    pictures = _pictures(rows, out, form=form, overwrite=overwrite)
+    pictures = _pictures(rows, out, form=form, overwrite=overwrite, provenance=provenance)
+    photos = {one.name: one.row.faces for one in pictures}
     index = _Index(out, rows, pictures)
     counts = {"made": 0, "kept": 0}
     index.write()
     try:
         chunks = _chunks(pictures, ROOM * batch)
         for number, made in enumerate(engine.run(chunks), 1):
-            if made.portrait is not None:
-                save_portrait(made.portrait, out / made.name)
+            made = _saved(made, out, replace(provenance, photos=photos[made.name]))
             if made.error is None:
                 counts["made" if made.portrait else "kept"] += 1
             index.note(made)
@@ -138,26 +142,43 @@ def make_batch(
     return Result(list(index.entries.values()), **counts)
 
 
-def _pictures(rows: Sequence[Row | BadRow], out: Path, *, form: str, overwrite: bool) -> list[Picture]:
+def _saved(made: Made, out: Path, provenance: Provenance) -> Made:
+    """That a picture cannot be marked or signed is its own row's error; that the disk does not take it is not."""
+    if made.portrait is not None:
+        try:
+            save_with(provenance, made.portrait, out / made.name)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            return Made(made.name, error=str(error))
+    return made
+
+
+def _pictures(
+    rows: Sequence[Row | BadRow], out: Path, *, form: str, overwrite: bool, provenance: Provenance
+) -> list[Picture]:
     found = []
     for row in rows:
         if isinstance(row, BadRow):
             continue
         for seed in range(row.settings.seed, row.settings.seed + row.count):
             name = f"{row.id}-{seed}{SUFFIXES[form]}"
-            there = None if overwrite or not (out / name).exists() else _recipe_there(out / name)
-            found.append(Picture(name, row, replace(row.settings, seed=seed), there))
+            there = None if overwrite or not (out / name).exists() else _recipe_there(out / name, provenance)
+            found.append(Picture(name, row, replace(row.settings, seed=seed), there, provenance.watermark))
     return found
 
 
-def _recipe_there(path: Path) -> dict[str, Any]:
-    """UserError: no table made the file, and it is not replaced unless somebody says so."""
+def _recipe_there(path: Path, provenance: Provenance) -> dict[str, Any]:
+    """UserError: no table made the file, and it is not replaced unless somebody says so; or it would be kept, unsigned
+    or unmarked."""
     try:
         recipe = read_recipe(path)
     except UserError:
         recipe = {}
     if "job" not in recipe:
         raise UserError(f"{path} was not made from a table of jobs: choose another --out, or say --overwrite")
+    if missing := wanting(path, recipe, provenance):
+        raise UserError(f"{path} is not {missing}: choose another --out, or say --overwrite")
     return recipe
 
 
@@ -277,6 +298,8 @@ class Maker:
         origin = self.studio.origin | {"job": job}
         if one.there is not None and all(one.there.get(name) == value for name, value in origin.items()):
             return None
+        if one.marked:
+            refuse_unmarkable(self.studio.pipe, settings)
         someone = self._someone(hashes, row)
         if not self.studio.exact_prompt:
             settings = replace(settings, prompt=someone.person.prompts([settings.prompt])[0])
