@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefact.apps.options import at_least_one
+from facefact.apps.options import add_provenance, at_least_one
 from facefact.types import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=8188, help="port, 0 for a free one (default 8188)")
     _add_model(parser)
+    add_provenance(parser)
     _add_places(parser)
     _add_workers(parser)
     _add_callers(parser)
@@ -46,9 +47,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
     model.add_argument("--offline", action="store_true", help="never use the network")
-    model.add_argument(
-        "--strict-licences", action="store_true", help="refuse parts whose licence forbids commercial use or is unknown"
-    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
 def plan_of(args: argparse.Namespace) -> Plan:
     from facefact.apps.service.api.service import Limits
     from facefact.apps.service.serving import Plan
+    from facefact.generate.watermark import LEAST_SIDE
 
     return Plan(
         host=args.host,
@@ -135,7 +134,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         keep=args.keep,
         keep_photos=args.keep_photos,
         store_limit=args.store_limit,
-        limits=Limits(queue=args.queue_limit),
+        limits=Limits(queue=args.queue_limit, least_side=LEAST_SIDE if args.watermark else 1),
     )
 
 
@@ -153,6 +152,8 @@ def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
         studio={name: getattr(args, name) for name in names} | {"yunet": plan.yunet},
         batch=args.batch,
         keep_photos=args.keep_photos != 0,
+        signing=[str(one.absolute()) for one in (args.c2pa_key, args.c2pa_cert)] if args.c2pa_key else None,
+        watermark=args.watermark,
     )
     if args.engine == "ray":
         from facefact.apps.service.ray_pool import RayPool
@@ -185,6 +186,10 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--open lets anybody in, --api-keys asks for a key: choose one")
     if args.ray_address and args.engine != "ray":
         raise UserError("--ray-address is for --engine ray")
+    if (args.c2pa_key is None) != (args.c2pa_cert is None):
+        raise UserError("--c2pa-key and --c2pa-cert belong together: `facefact sign init` makes both files")
+    if args.workers[1] == 0 and (args.c2pa_key or args.watermark or args.strict_licences):
+        raise UserError("signing, marks and --strict-licences are of the workers, and with --workers 0 here are none")
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: a port is 0 to 65535")
     for origin in args.allow_origin:

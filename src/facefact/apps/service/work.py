@@ -22,7 +22,8 @@ from facefact.apps.service.photos import nobody, photos_of, tokens_of, warnings_
 from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
 from facefact.apps.service.store import Store, StoreGone
-from facefact.generate import Settings, Studio, save_portrait
+from facefact.generate import Settings, Studio
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with
 from facefact.types import FaceTokens, Portrait, UserError
 
 log = logging.getLogger("facefact.service")
@@ -67,11 +68,15 @@ class Ready:
 
 
 class Maker:
-    """batch: pictures that are painted at a time. UserErrors and errors end the job that they are of, in one line;
-    StoreGone and Stop end the call: what was not given out by then is to be made another time."""
+    """batch: pictures that are painted at a time. provenance: what their files get besides the recipe. UserErrors
+    and errors end the job that they are of, in one line; StoreGone and Stop end the call: what was not given out by
+    then is to be made another time."""
 
-    def __init__(self, studio: Studio, store: Store, watch: Watch, *, batch: int = 4) -> None:
+    def __init__(
+        self, studio: Studio, store: Store, watch: Watch, *, batch: int = 4, provenance: Provenance = NO_PROVENANCE
+    ) -> None:
         self.studio, self.store, self.watch, self.batch = studio, store, watch, batch
+        self.provenance = provenance
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Made]:
         """Each of the jobs as soon as its last picture is in the store. jobs: as they were claimed together."""
@@ -107,13 +112,13 @@ class Maker:
         if not (missing := self._missing(job)):
             return Made(job, self._keys(job), warnings)
         if not job.inputs and job.settings.get("scale") == 0:
-            settings = wishes.settings_of(self.studio, Settings, job.settings)
+            settings = self._settings(job)
             return Ready(job, settings, nobody(self.studio), {}, missing, warnings)
         with photos_of(job, self.store) as photos:
             try:
                 person = self.studio.find_person(photos.people["face"], which=job.settings.get("which") or 0)
-                settings = wishes.settings_of(self.studio, Settings, job.settings)
-                if not self.studio.exact_prompt:
+                settings = self._settings(job)
+                if not (self.studio.exact_prompt or job.settings.get("exact_prompt")):
                     (prompt,) = person.prompts([settings.prompt])
                     settings = replace(settings, prompt=prompt)
                 tokens = tokens_of(self.studio, person)
@@ -124,6 +129,12 @@ class Maker:
             finally:
                 warnings[:] = map(photos.without_paths, warnings)
         return Ready(job, settings, tokens, person.origin, missing, warnings)
+
+    def _settings(self, job: Job) -> Settings:
+        settings = wishes.settings_of(self.studio, Settings, job.settings)
+        if self.provenance.watermark:
+            refuse_unmarkable(self.studio.pipe, settings)
+        return settings
 
     def _portraits(self, ready: list[Ready]) -> Iterator[Made]:
         """All in one batch; where that fails, each alone, so that one fails for its own reasons only."""
@@ -160,6 +171,7 @@ class Maker:
                 [numbered(one.settings, k) for one, k in wanted],
                 batch=self.batch,
                 origin=[one.origin for one, _ in wanted],
+                exact_prompt=bool(ready[0].job.settings.get("exact_prompt")),  # (equal in a batch)
                 on_step=_Steps(self.watch, ready, wanted, self.batch),
                 on_preview=seen,
             )
@@ -179,7 +191,8 @@ class Maker:
                 try:
                     scene = (template_scene if job.kind == "template" else group_scene)(self.studio, job, photos)
                     for k in missing:
-                        self._save(job, k, scene.paint(k, self._counted(job, scene, k)))
+                        portrait = scene.paint(k, self._counted(job, scene, k))
+                        self._save(job, k, portrait, template=photos.one("template"))
                 except UserError as error:
                     raise UserError(photos.without_paths(str(error))) from error
                 finally:
@@ -204,13 +217,14 @@ class Maker:
         keys = self._keys(job)
         return [k for k, key in enumerate(keys) if not self.store.exists(key)]
 
-    def _save(self, job: Job, k: int, portrait: Portrait) -> None:
-        """Into the store, with its recipe. StoreGone: no room."""
+    def _save(self, job: Job, k: int, portrait: Portrait, *, template: Path | None = None) -> None:
+        """Into the store, with its recipe, signed and marked as is asked. template: what was worked on. StoreGone: no
+        room."""
         key = self._keys(job)[k]
         try:
             with tempfile.TemporaryDirectory(prefix="facefact-") as folder:
                 path = Path(folder) / Path(key).name
-                save_portrait(portrait, path)
+                save_with(replace(self.provenance, template=template), portrait, path)
                 data = path.read_bytes()
         except OSError as error:
             raise StoreGone(f"no room for a picture: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ class WorkerOptions:
     """database, store: as `Jobs.open` and `open_store` take them. studio: the arguments of `Studio.open`, as JSON.
     batch: pictures that are painted at a time. lease: seconds after which a worker that is not heard of counts as dead.
     deadline: seconds without a step after which it ends itself. keep_photos: whether the photos of a job that is
-    finished stay (for the keeper to delete them in time)."""
+    finished stay (for the keeper to delete them in time). signing: the files of a private key and of its certificates,
+    which sign the pictures. watermark: whether they get the invisible mark."""
 
     database: str
     store: str
@@ -20,3 +22,5 @@ class WorkerOptions:
     lease: float = 30.0
     deadline: float = 1800.0
     keep_photos: bool = True
+    signing: Sequence[str] | None = None
+    watermark: bool = False
