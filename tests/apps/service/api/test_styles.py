@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
-
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from facefact.apps.service.api.service import Service
 from facefact.world import look, person, render
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG")
+    return out.getvalue()
 
 
 def somebody(number: int, view: int) -> bytes:
@@ -22,7 +29,7 @@ def asked(client: TestClient, photo: bytes, **fields: str) -> Any:
 
 
 def test_a_styles_words_are_in_the_jobs_settings(client: TestClient, service: Service, photo: bytes) -> None:
-    style = client.get("/v1/styles").json()["data"][0]
+    style = service.photos.ask("styles", {}, [], seconds=120)[0]["data"][0]
     job = service.jobs.get(asked(client, photo, style=style["name"], exact_prompt="true").json()["id"])
     assert job is not None
     assert job.settings["prompt"].startswith("smiling, ")
