@@ -42,7 +42,7 @@ def served_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `facefact serve` with the embedded model, for all tests that ask a whole service."""
     for package in ("fastapi", "uvicorn", "sqlalchemy"):
         pytest.importorskip(package, reason="needs the extra `serve`")
-    from live import served
+    from served import served
 
     with served(tmp_path_factory.mktemp("served"), "--batch", "2", "--offline") as url:
         yield url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from facefact.types import UserError
 from facefact.world import look, person, render
 from portraits import people
 
-LFW = Path(__file__).parents[3] / "shared/data/lfw_small"
+SHARED = Path(os.environ.get("FACEFACT_SHARED") or Path(__file__).parents[3] / "shared")
+LFW = SHARED / "data/lfw_small"
 
 
 def test_the_command_knows_the_bundles_encoder_again(

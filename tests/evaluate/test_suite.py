@@ -68,7 +68,7 @@ def test_true_pictures_are_right_in_every_figure(suite: Suite) -> None:
     assert found["no_face"].value == 0
     assert found["face_error"].value < 6
     assert found["attributes"].value > 0.9
-    assert found["copy_paste"].value == pytest.approx(-1)
+    assert found["copy_paste"].value == pytest.approx(-1, abs=0.01)
     assert found["diversity"].value == pytest.approx(1)
     assert {name.split(".")[0] for name in found} <= set(WORDS)
 
@@ -76,11 +76,11 @@ def test_true_pictures_are_right_in_every_figure(suite: Suite) -> None:
 def test_copies_leak_paste_and_have_no_diversity(suite: Suite) -> None:
     found = figures(suite, "copy")
     assert found["rank1"].value == 1
-    assert found["copy_paste"].value == pytest.approx(1)
-    assert found["diversity"].value == pytest.approx(0, abs=1e-6)
+    assert found["copy_paste"].value == pytest.approx(1, abs=0.01)
+    assert found["diversity"].value == pytest.approx(0, abs=1e-4)
     leaks = [one.value for name, one in found.items() if name.startswith("leakage.")]
     assert np.mean(leaks) > 0.9
-    assert found["less.copy_paste"].value == pytest.approx(2)
+    assert found["less.copy_paste"].value == pytest.approx(2, abs=0.02)
     assert found["less.attributes"].high < 0
 
 

@@ -35,6 +35,9 @@ FAIR = ("rank1", "rank1_factors", "cos_own", "no_face", "face_error", "attribute
 LESS = ("rank1", "cos_own", "face_error", "attributes", "outside_change", "copy_paste")  # paired, against the first
 WORDS = {
     "rank1": "the right one of the gallery's people, by the recogniser",
+    "rank5": "the right one among the first five",
+    "auc": "share of the other people that are less like the picture than the right one",
+    "cos_other": "mean cosine to the references of the other people",
     "rank1_factors": "the right one, by the person's numbers read off the pixels",
     "cos_own": "cosine to the reference of the right person",
     "no_face": "share of pictures in which no face is found",
@@ -228,8 +231,8 @@ def spread_of(judges: Judges, pictures: np.ndarray, faces: int) -> np.ndarray:
     """(people,): the spread of the faces of each; NaN where one was not found."""
     views = np.stack([judges.view(picture) for picture in pictures])
     embeddings = judges.embed_views(views)
-    found = views.any((1, 2, 3)).reshape(-1, faces).all(1)
-    return np.where(found, spread(embeddings.reshape(len(found), faces, -1)), np.nan)
+    found = np.asarray(views.any((1, 2, 3))).reshape(-1, faces)
+    return np.where(found.all(1), spread(embeddings.reshape(*found.shape, -1)), np.nan)
 
 
 # Figures

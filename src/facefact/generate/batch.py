@@ -24,10 +24,10 @@ from PIL import Image
 from facefact.checkpoint import replacing
 from facefact.faces import open_picture
 from facefact.generate.batch_table import BadRow, Row
-from facefact.generate.jobs import SUFFIXES
+from facefact.generate.jobs import SUFFIXES, UNCOMPARED
 from facefact.generate.models import one_line
 from facefact.generate.prompts import windows
-from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with, wanting
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, marked, refuse_unmarkable, save_with, wanting
 from facefact.generate.recipe import file_hash, read_recipe
 from facefact.generate.studio import CHOSEN_WORDS, Person, Studio
 from facefact.generate.text_to_image import Settings, written
@@ -116,10 +116,10 @@ def make_batch(
     """Makes what is missing of the rows' pictures in the folder `out`, and the index there. An interruption leaves
     whole files and an index of them.
 
-    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. provenance:
-    signs and marks each, here, wherever it was made; whose photos are in it the rows say. on_picture: is told of each,
-    with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture and was
-    not made so, or is not signed or marked as is asked; or later: what the disk does not take.
+    batch: pictures at a time. form: png, jpeg or webp. overwrite: make all, whatever is there. provenance: how files
+    are signed and marked, here, wherever they were made; one that lacks it is made again. on_picture: is told of each,
+    with the numbers of pictures done and of all. UserError, before any work: a file has the name of a picture
+    and was not made so; or later: what the disk does not take.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, no folder for pictures: choose another --out")
@@ -143,14 +143,17 @@ def make_batch(
 
 
 def _saved(made: Made, out: Path, provenance: Provenance) -> Made:
-    """That a picture cannot be marked or signed is its own row's error; that the disk does not take it is not."""
-    if made.portrait is not None:
+    """The same, on the disk if it is a portrait. A picture that is too small for a mark is that picture's error; what
+    the disk does not take, or a signature, is everybody's, and ends the work."""
+    if made.portrait is None:
+        return made
+    if provenance.watermark:
         try:
-            save_with(provenance, made.portrait, out / made.name)
+            made = replace(made, portrait=marked(made.portrait))
         except UserError as error:
-            if isinstance(error.__cause__, OSError):
-                raise
             return Made(made.name, error=str(error))
+    assert made.portrait is not None
+    save_with(replace(provenance, watermark=False), made.portrait, out / made.name)
     return made
 
 
@@ -163,22 +166,21 @@ def _pictures(
             continue
         for seed in range(row.settings.seed, row.settings.seed + row.count):
             name = f"{row.id}-{seed}{SUFFIXES[form]}"
-            there = None if overwrite or not (out / name).exists() else _recipe_there(out / name, provenance)
+            there = None if overwrite or not (out / name).exists() else _recipe_there(out / name)
+            if there is not None and wanting(out / name, there, provenance):
+                there = None
             found.append(Picture(name, row, replace(row.settings, seed=seed), there, provenance.watermark))
     return found
 
 
-def _recipe_there(path: Path, provenance: Provenance) -> dict[str, Any]:
-    """UserError: no table made the file, and it is not replaced unless somebody says so; or it would be kept, unsigned
-    or unmarked."""
+def _recipe_there(path: Path) -> dict[str, Any]:
+    """UserError: no table made the file, and it is not replaced unless somebody says so."""
     try:
         recipe = read_recipe(path)
     except UserError:
         recipe = {}
     if "job" not in recipe:
         raise UserError(f"{path} was not made from a table of jobs: choose another --out, or say --overwrite")
-    if missing := wanting(path, recipe, provenance):
-        raise UserError(f"{path} is not {missing}: choose another --out, or say --overwrite")
     return recipe
 
 
@@ -225,9 +227,6 @@ class _Index:
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._written = time.monotonic()
-
-
-# What an engine runs
 
 
 class LocalEngine:
@@ -296,7 +295,8 @@ class Maker:
         asked = [written(settings), hashes, row.which, self.studio.exact_prompt, scheduler, row.origin]
         job = hashlib.sha256(json.dumps(asked, sort_keys=True, default=dict).encode()).hexdigest()
         origin = self.studio.origin | {"job": job}
-        if one.there is not None and all(one.there.get(name) == value for name, value in origin.items()):
+        compared = {name: value for name, value in origin.items() if name not in UNCOMPARED}
+        if one.there is not None and all(one.there.get(name) == value for name, value in compared.items()):
             return None
         if one.marked:
             refuse_unmarkable(self.studio.pipe, settings)
@@ -315,7 +315,7 @@ class Maker:
         if key not in self._people:
             try:
                 person = self.studio.find_person(row.faces, which=row.which)
-                tokens = self.studio.adapter.encode(person.crops)
+                tokens = self.studio.tokens(person)
                 self._people[key] = _Someone(replace(person, crops=[]), tokens)
             except UserError as error:
                 self._people[key] = error

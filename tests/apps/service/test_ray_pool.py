@@ -64,12 +64,40 @@ def test_an_actor_that_is_killed_loses_nothing(
     np.testing.assert_allclose(*(np.asarray(one).astype(int) for one in pictures), atol=1)
 
 
+@pytest.mark.slow
+def test_a_node_that_is_killed_loses_nothing(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
+    """Two nodes with an actor each; the second dies with all that runs on it, and another machine comes."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    asked = [ask(face=[number % 3], settings={"steps": 3, "seed": number}) for number in range(20)]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    given = WorkerOptions(database=url, store=str(store.folder), studio=STUDIO, batch=1, lease=10.0)
+    pool = RayPool(given, minimum=2, maximum=2, address=cluster.address)
+    try:
+        pool.start()
+        until = time.monotonic() + 1500
+        while jobs.counts()["running"] < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        while jobs.counts()["done"] < len(asked):
+            assert time.monotonic() < until, jobs.counts()
+            time.sleep(0.1)
+    finally:
+        pool.stop()
+        cluster.shutdown()
+    assert all(store.exists(key) for one in asked for key in jobs.get(one.id).results)  # type: ignore[union-attr]
+
+
 def test_what_cannot_be_is_said_in_one_line(store: FolderStore, url: str) -> None:
     given = WorkerOptions(database=url, store=str(store.folder))
     with pytest.raises(UserError, match="at least 1"):
         RayPool(given, minimum=3, maximum=2)
     with pytest.raises(UserError, match="cannot share a SQLite file"):
-        RayPool(given, address="10.0.0.1:6379")
+        RayPool(given, address="192.0.2.1:6379")
     pytest.importorskip("ray")
     with pytest.raises(UserError, match="no Ray cluster answers"):
         RayPool(given, address="127.0.0.1:1").start()

@@ -32,4 +32,4 @@ def test_the_tables_say_what_was_measured() -> None:
 
 def test_the_sheet_has_a_row_a_method_and_a_column_a_change() -> None:
     made = sheet(synthetic())
-    assert made.size == (96 + (1 + len(SHOWN)) * 128, 18 + 4 * 128)
+    assert made.size == (116 + (1 + len(SHOWN)) * 128, 18 + 4 * 128)

@@ -34,15 +34,15 @@ def test_yaw_mouth_and_light_are_seen() -> None:
         made = render(person(3), look(5, pose=pose, expression=expression, glasses="none", hat="none"), size=192)
         return measured(made.image, face_from_landmarks(made.landmarks))
 
-    assert seen("right")[0] - seen("left")[0] > 1
+    assert seen("right")[0] - seen("left")[0] > 0.8
     assert seen("front", "laughing")[1] > seen("front")[1]
     made = render(person(3), look(5, pose="front", glasses="none", hat="none"), size=192)
     face = face_from_landmarks(made.landmarks)
     lit = (made.image * np.linspace(0.4, 1, 192)[None, :, None]).astype(np.uint8)
     assert measured(lit, face)[2] > measured(made.image, face)[2] + 0.5, "the light comes from the right"
-    assert measured(made.image[:, ::-1], face_from_landmarks(made.landmarks))[3] == pytest.approx(
-        measured(made.image, face)[3], abs=0.6
-    )
+    below = (made.image * np.linspace(0.4, 1, 192)[:, None, None]).astype(np.uint8)
+    assert measured(below, face)[3] < measured(made.image, face)[3] - 0.5
+    assert abs(seen("front", "laughing")[3] - seen("front")[3]) < 0.5, "the mouth is not the light"
     assert share(0, 0) == 0
 
 

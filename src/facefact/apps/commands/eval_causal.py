@@ -87,22 +87,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measured(args: argparse.Namespace) -> Any:
-    from dataclasses import replace
-
     from facefact.demo import bundle_path, judges_path
     from facefact.evaluate.causal.reading import Reader
-    from facefact.evaluate.causal.run import Plan, measure
+    from facefact.evaluate.causal.run import Plan, measure, report
     from facefact.evaluate.judges import Judges
     from facefact.generate import model_hash
 
     bundle, judges_at = args.bundle or bundle_path(), args.judges or judges_path()
     judges, plan = Judges.open(judges_at, bundle), Plan.of(args.seed, args.people)
     compared = generators(args, bundle, judges_at, judges)
-    measured = measure(plan, compared, Reader.fit(judges, people=args.renders), progress=show)
     sampling = {"steps": args.steps, "guidance_scale": args.guidance_scale, "scale": args.scale}
     models = {"base": model_hash(bundle), "adapter": model_hash(args.adapter or bundle / "adapter")}
     about = {"sampling": sampling | {"strength": args.strength}, "models": models, "fitted_on": args.renders}
-    return replace(measured, about=about)
+
+    def keep(so_far: Any) -> None:
+        _write(report(so_far), args.json)
+
+    reader = Reader.fit(judges, people=args.renders)
+    return measure(plan, compared, reader, about=about, keep=keep, progress=show)
 
 
 def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: Any) -> list[Generator]:
@@ -116,7 +118,8 @@ def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: 
 
     sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale)
     device = choose_device(args.device)
-    pipe, crops = load_base(bundle, device=device), {}
+    pipe = load_base(bundle, device=device)
+    crops: dict[bytes, Any] = {}
     if device.type == "cpu":
         fast_kernels(pipe)
 

@@ -33,10 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=8188, help="port, 0 for a free one (default 8188)")
     _add_model(parser)
-    add_provenance(parser)
     _add_places(parser)
     _add_workers(parser)
     _add_callers(parser)
+    add_provenance(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +152,8 @@ def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
         studio={name: getattr(args, name) for name in names} | {"yunet": plan.yunet},
         batch=args.batch,
         keep_photos=args.keep_photos != 0,
-        signing=[str(one.absolute()) for one in (args.c2pa_key, args.c2pa_cert)] if args.c2pa_key else None,
+        c2pa_key=str(args.c2pa_key.resolve()) if args.c2pa_key else None,
+        c2pa_cert=str(args.c2pa_cert.resolve()) if args.c2pa_cert else None,
         watermark=args.watermark,
     )
     if args.engine == "ray":
@@ -184,10 +185,10 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.open and args.api_keys is not None:
         raise UserError("--open lets anybody in, --api-keys asks for a key: choose one")
-    if args.ray_address and args.engine != "ray":
-        raise UserError("--ray-address is for --engine ray")
     if (args.c2pa_key is None) != (args.c2pa_cert is None):
         raise UserError("--c2pa-key and --c2pa-cert belong together: `facefact sign init` makes both files")
+    if args.ray_address and args.engine != "ray":
+        raise UserError("--ray-address is for --engine ray")
     if args.workers[1] == 0 and (args.c2pa_key or args.watermark or args.strict_licences):
         raise UserError("signing, marks and --strict-licences are of the workers, and with --workers 0 here are none")
     if not 0 <= args.port < 65536:

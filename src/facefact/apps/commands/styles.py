@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
     )
     options.add_model(preview)
     preview.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
-    preview.set_defaults(control_model=None, exact_prompt=False)
+    preview.set_defaults(control_model=None, exact_prompt=False, strict_licences=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def _person(args: argparse.Namespace, studio: Any) -> tuple[Any, dict[str, Any]]
     """Tokens, and what the recipe says of them."""
     if args.face:
         person = studio.find_person(args.face)
-        return studio.adapter.encode(person.crops), person.origin
+        return studio.tokens(person), person.origin
     from facefact.faces import face_crop_from
     from facefact.world import first_held_out, look, person, render
 

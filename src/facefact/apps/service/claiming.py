@@ -8,6 +8,7 @@ which of the batch it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,17 +20,41 @@ DIED = f"its worker died {MOST_CRASHES} times while it made this alone"
 ORDER = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.number)
 
 
-def fair_turn(connection: sa.Connection, owner: str, priority: int) -> Any:
-    """Where a new job stands (start-time fair queueing, Goyal et al. 1996, counted in pictures): behind what its owner
-    has waiting already, but not behind what the others have beyond the turn that is on now. Of an owner with 500 jobs
-    and one with a single job, the latter's is among the next two."""
-    same = jobs.c.priority == priority
-    on_now = connection.scalar(sa.select(sa.func.min(jobs.c.turn)).where(jobs.c.state == "queued", same))
-    if on_now is None:
-        on_now = connection.scalar(sa.select(sa.func.max(jobs.c.turn)).where(jobs.c.state == "running", same))
-    own = sa.select(sa.func.max(jobs.c.turn + jobs.c.count))
-    behind = connection.scalar(own.where(jobs.c.state.in_(("queued", "running")), same, jobs.c.owner == owner))
-    return max(on_now or 0.0, behind or 0.0)
+@dataclass(frozen=True)
+class Ahead:
+    """What a new job finds: how many wait, how many of them are its owner's, and its turn."""
+
+    waiting: int
+    own: int
+    turn: float
+
+
+def ahead_of(connection: sa.Connection, owner: str, priority: int) -> Ahead:
+    """The turn (start-time fair queueing, Goyal et al. 1996, counted in pictures) is behind what the owner has waiting
+    already, but not behind what the others have beyond the turn that is on now. Of an owner with 500 jobs and one with
+    a single job, the latter's is among the next two."""
+    row = connection.execute(AHEAD, {"owner": owner, "priority": priority}).one()
+    on_now = row.queued_turn if row.queued_turn is not None else row.running_turn
+    return Ahead(row.waiting, row.own, max(on_now or 0.0, row.behind or 0.0))
+
+
+def _ahead() -> sa.Select[Any]:
+    """Built once: building a query takes longer than answering it."""
+    queued, running = jobs.c.state == "queued", jobs.c.state == "running"
+    same, mine = jobs.c.priority == sa.bindparam("priority"), jobs.c.owner == sa.bindparam("owner")
+    waiting = sa.select(sa.func.count()).select_from(jobs).where(queued)
+    last = sa.select(sa.func.max(jobs.c.turn + jobs.c.count)).where(sa.or_(queued, running), same, mine)
+    asked = {
+        "waiting": waiting,
+        "own": waiting.where(mine),
+        "queued_turn": sa.select(sa.func.min(jobs.c.turn)).where(queued, same),
+        "running_turn": sa.select(sa.func.max(jobs.c.turn)).where(running, same),
+        "behind": last,
+    }
+    return sa.select(*(one.scalar_subquery().label(name) for name, one in asked.items()))
+
+
+AHEAD = _ahead()
 
 
 def anything_to_do(database: Database, connection: sa.Connection) -> bool:

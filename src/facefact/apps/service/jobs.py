@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from facefact.apps.service.claiming import add_event, anything_to_do, fair_turn, take, take_back, take_back_lapsed
+from facefact.apps.service.claiming import add_event, ahead_of, anything_to_do, take, take_back, take_back_lapsed
 from facefact.apps.service.records import (
     FINISHED,
     KINDS,
@@ -79,27 +79,23 @@ class Jobs:
 
     def _submit(self, connection: sa.Connection, new: NewJob, limit: int) -> tuple[Job, bool]:
         self.database.one_at_a_time(connection, "submit")
-        if (again := _job(connection, jobs.c.id == new.id)) is not None:
-            return again, True  # committed the last time, though the connection broke
+        same = jobs.c.id == new.id  # there: committed the last time, though the connection broke
         if new.key is not None:
-            same = sa.and_(jobs.c.owner == new.owner, jobs.c.key == new.key)
-            if (old := _job(connection, same)) is not None:
-                if connection.scalar(sa.select(jobs.c.content).where(same)) != new.content:
-                    raise UserError(f"the idempotency key {new.key!r} belongs to another wish: take a new one")
-                return old, False
-        queued = jobs.c.state == "queued"
-        waiting = _count(connection, queued)
-        most = limit - limit // RESERVED if new.owner else limit
-        if waiting >= limit or _count(connection, queued, jobs.c.owner == new.owner) >= most:
+            same = sa.or_(same, sa.and_(jobs.c.owner == new.owner, jobs.c.key == new.key))
+        if (old := _job(connection, same)) is not None:
+            if connection.scalar(sa.select(jobs.c.content).where(jobs.c.id == old.id)) != new.content:
+                raise UserError(f"the idempotency key {new.key!r} belongs to another wish: take a new one")
+            return old, old.id == new.id
+        ahead = ahead_of(connection, new.owner, new.priority)
+        if ahead.waiting >= limit or ahead.own >= (limit - limit // RESERVED if new.owner else limit):
             raise QueueFull(self._wait(connection))
         own = {name: getattr(new, name) for name in NEW}
-        turn = fair_turn(connection, new.owner, new.priority)
-        row = own | {"state": "queued", "created": self.database.now(), "turn": turn}
-        connection.execute(sa.insert(jobs).values(row))
-        add_event(connection, new.id, "state", {"state": "queued"})
-        job = _job(connection, jobs.c.id == new.id)
-        assert job is not None
-        return job, True
+        row = own | {"state": "queued", "created": self.database.steady_now(), "turn": ahead.turn, "events": 1}
+        connection.execute(sa.insert(jobs), row)
+        connection.execute(
+            sa.insert(events), {"job": new.id, "number": 1, "name": "state", "data": {"state": "queued"}}
+        )
+        return Job(**{name: row[name] for name in row.keys() & JOB}), True
 
     def get(self, id: str, *, owner: str | None = None) -> Job | None:
         """owner: whose it has to be; None for anybody's."""
@@ -318,6 +314,7 @@ class Jobs:
 
 
 NEW = [one.name for one in fields(NewJob)] + ["content", "alike"]
+JOB = {one.name for one in fields(Job)}
 
 
 def _is(id: str, owner: str | None) -> Any:

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,6 @@ log = logging.getLogger("facefact.service")
 
 LOOKED_AT = 1.0  # seconds between two looks at the queue
 IDLE = 60.0  # seconds for which fewer workers have to be enough before one goes
-HERE = ("127.0.0.1", "localhost", "[::1]")
 
 
 class RayWorker:
@@ -79,6 +79,17 @@ class Place:
     began: float = field(default_factory=time.monotonic)
 
 
+def is_here(address: str) -> bool:
+    """Whether HOST:PORT is of this machine."""
+    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+            one.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
 class RayPool:
     """As `LocalPool`. minimum, maximum: how many actors. address: of a cluster that runs, HOST:PORT; None starts one on
     this machine. Each actor has a GPU where the cluster has any."""
@@ -88,8 +99,7 @@ class RayPool:
     ) -> None:
         if not 1 <= minimum <= maximum:
             raise UserError(f"{minimum} to {maximum} workers: at least 1, and no more at least than at most")
-        remote = address is not None and address.rpartition(":")[0].removeprefix("ray://") not in HERE
-        if remote and options.database.startswith("sqlite"):
+        if address is not None and options.database.startswith("sqlite") and not is_here(address):
             raise UserError(
                 "workers on other machines cannot share a SQLite file: --database postgresql://USER@HOST/NAME"
             )

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ jobs = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("content", sa.String(64), nullable=False),
     sa.Column("alike", sa.String(64)),
-    sa.Column("turn", sa.Double, nullable=False),  # see `fair_turn` in claiming.py
+    sa.Column("turn", sa.Double, nullable=False),  # see `ahead_of` in claiming.py
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("crashes", sa.Integer, nullable=False, default=0),
@@ -66,6 +67,7 @@ jobs = sa.Table(
     sa.UniqueConstraint("owner", "key"),
     sa.Index("jobs_queue", "state", "priority", "turn", "number"),
     sa.Index("jobs_owner", "owner", "number"),
+    sa.Index("jobs_turn", "owner", "state", "priority", "turn", "count"),
     sa.Index("jobs_finished", "state", "finished"),
 )
 events = sa.Table(
@@ -93,6 +95,7 @@ class Database:
         self.engine = self._engine()
         self._made = False
         self._opened = (0.0, 0.0)
+        self._turn = threading.Lock()  # SQLite's writers in this process queue here: waiting for its file lock is slow
         try:
             with self.engine.begin() as connection:
                 if not self.sqlite:  # two hosts that start at once
@@ -142,8 +145,8 @@ class Database:
         until, pause, told = time.monotonic() + self.patience, 0.02, False
         while True:
             try:
-                with self.engine.connect().execution_options(facefact_write=write) as connection, connection.begin():
-                    return work(connection)
+                with self._own_turn(write, until):
+                    return self._once(work, write=write)
             except PASSING as error:
                 if time.monotonic() + pause > until:
                     raise DatabaseGone(f"the database {self.name} does not answer: {_line(error)}") from error
@@ -153,6 +156,22 @@ class Database:
                 self.engine.dispose()  # a file that was moved away and back is opened anew
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
+
+    def _once(self, work: Callable[[sa.Connection], T], *, write: bool) -> T:
+        with self.engine.connect().execution_options(facefact_write=write) as connection, connection.begin():
+            return work(connection)
+
+    @contextlib.contextmanager
+    def _own_turn(self, write: bool, until: float) -> Iterator[None]:
+        if not (write and self.sqlite):
+            yield
+            return
+        if not self._turn.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise sa.exc.TimeoutError("other writers of this process wait for it too")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _calendar(self) -> Any:
         return sa.literal(time.time(), sa.Double) if self.sqlite else _server_clock()

@@ -68,15 +68,20 @@ class Ready:
 
 
 class Maker:
-    """batch: pictures that are painted at a time. provenance: what their files get besides the recipe. UserErrors
-    and errors end the job that they are of, in one line; StoreGone and Stop end the call: what was not given out by
-    then is to be made another time."""
+    """batch: pictures that are painted at a time. provenance: how they are signed and marked. UserErrors and errors end
+    the job that they are of, in one line; StoreGone and Stop end the call: what was not given out by then is to be made
+    another time."""
 
     def __init__(
-        self, studio: Studio, store: Store, watch: Watch, *, batch: int = 4, provenance: Provenance = NO_PROVENANCE
+        self,
+        studio: Studio,
+        store: Store,
+        watch: Watch,
+        *,
+        batch: int = 4,
+        provenance: Provenance = NO_PROVENANCE,
     ) -> None:
-        self.studio, self.store, self.watch, self.batch = studio, store, watch, batch
-        self.provenance = provenance
+        self.studio, self.store, self.watch, self.batch, self.provenance = studio, store, watch, batch, provenance
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Made]:
         """Each of the jobs as soon as its last picture is in the store. jobs: as they were claimed together."""

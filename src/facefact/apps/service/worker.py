@@ -155,11 +155,11 @@ def open_worker(options: WorkerOptions, name: str) -> Worker:
 
 
 def _provenance(options: WorkerOptions) -> Provenance:
-    if options.signing is None:
+    if options.c2pa_key is None or options.c2pa_cert is None:
         return Provenance(watermark=options.watermark)
     from facefact.generate.signing import Signer
 
-    return Provenance(Signer.open(*options.signing), watermark=options.watermark)
+    return Provenance(signer=Signer.open(options.c2pa_key, options.c2pa_cert), watermark=options.watermark)
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,8 @@ class WorkerOptions:
     """database, store: as `Jobs.open` and `open_store` take them. studio: the arguments of `Studio.open`, as JSON.
     batch: pictures that are painted at a time. lease: seconds after which a worker that is not heard of counts as dead.
     deadline: seconds without a step after which it ends itself. keep_photos: whether the photos of a job that is
-    finished stay (for the keeper to delete them in time). signing: the files of a private key and of its certificates,
-    which sign the pictures. watermark: whether they get the invisible mark."""
+    finished stay (for the keeper to delete them in time). c2pa_key, c2pa_cert, watermark: how pictures are signed and
+    marked, as the options of `facefact generate`."""
 
     database: str
     store: str
@@ -22,5 +21,6 @@ class WorkerOptions:
     lease: float = 30.0
     deadline: float = 1800.0
     keep_photos: bool = True
-    signing: Sequence[str] | None = None
+    c2pa_key: str | None = None
+    c2pa_cert: str | None = None
     watermark: bool = False

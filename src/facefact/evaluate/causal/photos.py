@@ -29,7 +29,7 @@ SCHEMA = "facefact.causal-photos/1"
 FACTORS = ("yaw", "mouth_width", "light_across", "light_down")
 UNITS = np.array([20.0, 0.15, 0.2, 0.2])  # a clear difference: degrees, eye distances, shares of the mean lightness
 CHEEKS = ((22, 46), (66, 90), (60, 84))  # of the aligned face: columns left and right, rows
-HALVES = ((34, 78), (26, 44), (94, 110))  # columns; rows of the forehead and of the chin
+FOREHEAD, JAWS = ((34, 78), (26, 44)), (((24, 36), (76, 88)), (86, 100))  # columns, rows; beside the mouth
 FEWEST = 8  # pairs: twice as many as factors
 
 
@@ -46,16 +46,16 @@ class Pair:
 
 def measured(picture: np.ndarray, face: Face) -> np.ndarray:
     """(factors,) of a face in an (h, w, 3) uint8 picture, in `UNITS`: yaw; the mouth's width in distances of the eyes;
-    how much lighter the cheek at the picture's right is than the left one, and the forehead than the chin, in shares of
+    how much lighter the cheek at the picture's right is than the left one, and the forehead than the jaws, in shares of
     their mean."""
     points = face.landmarks.astype(np.float64)
     eyes, mouth = (float(np.linalg.norm(points[b] - points[a])) for a, b in ((0, 1), (3, 4)))
     light = cv2.cvtColor(align(picture, face.landmarks)[0], cv2.COLOR_RGB2LAB)[..., 0].astype(np.float64)
     left, right, rows = CHEEKS
-    across, upper, lower = HALVES
     one, two = (light[slice(*rows), slice(*columns)].mean() for columns in (left, right))
-    top, bottom = (light[slice(*part), slice(*across)].mean() for part in (upper, lower))
-    found = (face.pose.yaw, mouth / max(eyes, 1e-6), share(two, one), share(top, bottom))
+    top = light[slice(*FOREHEAD[1]), slice(*FOREHEAD[0])].mean()
+    bottom = np.mean([light[slice(*JAWS[1]), slice(*columns)].mean() for columns in JAWS[0]])
+    found = (face.pose.yaw, mouth / max(eyes, 1e-6), share(two, one), share(top, float(bottom)))
     return np.array(found) / UNITS
 
 

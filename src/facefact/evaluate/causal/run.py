@@ -8,8 +8,8 @@ is the unit, and says what the reading itself mixes up.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -107,18 +107,27 @@ class Measured:
 
 
 def measure(
-    plan: Plan, generators: Sequence[Generator], reader: Reader, *, progress: Progress | None = None
+    plan: Plan,
+    generators: Sequence[Generator],
+    reader: Reader,
+    *,
+    about: Mapping[str, Any] | None = None,
+    keep: Callable[[Measured], None] = lambda measured: None,
+    progress: Progress | None = None,
 ) -> Measured:
-    """Every method on the same references, prompts and seeds. UserError: two have one name."""
+    """Every method on the same references, prompts and seeds. about: what else the report says. keep: is given what
+    there is after each method. UserError: two have one name."""
     names = [one.name for one in generators]
     if len(set(names)) < len(names) or WORLD in names:
         raise UserError(f"methods need names of their own: {', '.join(names)}")
     steps = range(len(plan.subjects))
     truths = [reader.read(plan.truths(i)) for i in steps]
     world = Method(WORLD, effects_of(truths, plan), faceless(truths), first=tuple(plan.truths(0)))
-    methods = []
+    found = Measured(plan, reader.scores, world, (), about or {})
     for generator in generators:
-        readings, first, seconds = [], (), 0.0
+        readings: list[Reading] = []
+        first: tuple[np.ndarray, ...] = ()
+        seconds = 0.0
         for i in steps:
             requests = plan.requests(i)
             began = time.perf_counter()
@@ -128,8 +137,10 @@ def measure(
             readings.append(reader.read(made))
             if progress:
                 progress(generator.name, i + 1, len(plan.subjects))
-        methods.append(Method(generator.name, effects_of(readings, plan), faceless(readings), seconds, first))
-    return Measured(plan, reader.scores, world, tuple(methods))
+        method = Method(generator.name, effects_of(readings, plan), faceless(readings), seconds, first)
+        found = replace(found, methods=(*found.methods, method))
+        keep(found)
+    return found
 
 
 def faceless(readings: Sequence[Reading]) -> float:
