@@ -74,6 +74,26 @@ def test_options_that_do_not_fit_a_table_are_refused(
     assert line in capsys.readouterr().err
 
 
+def test_a_tables_pictures_are_signed_marked_and_of_free_models(
+    call: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    keys = tmp_path / "keys"
+    assert cli.main(["sign", "init", "--out", str(keys), "--name", "Ada"]) == 0
+    signed = ["--c2pa-key", str(keys / "key.pem"), "--c2pa-cert", str(keys / "chain.pem")]
+    assert cli.main([*call, *signed[:2]]) == 2
+    assert "belong together" in capsys.readouterr().err
+    assert cli.main([*call, "--strict-licences"]) == 2
+    assert f"the model {model.name} (licence not stated)" in capsys.readouterr().err
+    assert not (tmp_path / "out/ada-3.png").exists()
+    assert cli.main([*call, "--size", "128", "--watermark", *signed]) == 0
+    capsys.readouterr()
+    files = [str(tmp_path / "out" / name) for name in ("ada-3.png", "ben-0.png")]
+    assert cli.main(["verify", "--json", "--signed", "--trust", str(keys / "ca.pem"), *files]) == 0
+    found = json.loads(capsys.readouterr().out)["pictures"]
+    assert [(one["signature"]["signer"], one["mark"]["found"]) for one in found] == [("Ada", True)] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -46,6 +46,13 @@ def test_what_cannot_be_is_said_in_one_line(capsys: pytest.CaptureFixture[str], 
         assert "cannot listen" in refused(capsys, "--port", str(taken.getsockname()[1]), *data)
 
 
+def test_what_workers_could_not_keep_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"), "--port", "0")
+    assert "belong together" in refused(capsys, "--c2pa-key", "key.pem", *data)
+    for more in (["--watermark"], ["--strict-licences"], ["--c2pa-key", "k.pem", "--c2pa-cert", "c.pem"]):
+        assert "--workers 0" in refused(capsys, "--workers", "0", *more, *data)
+
+
 def test_a_key_is_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     assert cli.main(["serve", "--new-key", "ada", "--api-keys", str(path)]) == 0

@@ -16,12 +16,15 @@ from PIL import Image
 
 from facefact.encoder import save_card
 from facefact.faces import Detector, get_detector
-from facefact.generate import Settings, Studio, read_recipe
+from facefact.generate import Settings, Studio, read_recipe, save_portrait
 from facefact.generate.batch import INDEX, LocalEngine, Made, Result, make_batch, summary
 from facefact.generate.batch_table import BadRow, Row
 from facefact.generate.cards import make_card
+from facefact.generate.certificates import make_credentials
 from facefact.generate.provenance import Provenance
-from facefact.types import Face, UserError
+from facefact.generate.signing import Signer, read_signature
+from facefact.generate.watermark import METHOD, find_mark
+from facefact.types import Face, Portrait, UserError
 from facefact.world import look, person, render
 
 ORIGIN = {"model": {"name": "tiny", "sha256": "0" * 64}}
@@ -224,3 +227,46 @@ def test_no_model_is_opened_where_every_row_is_bad(tmp_path: Path) -> None:
 
     result = make_batch([BadRow(1, "a", "no prompt")], tmp_path, LocalEngine(opened))
     assert [entry.error for entry in result.failed] == ["no prompt"]
+
+
+def test_every_picture_is_marked_and_none_is_kept_that_is_not(
+    studio: Studio, job: Any, painted: list[int], tmp_path: Path
+) -> None:
+    def made(*rows: Row, **more: Any) -> Result:
+        return make_batch(rows, tmp_path, LocalEngine(lambda: studio), provenance=Provenance(watermark=True), **more)
+
+    large, small = job(1, width=128, height=128), job(2)
+    result = made(large, small)
+    assert (result.made, len(painted)) == (1, 3)  # no step was made for what is too small
+    assert "64x64 is too small for the invisible mark" in str(result.failed[0].error)
+    assert find_mark(pixels(tmp_path / "row-1-0.png").astype(np.uint8)).found
+    assert read_recipe(tmp_path / "row-1-0.png")["watermark"] == METHOD
+    again = made(large)
+    assert (again.made, again.kept) == (0, 1)
+    make_batch([large], tmp_path, LocalEngine(lambda: studio), overwrite=True)
+    assert made(large).made == 1
+
+
+def test_every_picture_is_signed_with_the_credentials_of_its_photos(
+    studio: Studio, job: Any, photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    keys = tmp_path / "keys"
+    make_credentials(keys, name="Ada")
+    signer = Signer.open(keys / "key.pem", keys / "chain.pem")
+    first = make_batch([job(1)], tmp_path / "first", LocalEngine(lambda: studio))
+    assert first.made == 1
+    signed = tmp_path / "signed.png"
+    with Image.open(photos / "1.png") as image:
+        save_portrait(Portrait(image.copy(), read_recipe(tmp_path / "first/row-1-0.png")), signed, signer)
+    rows = [job(1), replace(job(2), faces=(signed,))]
+    result = make_batch(rows, tmp_path / "out", LocalEngine(lambda: studio), provenance=Provenance(signer))
+    assert result.made == 2
+    trusted = [(keys / "ca.pem").read_bytes()]
+    found = [read_signature(tmp_path / "out" / f"row-{n}-0.png", trusted=trusted) for n in (1, 2)]
+    assert [(one.state, one.signer, one.inputs) for one in found if one] == [
+        ("trusted", "Ada", ()),
+        ("trusted", "Ada", ("photo 1",)),
+    ]
+    again = make_batch(rows, tmp_path / "out", LocalEngine(lambda: studio), provenance=Provenance(signer))
+    assert (again.made, again.kept) == (0, 2)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +18,8 @@ from facefact.generate import Settings, Studio
 from facefact.generate.batch import LocalEngine, make_batch
 from facefact.generate.batch_ray import RayEngine, Worker, taken
 from facefact.generate.batch_table import BadRow, Row
+from facefact.generate.provenance import Provenance
+from facefact.generate.watermark import find_mark
 from facefact.types import UserError
 from facefact.world import look, person, render
 from tiny import save_tiny_model
@@ -60,6 +64,17 @@ def test_ray_makes_what_one_machine_makes(model: Path, rows: list[Row | BadRow],
     assert files == sorted(path.name for path in (tmp_path / "ray").iterdir())
     for name in files:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes(), name
+
+
+def test_what_ray_makes_is_marked(model: Path, rows: list[Row | BadRow], tmp_path: Path) -> None:
+    opened = partial(Studio.open, model=str(model), device="cpu")
+    row, small = (one for one in rows[:2] if isinstance(one, Row))
+    row = replace(row, settings=replace(row.settings, width=128, height=128), count=1)
+    made = make_batch([row, small], tmp_path / "ray", RayEngine(opened), provenance=Provenance(watermark=True))
+    assert (made.made, len(made.failed)) == (1, small.count)
+    assert "too small for the invisible mark" in str(made.failed[0].error)
+    with Image.open(tmp_path / "ray/row-1-0.png") as image:
+        assert find_mark(np.asarray(image)).found
 
 
 def test_a_model_that_a_worker_cannot_open_is_the_users_error(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from facefact.generate.batch_table import BadRow, Row
 from facefact.generate.jobs import SUFFIXES, UNCOMPARED
 from facefact.generate.models import one_line
 from facefact.generate.prompts import windows
-from facefact.generate.provenance import NO_PROVENANCE, Provenance, marked, save_with, wanting
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, marked, refuse_unmarkable, save_with, wanting
 from facefact.generate.recipe import file_hash, read_recipe
 from facefact.generate.studio import CHOSEN_WORDS, Person, Studio
 from facefact.generate.text_to_image import Settings, written
@@ -46,12 +46,13 @@ OpenStudio = Callable[[], Studio]
 @dataclass(frozen=True)
 class Picture:
     """One file to be made. settings: with its own seed, without the control image. there: the recipe of the file that
-    has its name already."""
+    has its name already. marked: it gets the invisible mark."""
 
     name: str
     row: Row
     settings: Settings
     there: Mapping[str, Any] | None = None
+    marked: bool = False
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -168,7 +169,7 @@ def _pictures(
             there = None if overwrite or not (out / name).exists() else _recipe_there(out / name)
             if there is not None and wanting(out / name, there, provenance):
                 there = None
-            found.append(Picture(name, row, replace(row.settings, seed=seed), there))
+            found.append(Picture(name, row, replace(row.settings, seed=seed), there, provenance.watermark))
     return found
 
 
@@ -226,9 +227,6 @@ class _Index:
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._written = time.monotonic()
-
-
-# What an engine runs
 
 
 class LocalEngine:
@@ -300,6 +298,8 @@ class Maker:
         compared = {name: value for name, value in origin.items() if name not in UNCOMPARED}
         if one.there is not None and all(one.there.get(name) == value for name, value in compared.items()):
             return None
+        if one.marked:
+            refuse_unmarkable(self.studio.pipe, settings)
         someone = self._someone(hashes, row)
         if not self.studio.exact_prompt:
             settings = replace(settings, prompt=someone.person.prompts([settings.prompt])[0])

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from facefact.generate.models import native_size
 from facefact.generate.recipe import save_portrait
-from facefact.generate.watermark import METHOD, mark
+from facefact.generate.watermark import METHOD, mark, refuse_small
 from facefact.types import Portrait, UserError
 
 if TYPE_CHECKING:
     from facefact.generate.signing import Signer
+    from facefact.generate.text_to_image import Settings
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ def save_with(provenance: Provenance, portrait: Portrait, path: Path) -> Portrai
     saved = marked(portrait) if provenance.watermark else portrait
     save_portrait(saved, path, provenance.signer, template=provenance.template, photos=provenance.photos)
     return saved
+
+
+def refuse_unmarkable(pipe: Any, settings: Settings) -> None:
+    """UserError, before any work: pictures of these settings by this pipeline are too small for the mark."""
+    side = native_size(pipe)
+    refuse_small(settings.width or side, settings.height or side)
 
 
 def wanting(path: Path, recipe: Mapping[str, Any], provenance: Provenance) -> str:

@@ -176,11 +176,13 @@ class Studio:
         origin: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         on_step: Callable[[], None] | None = None,
         on_preview: OnPreview | None = None,
+        exact_prompt: bool = False,
     ) -> Iterator[Portrait]:
         """As `facefact.generate.text_to_images`. origin: what is to be in the recipe besides this Studio's own, for all
-        pictures or for each. Other calls have their turn between two batches."""
+        pictures or for each. exact_prompt: as the Studio's, for these alone. Other calls have their turn
+        between two batches."""
         several = [origin or {}] * len(settings) if origin is None or isinstance(origin, Mapping) else origin
-        wordings = [self._completed(one) for one in settings]
+        wordings = [(one.prompt, ()) if exact_prompt else self._completed(one) for one in settings]
         if words := next((words for _, words in wordings if words), None):
             log.warning(CHOSEN_WORDS, ", ".join(words))
         whole = [replace(one, prompt=prompt) for one, (prompt, _) in zip(settings, wordings, strict=True)]

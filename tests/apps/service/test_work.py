@@ -15,6 +15,8 @@ from facefact.apps.service.jobs import Job
 from facefact.apps.service.store import FolderStore, StoreGone
 from facefact.apps.service.work import Made, Maker, Stop
 from facefact.generate import Studio, read_recipe
+from facefact.generate.provenance import Provenance
+from facefact.generate.watermark import METHOD, find_mark
 
 Ask = Callable[..., Job]
 
@@ -211,3 +213,26 @@ def test_a_store_that_is_full_fails_no_job(studio: Studio, store: FolderStore, a
         with pytest.raises(StoreGone):
             make(studio, store, [job])
     assert make(studio, store, [job])[0].reason is None
+
+
+def test_pictures_are_marked_where_the_service_marks(studio: Studio, store: FolderStore, ask: Ask) -> None:
+    maker = Maker(studio, store, Watching(), provenance=Provenance(watermark=True))
+    jobs = [ask(), ask(settings={"width": 64, "height": 64})]
+    found = {one.job.id: one for one in maker.make(jobs)}
+    (key,) = found[jobs[0].id].results
+    assert find_mark(picture(store, key).astype(np.uint8)).found
+    assert recipe(store, key)["watermark"] == METHOD
+    assert "64x64 is too small for the invisible mark" in str(found[jobs[1].id].reason)
+
+
+def test_an_exact_prompt_is_drawn_as_it_is(studio: Studio, store: FolderStore, ask: Ask) -> None:
+    studio.exact_prompt = False
+    try:
+        jobs = [ask(settings={"prompt": "smiling", "exact_prompt": exact}) for exact in (True, False)]
+        exact, chosen = (make(studio, store, [job])[0] for job in jobs)
+    finally:
+        studio.exact_prompt = True
+    assert "words" not in recipe(store, exact.results[0])
+    assert recipe(store, chosen.results[0])["words"]
+    assert any("exact_prompt" in line for line in chosen.warnings)
+    assert not any("--" in line or "exact_prompt" in line for line in exact.warnings)

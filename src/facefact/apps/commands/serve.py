@@ -116,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
 def plan_of(args: argparse.Namespace) -> Plan:
     from facefact.apps.service.api.service import Limits
     from facefact.apps.service.serving import Plan
+    from facefact.generate.watermark import LEAST_SIDE
 
     return Plan(
         host=args.host,
@@ -133,7 +134,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         keep=args.keep,
         keep_photos=args.keep_photos,
         store_limit=args.store_limit,
-        limits=Limits(queue=args.queue_limit),
+        limits=Limits(queue=args.queue_limit, least_side=LEAST_SIDE if args.watermark else 1),
     )
 
 
@@ -188,6 +189,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--c2pa-key and --c2pa-cert belong together: `facefact sign init` makes both files")
     if args.ray_address and args.engine != "ray":
         raise UserError("--ray-address is for --engine ray")
+    if args.workers[1] == 0 and (args.c2pa_key or args.watermark or args.strict_licences):
+        raise UserError("signing, marks and --strict-licences are of the workers, and with --workers 0 here are none")
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: a port is 0 to 65535")
     for origin in args.allow_origin:

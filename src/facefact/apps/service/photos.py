@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,13 +94,18 @@ def warnings_into(said: list[str]) -> Iterator[None]:
         log.propagate = propagated
 
 
+def for_callers(warning: str) -> str:
+    """Without the command line's options, which nobody has here; `exact_prompt` is a field of the API too."""
+    return re.sub(r" \(--[^)]*\)", "", warning.replace("(--exact-prompt:", "(exact_prompt:"))
+
+
 class _Keeping(logging.Handler):
     def __init__(self, said: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.said = said
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().removeprefix("warning: ").split())
+        text = for_callers(" ".join(record.getMessage().removeprefix("warning: ").split()))
         if not record.name.startswith("facefact.service") and text not in self.said:
             self.said.append(text)
 

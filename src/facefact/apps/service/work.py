@@ -23,7 +23,7 @@ from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
 from facefact.apps.service.store import Store, StoreGone
 from facefact.generate import Settings, Studio
-from facefact.generate.provenance import NO_PROVENANCE, Provenance, save_with
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with
 from facefact.types import FaceTokens, Portrait, UserError
 
 log = logging.getLogger("facefact.service")
@@ -117,13 +117,13 @@ class Maker:
         if not (missing := self._missing(job)):
             return Made(job, self._keys(job), warnings)
         if not job.inputs and job.settings.get("scale") == 0:
-            settings = wishes.settings_of(self.studio, Settings, job.settings)
+            settings = self._settings(job)
             return Ready(job, settings, nobody(self.studio), {}, missing, warnings)
         with photos_of(job, self.store) as photos:
             try:
                 person = self.studio.find_person(photos.people["face"], which=job.settings.get("which") or 0)
-                settings = wishes.settings_of(self.studio, Settings, job.settings)
-                if not self.studio.exact_prompt:
+                settings = self._settings(job)
+                if not (self.studio.exact_prompt or job.settings.get("exact_prompt")):
                     (prompt,) = person.prompts([settings.prompt])
                     settings = replace(settings, prompt=prompt)
                 tokens = tokens_of(self.studio, person)
@@ -134,6 +134,12 @@ class Maker:
             finally:
                 warnings[:] = map(photos.without_paths, warnings)
         return Ready(job, settings, tokens, person.origin, missing, warnings)
+
+    def _settings(self, job: Job) -> Settings:
+        settings = wishes.settings_of(self.studio, Settings, job.settings)
+        if self.provenance.watermark:
+            refuse_unmarkable(self.studio.pipe, settings)
+        return settings
 
     def _portraits(self, ready: list[Ready]) -> Iterator[Made]:
         """All in one batch; where that fails, each alone, so that one fails for its own reasons only."""
@@ -170,6 +176,7 @@ class Maker:
                 [numbered(one.settings, k) for one, k in wanted],
                 batch=self.batch,
                 origin=[one.origin for one, _ in wanted],
+                exact_prompt=bool(ready[0].job.settings.get("exact_prompt")),  # (equal in a batch)
                 on_step=_Steps(self.watch, ready, wanted, self.batch),
                 on_preview=seen,
             )
@@ -189,7 +196,8 @@ class Maker:
                 try:
                     scene = (template_scene if job.kind == "template" else group_scene)(self.studio, job, photos)
                     for k in missing:
-                        self._save(job, k, scene.paint(k, self._counted(job, scene, k)))
+                        portrait = scene.paint(k, self._counted(job, scene, k))
+                        self._save(job, k, portrait, template=photos.one("template"))
                 except UserError as error:
                     raise UserError(photos.without_paths(str(error))) from error
                 finally:
@@ -214,13 +222,14 @@ class Maker:
         keys = self._keys(job)
         return [k for k, key in enumerate(keys) if not self.store.exists(key)]
 
-    def _save(self, job: Job, k: int, portrait: Portrait) -> None:
-        """Into the store, with its recipe. StoreGone: no room."""
+    def _save(self, job: Job, k: int, portrait: Portrait, *, template: Path | None = None) -> None:
+        """Into the store, with its recipe, signed and marked as is asked. template: what was worked on. StoreGone: no
+        room."""
         key = self._keys(job)[k]
         try:
             with tempfile.TemporaryDirectory(prefix="facefact-") as folder:
                 path = Path(folder) / Path(key).name
-                save_with(self.provenance, portrait, path)
+                save_with(replace(self.provenance, template=template), portrait, path)
                 data = path.read_bytes()
         except OSError as error:
             raise StoreGone(f"no room for a picture: {error.strerror}") from error

@@ -25,7 +25,9 @@ from facefact.apps.service.store import Store, StoreGone, open_store
 from facefact.apps.service.work import Made, Maker, Stop
 from facefact.apps.service.worker_options import WorkerOptions
 from facefact.generate import Studio
+from facefact.generate.models import native_size
 from facefact.generate.provenance import NO_PROVENANCE, Provenance
+from facefact.generate.watermark import refuse_small
 from facefact.types import UserError
 
 log = logging.getLogger("facefact.service")
@@ -136,13 +138,17 @@ class Worker:
 
 
 def open_worker(options: WorkerOptions, name: str) -> Worker:
-    """With its model loaded. UserError: the model, the database or the store cannot be opened."""
+    """With its model loaded. UserError: the model, the database or the store cannot be opened; nothing can be signed
+    with this key; or the pictures of this model are too small for the mark."""
     from facefact.apps.progress import silence_loading
 
     provenance = _provenance(options)
     jobs, store = Jobs.open(options.database), open_store(options.store)
     silence_loading()
     studio = Studio.open(**options.studio)
+    if options.watermark:
+        side = native_size(studio.pipe)
+        refuse_small(side, side)
     studio.pipe.set_progress_bar_config(disable=True)
     studio.detector  # noqa: B018  (opened now, so that the first job does not wait for it)
     return Worker(options, name, studio=studio, jobs=jobs, store=store, provenance=provenance)

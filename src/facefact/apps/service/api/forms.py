@@ -69,6 +69,9 @@ class PortraitForm(Picture):
     width: Side | None = Field(None, description="pixels, a multiple of 8 (default: what the model is made for)")
     height: Side | None = None
     which: int | None = Field(None, ge=0, le=63, description="which face of a photo, 0 is the largest")
+    exact_prompt: bool | None = Field(
+        None, description="demo model: draw what the prompt says and no more; else the seed chooses what it leaves open"
+    )
     style: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,60}$", description="the name of one of /v1/styles")
 
 

@@ -20,7 +20,8 @@ class Limits:
 
     body_bytes, body_seconds: of a whole request. picture_bytes, picture_pixels: of one upload. picture_side: photos of
     people are shrunk to this longer side. decode_seconds: for one upload. photos: of one person. people: in one
-    picture. count: pictures of one job. steps: of a picture. side: width and height of a picture to be made. queue:
+    picture. count: pictures of one job. steps: of a picture. side, least_side: width and height of a picture to be
+    made, at most and at least. queue:
     jobs that wait. wait_seconds: how long a call of OpenAI's routes may wait for its pictures. streams: calls that
     listen to events at a time.
     """
@@ -36,6 +37,7 @@ class Limits:
     count: int = 10
     steps: int = 100
     side: int = 2048
+    least_side: int = 1
     queue: int = 1000
     wait_seconds: float = 600.0
     streams: int = 64

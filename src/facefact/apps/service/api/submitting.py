@@ -124,6 +124,10 @@ def check_limits(service: Service, settings: Mapping[str, Any], count: int) -> N
     for name, (value, most) in bounds.items():
         if value > most:
             raise ApiError(400, f"{name}: {value} is more than the {most} allowed here", param=name, code="bad_field")
+    for name in ("width", "height"):
+        if (settings.get(name) or limits.least_side) < limits.least_side:
+            line = f"{name}: {settings[name]} is less than the {limits.least_side} from which pictures can be marked"
+            raise ApiError(400, line, param=name, code="bad_field")
 
 
 async def decoded(request: Request, role: str, content: bytes) -> tuple[str, bytes]:
