@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefact.apps.options import at_least_one
+from facefact.apps.options import add_provenance, at_least_one
 from facefact.types import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_places(parser)
     _add_workers(parser)
     _add_callers(parser)
+    add_provenance(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", help="cuda, cuda:1, mps or cpu (default: the best there is)")
     model.add_argument("--dtype", help="fp32, fp16 or bf16 (default: what the device does well)")
     model.add_argument("--offline", action="store_true", help="never use the network")
-    model.add_argument(
-        "--strict-licences", action="store_true", help="refuse parts whose licence forbids commercial use or is unknown"
-    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -153,6 +151,9 @@ def pool_of(args: argparse.Namespace, plan: Plan) -> Workers | None:
         studio={name: getattr(args, name) for name in names} | {"yunet": plan.yunet},
         batch=args.batch,
         keep_photos=args.keep_photos != 0,
+        c2pa_key=str(args.c2pa_key.resolve()) if args.c2pa_key else None,
+        c2pa_cert=str(args.c2pa_cert.resolve()) if args.c2pa_cert else None,
+        watermark=args.watermark,
     )
     if args.engine == "ray":
         from facefact.apps.service.ray_pool import RayPool
@@ -183,6 +184,8 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.open and args.api_keys is not None:
         raise UserError("--open lets anybody in, --api-keys asks for a key: choose one")
+    if (args.c2pa_key is None) != (args.c2pa_cert is None):
+        raise UserError("--c2pa-key and --c2pa-cert belong together: `facefact sign init` makes both files")
     if args.ray_address and args.engine != "ray":
         raise UserError("--ray-address is for --engine ray")
     if not 0 <= args.port < 65536:

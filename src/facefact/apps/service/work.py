@@ -22,7 +22,8 @@ from facefact.apps.service.photos import nobody, photos_of, tokens_of, warnings_
 from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
 from facefact.apps.service.store import Store, StoreGone
-from facefact.generate import Settings, Studio, save_portrait
+from facefact.generate import Settings, Studio
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, save_with
 from facefact.types import FaceTokens, Portrait, UserError
 
 log = logging.getLogger("facefact.service")
@@ -67,11 +68,20 @@ class Ready:
 
 
 class Maker:
-    """batch: pictures that are painted at a time. UserErrors and errors end the job that they are of, in one line;
-    StoreGone and Stop end the call: what was not given out by then is to be made another time."""
+    """batch: pictures that are painted at a time. provenance: how they are signed and marked. UserErrors and errors end
+    the job that they are of, in one line; StoreGone and Stop end the call: what was not given out by then is to be made
+    another time."""
 
-    def __init__(self, studio: Studio, store: Store, watch: Watch, *, batch: int = 4) -> None:
-        self.studio, self.store, self.watch, self.batch = studio, store, watch, batch
+    def __init__(
+        self,
+        studio: Studio,
+        store: Store,
+        watch: Watch,
+        *,
+        batch: int = 4,
+        provenance: Provenance = NO_PROVENANCE,
+    ) -> None:
+        self.studio, self.store, self.watch, self.batch, self.provenance = studio, store, watch, batch, provenance
 
     def make(self, jobs: Sequence[Job]) -> Iterator[Made]:
         """Each of the jobs as soon as its last picture is in the store. jobs: as they were claimed together."""
@@ -210,7 +220,7 @@ class Maker:
         try:
             with tempfile.TemporaryDirectory(prefix="facefact-") as folder:
                 path = Path(folder) / Path(key).name
-                save_portrait(portrait, path)
+                save_with(self.provenance, portrait, path)
                 data = path.read_bytes()
         except OSError as error:
             raise StoreGone(f"no room for a picture: {error.strerror}") from error

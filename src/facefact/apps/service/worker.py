@@ -25,6 +25,7 @@ from facefact.apps.service.store import Store, StoreGone, open_store
 from facefact.apps.service.work import Made, Maker, Stop
 from facefact.apps.service.worker_options import WorkerOptions
 from facefact.generate import Studio
+from facefact.generate.provenance import NO_PROVENANCE, Provenance
 from facefact.types import UserError
 
 log = logging.getLogger("facefact.service")
@@ -38,11 +39,20 @@ PAUSE = 2.0  # seconds after the store failed
 class Worker:
     """name: no other worker has or had it. stop: set it, and `run` returns soon."""
 
-    def __init__(self, options: WorkerOptions, name: str, *, studio: Studio, jobs: Jobs, store: Store) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        name: str,
+        *,
+        studio: Studio,
+        jobs: Jobs,
+        store: Store,
+        provenance: Provenance = NO_PROVENANCE,
+    ) -> None:
         self.options, self.name, self.jobs, self.store = options, name, jobs, store
         self.stop = threading.Event()
         self.beat = Beat(jobs, name, lease=options.lease, deadline=options.deadline, ending=self.stop.is_set)
-        self.maker = Maker(studio, store, self.beat, batch=options.batch)
+        self.maker = Maker(studio, store, self.beat, batch=options.batch, provenance=provenance)
 
     def run(self) -> None:
         """Makes jobs until it is stopped. A database or a store that is gone is waited for."""
@@ -129,12 +139,21 @@ def open_worker(options: WorkerOptions, name: str) -> Worker:
     """With its model loaded. UserError: the model, the database or the store cannot be opened."""
     from facefact.apps.progress import silence_loading
 
+    provenance = _provenance(options)
     jobs, store = Jobs.open(options.database), open_store(options.store)
     silence_loading()
     studio = Studio.open(**options.studio)
     studio.pipe.set_progress_bar_config(disable=True)
     studio.detector  # noqa: B018  (opened now, so that the first job does not wait for it)
-    return Worker(options, name, studio=studio, jobs=jobs, store=store)
+    return Worker(options, name, studio=studio, jobs=jobs, store=store, provenance=provenance)
+
+
+def _provenance(options: WorkerOptions) -> Provenance:
+    if options.c2pa_key is None or options.c2pa_cert is None:
+        return Provenance(watermark=options.watermark)
+    from facefact.generate.signing import Signer
+
+    return Provenance(signer=Signer.open(options.c2pa_key, options.c2pa_cert), watermark=options.watermark)
 
 
 def main() -> int:

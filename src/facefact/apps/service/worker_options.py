@@ -11,7 +11,8 @@ class WorkerOptions:
     """database, store: as `Jobs.open` and `open_store` take them. studio: the arguments of `Studio.open`, as JSON.
     batch: pictures that are painted at a time. lease: seconds after which a worker that is not heard of counts as dead.
     deadline: seconds without a step after which it ends itself. keep_photos: whether the photos of a job that is
-    finished stay (for the keeper to delete them in time)."""
+    finished stay (for the keeper to delete them in time). c2pa_key, c2pa_cert, watermark: how pictures are signed and
+    marked, as the options of `facefact generate`."""
 
     database: str
     store: str
@@ -20,3 +21,6 @@ class WorkerOptions:
     lease: float = 30.0
     deadline: float = 1800.0
     keep_photos: bool = True
+    c2pa_key: str | None = None
+    c2pa_cert: str | None = None
+    watermark: bool = False
