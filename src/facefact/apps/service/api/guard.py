@@ -156,12 +156,13 @@ class Body:
         self._count += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._count > self._limit:
-            await drain(self._receive, None, begun=not self._whole)
+            if not self._whole:
+                await drain(self._receive)
             raise too_large(self._limit)
         return message
 
 
-async def drain(receive: Receive, headers: Headers | None, *, begun: bool = False) -> None:
+async def drain(receive: Receive, headers: Headers | None = None) -> None:
     """Reads what is left of a body that nobody wants, within reason: a client that is still sending when the connection
     closes never sees why."""
     if headers is not None and headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
