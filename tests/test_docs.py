@@ -73,6 +73,8 @@ ELSEWHERE = {
     "eval groups": "tests/evaluate/test_groups.py::test_the_command",
     "eval watermark": "tests/evaluate/test_watermark.py::test_the_command",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
+    "ui": "tests/apps/page/test_page.py::test_a_first_visit_makes_a_portrait_in_one_click",
+    "eval claims": "tests/evaluate/test_claims.py::test_a_small_run_from_training_to_the_table",
     "serve": "tests/apps/test_serve_command.py::test_the_whole_service_says_when_it_is_ready",
     "serve --new-key": "tests/apps/test_serve_command.py::test_a_key_is_printed_once",
     "bench unet": "tests/bench/test_unet.py::test_the_command",

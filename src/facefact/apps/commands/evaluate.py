@@ -14,9 +14,11 @@ from facefact.apps.commands import (
     eval_claims,
     eval_groups,
     eval_inpaint,
+    eval_layers,
     eval_suite,
     eval_watermark,
 )
+from facefact.apps.commands.eval_layers import add_table
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -37,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     eval_inpaint.add(protocols)
     eval_watermark.add(protocols)
     _add_avatar(protocols)
-    _add_layers(protocols)
+    eval_layers.add(protocols)
 
 
 def _add_world(protocols: Any) -> None:
@@ -116,7 +118,7 @@ def _add_ablation(protocols: Any) -> None:
 def _add_steps(protocols: Any) -> None:
     line = "few denoising steps, other samplers, no guidance; and the face in a part of the noise schedule alone"
     parser = protocols.add_parser("steps", help="quality against denoising steps", description=f"Measure {line}.")
-    _add_table(parser)
+    add_table(parser)
     parser.add_argument(
         "--only",
         choices=("curve", "schedule"),
@@ -144,7 +146,7 @@ def _add_steps(protocols: Any) -> None:
 def _add_local(protocols: Any) -> None:
     line = "what local mode loses against exact mode, and what of the adapter's work it saves"
     parser = protocols.add_parser("local", help=line, description=f"Measure {line}.")
-    _add_table(parser)
+    add_table(parser)
     parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
 
 
@@ -156,38 +158,6 @@ def _add_avatar(protocols: Any) -> None:
     parser.add_argument("--fit", type=Path, metavar="FILE", help="write the calibration that all these photos give")
     parser.add_argument("--seed", type=int, default=0, help="another split of the people (default 0)")
     parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model: five points")
-
-
-def _add_layers(protocols: Any) -> None:
-    line = "what the bundle's adapter loses without each of its layers, and without whole blocks"
-    parser = protocols.add_parser("layers", help=line, description=f"Measure {line}.")
-    _add_table(parser)
-    parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the layers that stay (default 0.7)")
-    parser.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        metavar="BLOCK[,BLOCK ...]",
-        help="leave these blocks out, by the beginning of their names, together; several times: several rows "
-        "(default: each layer alone, then each larger part of the model)",
-    )
-
-
-def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="where the table goes, row by row; the same one again: adds what it lacks",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
-    parser.add_argument("--people", type=at_least(2), default=100, help="unseen people (default 100)")
-    parser.add_argument("--per-person", type=at_least(1), default=1, help="pictures of each (default 1)")
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
 
 
 def _part(text: str) -> tuple[float, float]:
@@ -317,38 +287,10 @@ def _local(args: argparse.Namespace) -> int:
     return 0
 
 
-def _layers(args: argparse.Namespace) -> int:
-    """Prints the table as Markdown, and draws it beside the JSON."""
-    from facefact.demo import bundle_path, judges_path
-    from facefact.device import choose_device
-    from facefact.evaluate import importance
-    from facefact.evaluate.pictures import Sampling
-
-    silence_loading()
-    report = importance.layer_importance(
-        args.bundle or bundle_path(),
-        args.judges or judges_path(),
-        path=args.json,
-        without=[tuple(one.split(",")) for one in args.without],
-        seed=args.seed,
-        people=args.people,
-        per_person=args.per_person,
-        sampling=Sampling(steps=args.steps, scale=args.scale),
-        device=choose_device(args.device),
-        progress=show,
-    )
-    try:
-        importance.draw(report, args.json.with_suffix(".png"))
-    except ImportError:
-        print("no plot is drawn without matplotlib: pip install matplotlib", file=sys.stderr)
-    print(importance.markdown(report), end="")
-    return 0
-
-
 TABLES = {
     "causal": eval_causal.run,
     "claims": eval_claims.run,
-    "layers": _layers,
+    "layers": eval_layers.run,
     "local": _local,
     "steps": _steps,
     "suite": eval_suite.run,

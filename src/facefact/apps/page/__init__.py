@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
-from facefact.apps.page import cards, compare, portrait, queue, template
+from facefact.apps.page import cards, compare, group, portrait, queue, template
 from facefact.apps.page.look import CONSENT, CSS, HEAD, TITLE, theme
 from facefact.apps.page.working import folder
 
@@ -55,7 +55,7 @@ def build(url: str, *, secret: str) -> gr.Blocks:
         with gr.Tab("Template"):
             template.tab(url, mine)
         with gr.Tab("Group"):
-            template.group_tab(url, mine)
+            group.tab(url, mine)
         with gr.Tab("Compare"):
             compare.tab(url, mine, example)
         with gr.Tab("People"):

@@ -20,8 +20,8 @@ CSS = """
 .bar div { height: 100%; background: var(--color-accent); transition: width .3s; }
 .jobs table { width: 100%; border-collapse: collapse; }
 .jobs table, .jobs tr, .jobs th, .jobs td { border: 0 !important; }
-.jobs th, .jobs td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid var(--border-color-primary) !important;
-}
+.jobs th, .jobs td { text-align: left; padding: .3rem .5rem; }
+.jobs tr { border-bottom: 1px solid var(--border-color-primary) !important; }
 .small { font-size: .85rem; opacity: .8; }
 @media (max-width: 640px) {
   .gradio-container { padding: .4rem !important; }
