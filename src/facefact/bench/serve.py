@@ -154,9 +154,7 @@ def under_load(folder: Path, load: Load, rate: float | None, progress: Progress)
     }
 
 
-def submissions(
-    url: str, load: Load, rate: float | None, told: Callable[[int], None] = lambda n: None
-) -> list[Answer]:
+def submissions(url: str, load: Load, rate: float | None, told: Callable[[int], None] = lambda n: None) -> list[Answer]:
     """The answers to all, in the order of their sending. Each wish has a seed of its own."""
     shown, began, lock = photo(), time.monotonic(), threading.Lock()
     done: list[Answer] = []
@@ -272,8 +270,8 @@ def batches(folder: Path, load: Load, progress: Progress) -> dict[str, Any]:
         "depth": load.depth,
         "batch": load.batch,
         "steps": load.steps,
-        "portraits_per_hour": {name: {key: round(v, 1) for key, v in spread(np.array(rates[name])).items()} for name in rates},
-        "gain": {key: round(value, 3) for key, value in spread(gains).items()},
+        "portraits_per_hour": {name: rounded(spread(np.array(rate)), 1) for name, rate in rates.items()},
+        "gain": rounded(spread(gains), 3),
         "n": load.rounds,
     }
 
@@ -301,3 +299,7 @@ def painted(url: str, load: Load, *, seed: int) -> float:
     began = min(job.said["started"] for job in wanted)
     ended = max(job.said["finished"] for job in wanted)
     return 3600 * load.depth / float(ended - began)
+
+
+def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}
