@@ -81,9 +81,10 @@ def batch_section(found: dict[str, Any]) -> str:
         for name in ("batch", "one")
     ]
     rows.append(("gain", spread_of(found["gain"], "{:.2f}")))
+    met = "met" if found["gain"]["median"] >= GAIN else "MISSED"
     words = (
         f"{found['depth']} portraits of {found['steps']} steps wait together; two services in turns, {found['n']} "
-        f"rounds, median [quartiles]. The bar, a gain of {GAIN}, is {'met' if found['gain']['median'] >= GAIN else 'MISSED'}."
+        f"rounds, median [quartiles]. The bar, a gain of {GAIN}, is {met}."
     )
     return f"## Batches\n\n{words}\n\n{markdown_table(('', 'portraits an hour'), rows)}"
 

@@ -185,9 +185,13 @@ def test_a_full_disk_under_the_database_is_said_and_passes(small_disk: Path) -> 
     wish = {"prompt": "x" * 3000}
     asked = [jobs.submit(NewJob(kind="portrait", settings=wish), limit=1000)[0].id for _ in range(3)]
     ballast = fill(small_disk)
-    with pytest.raises(DatabaseGone, match="full|I/O"):
+
+    def until_it_is_full() -> None:
         for _ in range(2000):
             asked.append(jobs.submit(NewJob(kind="portrait", settings=wish), limit=10_000)[0].id)
+
+    with pytest.raises(DatabaseGone, match="full|I/O"):
+        until_it_is_full()
     assert jobs.counts()["queued"] == len(asked), "reading goes on"
     ballast.unlink()
     asked.append(jobs.submit(NewJob(kind="portrait", settings=wish), limit=10_000)[0].id)

@@ -25,7 +25,6 @@ from facefact.apps.service.table import metadata
 from facefact.bench.serve import PROMPT
 from facefact.bench.serve_process import Served
 from facefact.client import Client
-from facefact.types import UserError
 
 LIMIT = 3600.0  # seconds
 WORKER, SERVICE = "worker", "service"
@@ -140,9 +139,3 @@ def test_ten_kills_of_ray_actors_and_service(tmp_path: Path, photos: list[bytes]
     service = Served(tmp_path, ["--offline", "--engine", "ray", "--workers", "2"])
     url = f"sqlite:///{tmp_path}/data/jobs.db"
     prove([service], url, photos, jobs=100, kills=10, victims=[WORKER, WORKER, WORKER, WORKER, SERVICE])
-
-
-def test_a_service_that_cannot_begin_says_why(tmp_path: Path) -> None:
-    service = Served(tmp_path, ["--model", str(tmp_path / "none"), "--offline"])
-    with pytest.raises(UserError, match="none"):
-        service.start()
