@@ -1,6 +1,6 @@
 """`facefact bench train`: what a training step costs, as ratios within one run. `facefact bench prepare`: what the
 preparation keeps of a folder of photos, how right it is, and what it costs. `facefact bench unet`: what a call of the
-U-Net costs with a face in it."""
+U-Net costs with a face in it. `facefact bench serve`: what the service bears."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_parser(subparsers: Any) -> None:
     _add_train(measured)
     _add_prepare(measured)
     _add_unet(measured)
+    _add_serve(measured)
 
 
 def _add_train(measured: Any) -> None:
@@ -124,8 +125,51 @@ def _add_unet(measured: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
 
 
+def _add_serve(measured: Any) -> None:
+    line = "the service under load, how soon a job is begun, and what batches gain"
+    parser = measured.add_parser(
+        "serve", help=line, description=f"Measure {line}. It starts `facefact serve` on this machine, several times."
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--only", nargs="+", metavar="PART", help="of load, pick-up, batch (default: all)")
+    for name, (kind, default, words) in LOADS.items():
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{words} (default {default})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
+
+
+LOADS: dict[str, tuple[Any, float, str]] = {
+    "submissions": (int, 1000, "in all"),
+    "clients": (int, 50, "who send them"),
+    "rate": (float, 15.0, "submissions a second of the steady load"),
+    "queue": (int, 500, "jobs that may wait"),
+    "depth": (int, 32, "portraits that wait together where batches are measured"),
+    "batch": (int, 8, "painted at a time, against one by one"),
+    "steps": (int, 10, "of a portrait"),
+    "rounds": (int, 3, "measured rounds of batches"),
+}
+
+
 def run(args: argparse.Namespace) -> int:
-    return {"train": _run_train, "prepare": _run_prepare, "unet": _run_unet}[args.what](args)
+    return {"train": _run_train, "prepare": _run_prepare, "unet": _run_unet, "serve": _run_serve}[args.what](args)
+
+
+def _run_serve(args: argparse.Namespace) -> int:
+    from facefact.bench.serve import PARTS, Load, bench_serve
+    from facefact.bench.serve_page import markdown
+
+    parts = args.only or PARTS
+    if unknown := set(parts) - set(PARTS):
+        raise UserError(f"--only {min(unknown)}: choose from {', '.join(PARTS)}")
+    load = Load(**{name: getattr(args, name) for name in LOADS})
+    figures = bench_serve(load, parts=parts, progress=show)
+    page = markdown(figures, typed_again(args.parser, args))
+    if args.json is not None:
+        _write(figures, args.json)
+    if args.out is not None:
+        _write_text(page, args.out)
+    print(page, end="")
+    return 0
 
 
 def _run_unet(args: argparse.Namespace) -> int:

@@ -101,6 +101,11 @@ class Jobs:
         """owner: whose it has to be; None for anybody's."""
         return self.database.read(lambda connection: _job(connection, _is(id, owner)))
 
+    def knows(self, key: str, *, owner: str) -> bool:
+        """Whether an idempotency key is of an earlier job."""
+        same = sa.and_(jobs.c.owner == owner, jobs.c.key == key)
+        return self.database.read(lambda connection: _count(connection, same) > 0)
+
     def list(
         self,
         *,

@@ -63,7 +63,7 @@ async def submit(
     if key is not None and not IDEMPOTENCY.fullmatch(key):
         raise ApiError(400, "the header Idempotency-Key is 1 to 200 visible ASCII letters", param="Idempotency-Key")
     check_limits(service, settings, count)
-    if key is None and (await run_sync(service.jobs.counts)).get("queued", 0) >= service.limits.queue:
+    if await run_sync(_is_full, service, owner, key):
         raise too_busy("the queue is full: try again later", await run_sync(_wait, service))
     ready = {role: [await decoded(request, role, one) for one in several] for role, several in files.items()}
     digest = hashlib.sha256()
@@ -109,6 +109,13 @@ def _stored_and_submitted(service: Service, new: NewJob, files: Sequence[tuple[s
         if not kept and files:
             with contextlib.suppress(Exception):  # housekeeping finds it
                 service.store.delete_all(new.id)
+
+
+def _is_full(service: Service, owner: str, key: str | None) -> bool:
+    """Looked at before pictures are decoded for nothing; what counts is the look when the row is written. A wish that
+    was sent before has its place."""
+    full = service.jobs.counts()["queued"] >= service.limits.queue
+    return full and (key is None or not service.jobs.knows(key, owner=owner))
 
 
 def _wait(service: Service) -> float:
