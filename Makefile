@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 TESTS  := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-cpus test-avx2 lint figures bundle-gpu
+.PHONY: help install demo check test test-cpus test-long test-avx2 lint figures bundle-gpu
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -36,6 +36,9 @@ ON_ALL := tests/adapter tests/generate tests/test_device.py tests/train/adapter/
 test-cpus: $(VENV)/.dev  ## adapter, generation and a small training as on processors with AVX2 alone, and with less
 	$(AVX2) $(TESTS) -m "not slow" $(ON_ALL) $(PYTEST)
 	$(LOWEST) $(TESTS) -m "not slow" $(ON_ALL) $(PYTEST)
+
+test-long: $(VENV)/.dev   ## the long proofs: kills by the hundred, thousands of calls; half an hour
+	$(TESTS) --long -m long $(PYTEST)
 
 test-avx2: $(VENV)/.dev  ## the part of it that CI runs: the adapter with AVX2 alone
 	$(AVX2) $(TESTS) -m "not slow" tests/adapter $(PYTEST)

@@ -39,7 +39,7 @@ def test_the_command_knows_the_bundles_encoder_again(
 
 @pytest.mark.skipif(bool(dlib_lacks()), reason=dlib_lacks() or "dlib")
 @pytest.mark.skipif(not LFW.is_dir(), reason="no photos of LFW here")
-@pytest.mark.slow
+@pytest.mark.long
 def test_dlib_tells_lfw_apart_as_its_author_says() -> None:
     try:
         detector = get_detector()

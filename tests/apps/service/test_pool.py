@@ -87,14 +87,14 @@ def test_workers_may_be_killed_at_any_moment(jobs: Jobs, store: FolderStore, url
     assert pool.alive == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_among_a_hundred_jobs(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
     asked = [ask(face=[number % 3], settings={"steps": 3, "seed": number}) for number in range(100)]
     with pool_of(2, options(url, store)) as pool:
         kill_and_see(jobs, store, [pool], asked, kills=10, limit=3000)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 def test_ten_kills_in_two_services_that_share_a_postgresql(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
     asked = [ask(face=[number % 3], settings={"steps": 3, "seed": number}) for number in range(100)]

@@ -109,7 +109,7 @@ def prove(services: list[Served], url: str, photos: list[bytes], **how: Any) -> 
         jobs.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_of_service_and_workers_on_sqlite(tmp_path: Path, photos: list[bytes]) -> None:
     (tmp_path / "data").mkdir()
     service = Served(tmp_path, ["--offline", "--workers", "2", "--batch", "4"])
@@ -124,7 +124,7 @@ def without_tables(server: str) -> str:
     return server
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_with_two_services_on_one_postgresql(tmp_path: Path, photos: list[bytes], postgres: str) -> None:
     url = without_tables(postgres)
     shared = ["--offline", "--database", url, "--store", str(tmp_path / "store")]
@@ -132,7 +132,7 @@ def test_ten_kills_with_two_services_on_one_postgresql(tmp_path: Path, photos: l
     prove(services, url, photos, jobs=100, kills=10, victims=[WORKER, SERVICE])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_of_ray_actors_and_service(tmp_path: Path, photos: list[bytes]) -> None:
     pytest.importorskip("ray")
     (tmp_path / "data").mkdir()

@@ -64,7 +64,7 @@ def test_an_actor_that_is_killed_loses_nothing(
     np.testing.assert_allclose(*(np.asarray(one).astype(int) for one in pictures), atol=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_that_is_killed_loses_nothing(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
     """Two nodes with an actor each; the second dies with all that runs on it, and another machine comes."""
     pytest.importorskip("ray")

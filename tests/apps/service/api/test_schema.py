@@ -103,6 +103,6 @@ def test_answers_are_what_the_description_says(make_service: Callable[..., Servi
     checked(call_everything(make_service(limits=LIMITS), photo, 4), calls=100)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_thousand_calls(make_service: Callable[..., Service], photo: bytes) -> None:
     checked(call_everything(make_service(limits=LIMITS), photo, 130), calls=5000)
