@@ -29,6 +29,7 @@ methods:
   base: {way: base}
   image_to_image: {way: image_to_image}
   fact: {}
+  embedded: {way: there, pictures_seen: 7}
   faceid: {set: [adapter.gate=0, "adapter.peer={kind: faceid, tokens: 2, hidden: 16}"]}
 claims:
   - {claim: tokens carry more than one embedding, figure: rank1, better: fact, than: faceid}
@@ -57,7 +58,8 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
     assert main(["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]) == 0
     report = json.loads((out / "claims.json").read_text())
     assert json.loads((tmp_path / "copy.json").read_text()) == report
-    assert list(report["methods"]) == ["base", "image_to_image", "fact", "faceid"]
+    assert list(report["methods"]) == ["base", "image_to_image", "fact", "embedded", "faceid"]
+    assert report["methods"]["embedded"]["pictures_seen"] == 7
     fact, base = report["methods"]["fact"], report["methods"]["base"]
     assert (fact["seeds"], fact["pictures_seen"], base["learned_weights"]) == ([1, 2], 4, 0)
     assert set(fact["figures"]) == set(FIGURES)

@@ -34,6 +34,7 @@ from facefact.evaluate.world import CHOICES, LEAKS, Samples, judging
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import model_hash
 from facefact.metrics.scores import Figure, change_outside, figure
+from facefact.train.adapter.opened import EMBEDDED
 from facefact.train.peers.decoupled import learned_weights, open_adapter
 from facefact.types import FaceTokens, UserError
 from facefact.world import held_out_seed, look, render
@@ -141,7 +142,7 @@ class Bench:
     def add(self, row: Row, run: Run) -> None:
         """The samples of one run at every scale, judged once."""
         method = self.plan.claims.methods[run.method]
-        adapter = open_adapter(run.folder / "adapter") if run.config is not None else None
+        adapter = self.adapter_of(run, method)
         scales = self.plan.claims.measured.scales if adapter is not None else (self.plan.claims.measured.scale,)
         for scale in scales:
             found = self.samples(run, method, adapter, scale)
@@ -150,10 +151,17 @@ class Bench:
                 known[name] = np.concatenate([known[name], values]) if name in known else values
         row.runs = np.concatenate([row.runs, np.full(len(self.cases.cases), run.seed)])
         row.seeds.append(run.seed)
-        if run.config is not None and adapter is not None:
+        if adapter is not None:
+            row.pictures_seen, row.learned_weights = method.pictures_seen, learned_weights(adapter)
+        if run.config is not None:
             row.pictures_seen = run.config.schedule.steps * run.config.schedule.batch
-            row.learned_weights = learned_weights(adapter)
             row.hours += json.loads((run.folder / "hours.json").read_text(encoding="utf-8"))["seconds"] / 3600
+
+    def adapter_of(self, run: Run, method: Method) -> FaceAdapter | None:
+        """The trained one, the one that is there, or none."""
+        if run.config is not None:
+            return open_adapter(run.folder / "adapter")
+        return open_adapter(EMBEDDED.get(method.adapter, method.adapter)) if method.way == "there" else None
 
     def samples(self, run: Run, method: Method, adapter: FaceAdapter | None, scale: float) -> Samples:
         decides: dict[str, Any] = {**self.about, "way": method.way, "scale": scale, "photos": method.photos}

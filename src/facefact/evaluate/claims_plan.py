@@ -11,19 +11,22 @@ from facefact.config import load_config
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
-Way = Literal["trained", "base", "image_to_image"]
+Way = Literal["trained", "there", "base", "image_to_image"]
 # In which methods may not differ: the base model, what is learned from, and how many pictures are seen.
 COMMON = ("base", "data.source", "data.size", "data.seed", "data.people", "schedule.steps", "schedule.batch")
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table. set: overrides of the common training. way: "trained", or what needs no training: the base
-    model alone, image-to-image from the reference (with `strength`). photos: of the person in one condition. note: what
+    """One row of the table. set: overrides of the common training. way: "trained", or what needs no training: an
+    `adapter` that is there ("bundle", "bundle_without_fair", or a directory), the base model alone, image-to-image from
+    the reference (with `strength`). photos: of the person in one condition. pictures_seen: of what is there. note: what
     a reader should know of it, such as why its size differs."""
 
     set: tuple[str, ...] = ()
     way: Way = "trained"
+    adapter: str = "bundle"
+    pictures_seen: int = 0
     strength: float = 0.6
     photos: int = 1
     note: str = ""
