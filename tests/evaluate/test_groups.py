@@ -79,7 +79,7 @@ def test_squares_are_columns() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--people", "8", "--steps", "1", "--counts", "2", "--device", "cpu"]
-    more += ["--ways", "squares", "one_by_one", "template", "noise", "portraits", "--alike"]
+    more += ["--ways", "squares", "one_by_one", "noise", "portraits", "--alike"]
     files = ["--json", str(tmp_path / "groups.json"), "--sheet", str(tmp_path / "sheet.png")]
     assert cli.main(["eval", "groups", *more, *files]) == 0
     found = json.loads((tmp_path / "groups.json").read_text())
@@ -94,6 +94,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [found[name] for name in names] == [found["one_by_one"][name] for name in names], "one batch, or each alone"
     assert "rank1" in found["noise"]
     assert "rank1" in found["portraits"]
-    assert Image.open(tmp_path / "sheet.png").size == (2 * SIZE, (3 + 5) * SIZE)
+    assert Image.open(tmp_path / "sheet.png").size == (2 * SIZE, (3 + 4) * SIZE)
     assert "cost_ratio.2" in capsys.readouterr().out
     assert cli.main(["eval", "groups", "--counts", "9"]) == 2

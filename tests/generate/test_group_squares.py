@@ -88,9 +88,24 @@ def test_each_has_words_and_noise_of_their_own(pipe: Any, adapter: Any) -> None:
         in_template(pipe, adapter, ada, place, settings=replace(SETTINGS, words=["x"]))
     with pytest.raises(UserError, match="1 people for 2 faces"):
         in_template(pipe, adapter, ada[:1], place)
-    regions = [Region(None, ada[0], scale=0.5), Region(None, ada[1])]
-    with pytest.raises(UserError, match="--way together"):
-        squares_in_template(pipe, adapter, regions, SETTINGS, place=place, square=SQUARE, detector=None)
+
+
+def test_a_person_may_count_less_than_the_others(pipe: Any, adapter: Any) -> None:
+    place, _ = crowd(2)
+    people, none = people_of(adapter, 2), replace(SETTINGS, scale=0.0)
+    x = place.template.seen.shape[1] // 3  # between the two
+    regions = [Region(None, people[0], scale=0.0), Region(None, people[1])]
+    made = array(squares_in_template(pipe, adapter, regions, SETTINGS, place=place, square=SQUARE, detector=None))
+    both, nobody = (
+        array(in_template(pipe, adapter, people, place)),
+        array(in_template(pipe, adapter, people, place, settings=none)),
+    )
+    assert np.abs(made[:, : x - 40] - nobody[:, : x - 40]).max() <= 1
+    assert np.abs(made[:, x - 40 :] - both[:, x - 40 :]).max() <= 1
+    portraits = array(portraits_joined(pipe, adapter, regions, replace(SETTINGS, width=128, height=64)))
+    without = array(portraits_joined(pipe, adapter, regions, replace(none, width=128, height=64)))
+    assert np.abs(portraits - without)[:, :54].max() <= 1
+    assert np.abs(portraits - without)[:, 74:].max() > 1
 
 
 def test_an_inpainting_model_takes_squares_too() -> None:

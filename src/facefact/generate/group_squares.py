@@ -26,7 +26,7 @@ from facefact.generate.models import native_size
 from facefact.generate.places import column_masks
 from facefact.generate.template import Template
 from facefact.generate.text_to_image import Settings, make_recipe, picture_size, text_to_images
-from facefact.types import Face, FaceTokens, Portrait, UserError
+from facefact.types import Face, Portrait, UserError
 
 if TYPE_CHECKING:
     from facefact.face_adapter import FaceAdapter
@@ -66,7 +66,7 @@ def squares_in_template(
     told = prompts_of(settings, len(people))
     settings = replace(settings, strength=settings.strength or STRENGTH, way="squares")
     found = [
-        Replacement(face, _alone(one, settings), words, prompt=prompt, seed=seed_of(settings, i))
+        Replacement(face, one.tokens, words, prompt=prompt, seed=seed_of(settings, i), scale=one.scale)
         for i, (face, one, prompt, words) in enumerate(
             zip(place.faces, people, told, more or [""] * len(people), strict=True)
         )
@@ -152,11 +152,12 @@ def portraits_joined(
     masks = column_masks(len(people)) if len(masks) < len(people) else masks
     size = picture_size(pipe, settings)
     told = prompts_of(settings, len(people))
+    scales = [settings.scale * one.scale for one in people]
     own = [
-        plain(settings, prompt=prompt, seed=seed_of(settings, i), width=None, height=None)
-        for i, prompt in enumerate(told)
+        plain(settings, prompt=prompt, seed=seed_of(settings, i), scale=scale, width=None, height=None)
+        for i, (prompt, scale) in enumerate(zip(told, scales, strict=True))
     ]
-    tokens = [_alone(one, settings) for one in people]
+    tokens = [one.tokens for one in people]
     made = [
         np.asarray(each.image.convert("RGB"))
         for each in text_to_images(pipe, adapter, tokens, own, batch=batch, on_step=on_step)
@@ -236,13 +237,6 @@ def as_square(settings: GroupSettings, square: InpaintSettings, **changed: Any) 
     taken = {name: getattr(settings, name) for name in Settings.__dataclass_fields__} | {"strength": settings.strength}
     side = min((one for one in (settings.width, settings.height) if one is not None), default=None)
     return replace(square, **(taken | {"width": side, "height": side} | changed))
-
-
-def _alone(person: Region, settings: GroupSettings) -> FaceTokens:
-    """UserError: a scale of one's own, which rows of a batch do not have."""
-    if person.scale != 1:
-        raise UserError("a scale for one person alone works in one run over the picture: --way together")
-    return person.tokens
 
 
 def _resized(mask: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -91,13 +91,15 @@ class InpaintSettings(Settings):
 @dataclass(frozen=True)
 class Replacement:
     """A face of the template (found in `template.seen`) and who takes its place. words: what the prompt says besides,
-    for this face; may be empty. prompt, seed: this face's own, in place of the settings'."""
+    for this face; may be empty. prompt, seed: this face's own, in place of the settings'. scale: how much this person's
+    face counts, besides the settings' scale."""
 
     face: Face
     tokens: FaceTokens
     words: str = ""
     prompt: str | None = None
     seed: int | None = None
+    scale: float = 1.0
 
 
 def inpaint(
@@ -321,10 +323,11 @@ def painted(
 
 
 def _own(settings: InpaintSettings, one: Replacement) -> InpaintSettings:
-    """The settings with the prompt and the seed of one face."""
+    """The settings with the prompt, the seed and the scale of one face."""
     prompt = settings.prompt if one.prompt is None else one.prompt
     prompt = f"{prompt}, {one.words}" if one.words else prompt
-    return replace(settings, prompt=prompt, seed=settings.seed if one.seed is None else one.seed)
+    seed = settings.seed if one.seed is None else one.seed
+    return replace(settings, prompt=prompt, seed=seed, scale=settings.scale * one.scale)
 
 
 def control_of_view(settings: InpaintSettings, shape: tuple[int, ...], view: View) -> InpaintSettings:

@@ -281,7 +281,7 @@ class Studio:
         template whose faces are known; else each one's portrait for the demo model, which draws no wide pictures
         (measured), and one run for others, with a square for each face that came out small."""
         whole: dict[str, Any] = {"origin": self.origin | dict(origin or {}), "on_step": on_step}
-        way = settings.way or self._way(people, settings, place)
+        way = settings.way or self._way(settings, place)
         parts = (self.pipe, self.adapter, people)
         with self._painting:
             if way == "together":
@@ -301,14 +301,15 @@ class Studio:
                 return squares_in_template(*parts, settings, place=place, **more)
             return squares_over(*parts, settings, **more)
 
-    def _way(self, people: Sequence[Region], settings: GroupSettings, place: InTemplate | None) -> Way:
+    def _way(self, settings: GroupSettings, place: InTemplate | None) -> Way:
         """The default: one run over the whole picture where something needs it."""
-        simple = all(one.scale == 1 for one in people) and (place is not None or settings.control_image is None)
         if place is not None:
-            return "squares" if place.faces and simple else "together"
+            return "squares" if place.faces else "together"
+        if settings.control_image is not None:
+            return "together"
         if self.model == DEMO:
-            return "portraits" if simple else "together"
-        return "squares" if simple and self._finds_faces() else "together"
+            return "portraits"
+        return "squares" if self._finds_faces() else "together"
 
     def _finds_faces(self) -> bool:
         try:
