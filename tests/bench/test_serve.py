@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,8 +85,6 @@ def test_percentiles_are_milliseconds() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
 def test_memory_that_grows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
     monkeypatch.setattr(bench, "MEMORY_LOOK", 0.02)
     code = (
         "import time; held = []\nprint(flush=True)\nfor _ in range(40): held.append(b'x' * (1 << 20)); time.sleep(0.02)"
