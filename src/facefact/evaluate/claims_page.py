@@ -71,7 +71,7 @@ def draw(report: Mapping[str, Any], path: Path) -> bool:
         )
         axis.set_ylabel("rank-1 retrieval of the person")
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=8, frameon=False, loc="lower right")
+    axes[1].legend(fontsize=8, frameon=False, loc="center right")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return True
