@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from live import TOKENS, WIDTH, LiveStage, samples
 from PIL import Image
 
 from facefact.adapter import Increment
 from facefact.train.adapter.leak_meter import PARTS, LeakTable, _column, draw_leak, measure_leak, short_names
-from live import TOKENS, WIDTH, LiveStage, samples
 
 TIMES = (100, 800)
 

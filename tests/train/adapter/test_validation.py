@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
+from live import LiveStage, autoencoder, batches, new_adapter, samples, text_parts
 from PIL import Image
 
 import facefact
@@ -24,7 +25,6 @@ from facefact.train.material.live_pipeline import live_pipeline
 from facefact.train.settings import Validation
 from facefact.types import UserError
 from facefact.world import look, person, render
-from live import LiveStage, autoencoder, batches, new_adapter, samples, text_parts
 
 pytest.importorskip("matplotlib")
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import live
 import pytest
 import torch
 from test_loop import records
 
-import live
 from facefact.train.engine.checkpoints import Checkpoints
 from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import Schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from live import BASE, text_parts
 from parts import fact_stage, frozen
 from torch import nn
 
@@ -13,7 +14,6 @@ from facefact.train.bundle.base_model import BaseStage, new_scheduler, new_unet
 from facefact.train.encoder.recogniser import RecogniserLoss, RecogniserStage
 from facefact.train.engine.schedule import parameter_groups
 from facefact.train.settings import Loss
-from live import BASE, text_parts
 
 
 def stage_of(kind: str) -> nn.Module:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from live import LiveStage
 
 from facefact.train.report.card import in_words, parameters, write_card
-from live import LiveStage
 
 CONFIG = {
     "recipe": "adapter",

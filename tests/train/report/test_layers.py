@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from live import LiveStage, samples
 
 from facefact.train.adapter.leak_meter import measure_leak
 from facefact.train.report.card import write_card
 from facefact.train.report.layers import layers_of, leak_section, warnings
 from facefact.train.report.page import write_report
 from facefact.train.report.run_folder import RunFolder
-from live import LiveStage, samples
 
 pytest.importorskip("matplotlib")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from live import LiveStage, batches
 from PIL import Image
 
 from facefact.train.engine.loop import Schedule, fit
 from facefact.train.report.page import duration, spread, stairs, write_environment, write_report
 from facefact.train.report.plots import smoothed
 from facefact.train.report.run_folder import RunFolder, read_metrics, without_paths
-from live import LiveStage, batches
 
 pytest.importorskip("matplotlib")
 
