@@ -120,7 +120,7 @@ def test_who_hangs_up_cancels(client: Any, photos: list[Any], served_at: str) ->
 
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=2.0).images.edit(
-            image=photos[0], extra_body={"num_inference_steps": 100}, prompt="nobody waits"
+            image=photos[0], n=8, extra_body={"num_inference_steps": 100}, prompt="nobody waits"
         )
     job = next(job for job in Client(served_at).jobs() if job.said["settings"].get("prompt") == "nobody waits")
     from facefact.client import Cancelled
