@@ -264,6 +264,7 @@ time.time = lambda: real() + (sign() * 400 * 86400.0 if os.path.exists({!r}) els
 """
 
 
+@pytest.mark.long  # where it is slow a worker may start in a jump: see docs/evidence/service.md
 def test_a_calendar_that_jumps_every_second_harms_no_job(
     jobs: Jobs, store: FolderStore, url: str, ask: Ask, tmp_path: Path
 ) -> None:
