@@ -13,9 +13,10 @@ RUN apt-get update \
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-# PyTorch for CPUs; with a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu126
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --index-url "$TORCH_INDEX" torch==2.13.0 \
+# A plain PyTorch brings its GPU libraries, several GB; for a smaller image name a place that has CPU builds:
+# --build-arg PIP_EXTRA_INDEX_URL=...  (pip reads it from the environment)
+ARG PIP_EXTRA_INDEX_URL
+RUN pip install torch==2.13.0 \
     && pip install ".[serve,faces,postgres,s3]"
 
 USER facefact
