@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 METHODS = ("fact", "without-fair", "base", "image-to-image")
 
 
-def add(protocols: Any) -> None:
-    line = "change one factor of the reference at a time, and read all factors of the result"
-    parser = protocols.add_parser("causal", help="the causal identity benchmark", description=f"{line.capitalize()}.")
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """What is compared."""
     parser.add_argument("--adapter", type=Path, metavar="DIR", help="of the bundle's base (default: the embedded one)")
     parser.add_argument(
         "--methods",
@@ -29,6 +28,12 @@ def add(protocols: Any) -> None:
         metavar="NAME",
         help=f"what is compared; the first is what the others are less than (default: {' '.join(METHODS)})",
     )
+
+
+def add(protocols: Any) -> None:
+    line = "change one factor of the reference at a time, and read all factors of the result"
+    parser = protocols.add_parser("causal", help="the causal identity benchmark", description=f"{line.capitalize()}.")
+    add_methods(parser)
     parser.add_argument("--people", type=at_least(4), default=16, help="unseen people (default 16)")
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures and matrices go")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands.eval_causal import METHODS, generators
+from facefact.apps.commands.eval_causal import add_methods, generators
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -16,15 +16,7 @@ def add(protocols: Any) -> None:
     line = "methods side by side on the portrait world, with every metric, as a report folder"
     parser = protocols.add_parser("suite", help=line, description=f"{line.capitalize()}.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report.json, report.html, report.md")
-    parser.add_argument("--adapter", type=Path, metavar="DIR", help="of the bundle's base (default: the embedded one)")
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        choices=METHODS,
-        default=list(METHODS),
-        metavar="NAME",
-        help=f"what is compared; the first is what the others are less than (default: {' '.join(METHODS)})",
-    )
+    add_methods(parser)
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
     parser.add_argument("--seeds", type=at_least(1), default=1, metavar="K", help="so many galleries (default 1)")
     parser.add_argument("--people", type=at_least(6), default=60, help="unseen people of each gallery (default 60)")

@@ -24,7 +24,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import sqlalchemy as sa
 
@@ -94,6 +94,27 @@ class Slot:
         return self.process is not None and self.process.poll() is None
 
 
+class Starting(Protocol):
+    """A pool whose workers begin. ready: whether one has its model loaded. error: why none can."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+def wait_for_one(pool: Starting, timeout: float, *, log: str) -> None:
+    """Until a worker is ready. timeout: seconds. UserError: what a worker says is wrong, or none was ready in time."""
+    until = time.monotonic() + timeout
+    while not pool.ready:
+        if pool.error is not None:
+            raise UserError(pool.error)
+        if time.monotonic() > until:
+            raise UserError(f"no worker was ready within {timeout:.0f} seconds: see {log}")
+        time.sleep(WATCHED)
+
+
 class LocalPool:
     """workers: how many processes. Any thread may ask `ready` and `alive`; start and stop belong to one."""
 
@@ -131,13 +152,8 @@ class LocalPool:
             for slot in self.slots:
                 self._begin(slot)
             self._thread.start()
-            until = time.monotonic() + timeout
-            while wait and not self.ready:
-                if self.error is not None:
-                    raise UserError(self.error)
-                if time.monotonic() > until:
-                    raise UserError(f"no worker was ready within {timeout:.0f} seconds: see the log")
-                time.sleep(WATCHED)
+            if wait:
+                wait_for_one(self, timeout, log="the log")
         except BaseException:
             self.stop(grace=0.0)
             raise

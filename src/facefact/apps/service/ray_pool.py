@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facefact.apps.service.jobs import DatabaseGone, Jobs
-from facefact.apps.service.pool import GRACE, LONGEST_PAUSE, WATCHED, LocalLock
+from facefact.apps.service.pool import GRACE, LONGEST_PAUSE, WATCHED, LocalLock, wait_for_one
 from facefact.apps.service.worker_options import WorkerOptions
 from facefact.types import UserError
 
@@ -152,13 +152,8 @@ class RayPool:
             for _ in range(self.minimum):
                 self._begin()
             self._thread.start()
-            until = time.monotonic() + timeout
-            while wait and not self.ready:
-                if self.error is not None:
-                    raise UserError(self.error)
-                if time.monotonic() > until:
-                    raise UserError(f"no worker was ready within {timeout:.0f} seconds: see Ray's log")
-                time.sleep(WATCHED)
+            if wait:
+                wait_for_one(self, timeout, log="Ray's log")
         except BaseException:
             self.stop(grace=0.0)
             raise
