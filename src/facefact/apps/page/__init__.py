@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from facefact.apps.page import cards, compare, group, portrait, queue, template
 from facefact.apps.page.look import CONSENT, CSS, HEAD, TITLE, theme
-from facefact.apps.page.working import folder
+from facefact.apps.page.working import PRIVATE, folder
 
 PERSON = 20_260  # the seed of the example person, who does not exist
 
@@ -62,7 +62,7 @@ def build(url: str, *, secret: str) -> gr.Blocks:
             cards.tab(url, known)
         with gr.Tab("Queue"):
             loaded.append(queue.tab(url, mine))
-        private: Any = {"api_visibility": "private", "show_progress": "hidden"}
+        private: Any = {**PRIVATE, "show_progress": "hidden"}
         understood.click(lambda: (True, gr.update(visible=False)), None, [agreed, notice], **private)
         page.load(lambda said: gr.update(visible=not said), [agreed], [notice], **private)
         for function, inputs, outputs in loaded:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import CARDS
-from facefact.apps.page.working import folder, refuse_nobody
+from facefact.apps.page.working import PRIVATE, folder, refuse_nobody
 
 NOBODY = "the photos above"
 LASTING = {"in a month": 30, "in half a year": 182, "in a year": 365, "never": 0}
@@ -50,7 +50,6 @@ def tab(url: str, known: gr.BrowserState) -> None:
                 delete = gr.Button("Delete", variant="stop")
             file = gr.File(label="The card: a file for the command line, Python, another machine", interactive=False)
             come = gr.File(label="Bring a card back", file_types=[".safetensors"], type="filepath", height=90)
-    private: Any = {"api_visibility": "private"}
 
     def saved(
         paths: Any, called: str, agreed: str, until: str, small: bool, people: Any, request: gr.Request
@@ -62,13 +61,13 @@ def tab(url: str, known: gr.BrowserState) -> None:
         about = f'<div class="said" role="status">{html.escape(called)} is saved in this browser.</div>'
         return [*(people or []), _entry(called, content, last, agreed)], about
 
-    make.click(saved, [photos, name, consent, expires, thumbnail, known], [known, said], **private)
+    make.click(saved, [photos, name, consent, expires, thumbnail, known], [known, said], **PRIVATE)
     delete.click(
-        lambda who, people: [one for one in people or [] if one["name"] != who], [chosen, known], [known], **private
+        lambda who, people: [one for one in people or [] if one["name"] != who], [chosen, known], [known], **PRIVATE
     )
-    show.click(lambda who, people: paths_of(who, people)[0] if who else None, [chosen, known], [file], **private)
-    come.upload(brought, [come, known], [known], **private)
-    known.change(lambda people: (table(people), _names(people)), [known], [listed, chosen], **private)
+    show.click(lambda who, people: paths_of(who, people)[0] if who else None, [chosen, known], [file], **PRIVATE)
+    come.upload(brought, [come, known], [known], **PRIVATE)
+    known.change(lambda people: (table(people), _names(people)), [known], [listed, chosen], **PRIVATE)
 
 
 def brought(path: str | None, people: Any) -> People:

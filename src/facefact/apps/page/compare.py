@@ -9,7 +9,7 @@ import gradio as gr
 
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.look import PROMPTS
-from facefact.apps.page.working import bar, ended, folder, followed, refuse_nobody, remember
+from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember
 
 SCALES = ("0", "0.4", "0.7", "1")
 
@@ -55,7 +55,7 @@ def tab(url: str, mine: gr.BrowserState, example: str) -> None:
             yield gr.skip(), gr.update(value=shown, columns=int(number)), between(made), jobs
 
     outputs = [state, grid, slider, mine]
-    make.click(work, [photos, prompt, scales, seeds, mine], outputs, concurrency_limit=None, api_visibility="private")
+    make.click(work, [photos, prompt, scales, seeds, mine], outputs, concurrency_limit=None, **PRIVATE)
 
 
 def between(made: dict[str, list[str]]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from facefact.apps.page.look import PROMPTS
+from facefact.apps.page.working import PRIVATE
 from facefact.types import UserError
 
 # The fields of the form, in the order of its parts.
@@ -55,7 +56,7 @@ def form() -> Form:
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
         dice = gr.Button("Another seed", size="sm", elem_id="dice")
-    dice.click(lambda: random.randrange(10**6), None, [seed], api_visibility="private")
+    dice.click(lambda: random.randrange(10**6), None, [seed], **PRIVATE)
     return _more([prompt, number, scale, seed])
 
 

@@ -12,10 +12,10 @@ from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.slots import PLACES
+from facefact.apps.page.working import PRIVATE
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4")
 SIDE_BY_SIDE, FORMING, PAINTED = "side by side", "where faces form", "where I paint"
-PRIVATE: Any = {"api_visibility": "private"}
 
 
 def tab(url: str, mine: gr.BrowserState) -> None:

@@ -12,10 +12,9 @@ from facefact.apps.page import cards
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.form import FORMATS, Form, fields_of, form, refilled
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
-from facefact.apps.page.working import bar, ended, folder, followed, refuse_nobody, remember
+from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember
 
 OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
-PRIVATE: Any = {"api_visibility": "private"}
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
-from facefact.apps.page.working import STATES, folder
+from facefact.apps.page.working import PRIVATE, STATES, folder
 
 MOST = 25  # jobs that are looked at
 EVERY = 3.0  # seconds
@@ -25,7 +25,6 @@ def tab(url: str, mine: gr.BrowserState) -> tuple[Any, list[Any], list[Any]]:
         forget = gr.Button("Delete it with its photos", variant="stop", elem_id="job-forget")
     made = gr.Gallery(label="Its pictures", columns=4, object_fit="contain", interactive=False, elem_id="job-made")
     files = gr.File(label="Download, with the recipe inside", interactive=False)
-    private: Any = {"api_visibility": "private"}
 
     def renewed(jobs: Any, request: gr.Request) -> tuple[str, Any]:
         found = look(Calls.of(url, request), jobs)
@@ -57,10 +56,10 @@ def tab(url: str, mine: gr.BrowserState) -> tuple[Any, list[Any], list[Any]]:
     def forgot(id: Any, jobs: Any, request: gr.Request) -> Any:
         return delete(id, jobs, request, forgotten=True)
 
-    show.click(pictures, [chosen, mine], [made, files], **private)
-    cancel.click(cancelled, [chosen, mine], [mine, listed, chosen], **private)
-    forget.click(forgot, [chosen, mine], [mine, listed, chosen], **private)
-    gr.Timer(EVERY).tick(renewed, [mine], [listed, chosen], show_progress="hidden", **private)
+    show.click(pictures, [chosen, mine], [made, files], **PRIVATE)
+    cancel.click(cancelled, [chosen, mine], [mine, listed, chosen], **PRIVATE)
+    forget.click(forgot, [chosen, mine], [mine, listed, chosen], **PRIVATE)
+    gr.Timer(EVERY).tick(renewed, [mine], [listed, chosen], show_progress="hidden", **PRIVATE)
     return renewed, [mine], [listed, chosen]
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
+from facefact.apps.page.working import PRIVATE
 
 SHAPES = {"keep the template's head": "template", "bring the person's own head": "person"}
 REGIONS = {"as it fits": "", "face": "face", "face and hair": "hair", "whole head": "head"}
-PRIVATE: Any = {"api_visibility": "private"}
 
 
 @dataclass

@@ -16,6 +16,8 @@ from PIL import Image
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
 
+# Of every event: the page is no API of its own, the service has one.
+PRIVATE: Any = {"api_visibility": "private"}
 MOST_REMEMBERED = 200  # jobs that a browser remembers
 STATES = {
     "queued": "waits",
