@@ -29,6 +29,7 @@ methods:
   base: {way: base}
   image_to_image: {way: image_to_image}
   fact: {}
+  fact_two_photos: {trained_as: fact, photos: 2}
   embedded: {way: there, pictures_seen: 7}
   faceid: {set: [adapter.gate=0, "adapter.peer={kind: faceid, tokens: 2, hidden: 16}"]}
 claims:
@@ -58,8 +59,10 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
     assert main(["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]) == 0
     report = json.loads((out / "claims.json").read_text())
     assert json.loads((tmp_path / "copy.json").read_text()) == report
-    assert list(report["methods"]) == ["base", "image_to_image", "fact", "embedded", "faceid"]
+    assert list(report["methods"]) == ["base", "image_to_image", "fact", "fact_two_photos", "embedded", "faceid"]
     assert report["methods"]["embedded"]["pictures_seen"] == 7
+    assert not (out / "fact_two_photos" / "seed_1" / "adapter").exists()  # fact's training is its own
+    assert (out / "fact_two_photos" / "seed_1" / "judged_0.7.json").is_file()
     fact, base = report["methods"]["fact"], report["methods"]["base"]
     assert (fact["seeds"], fact["pictures_seen"], base["learned_weights"]) == ([1, 2], 4, 0)
     assert set(fact["figures"]) == set(FIGURES)
@@ -84,6 +87,8 @@ def test_methods_must_share_what_is_compared(tmp_path) -> None:
         read_plan(small(tmp_path, SMALL.replace("than: faceid", "than: nobody")), tmp_path / "out")
     with pytest.raises(UserError, match="no method fancy"):
         read_plan(small(tmp_path), tmp_path / "out", ["fancy"])
+    with pytest.raises(UserError, match="is to be trained as nobody"):
+        read_plan(small(tmp_path, SMALL.replace("trained_as: fact", "trained_as: nobody")), tmp_path / "out")
     with pytest.raises(UserError, match=r"loss\.fair is for FACT"):
         read_plan(small(tmp_path, SMALL.replace("hidden: 16}", 'hidden: 16}", "loss.fair=1')), tmp_path / "out")
 

@@ -84,8 +84,8 @@ def run_claims(
     for run in plan.runs:
         if run.config is not None:
             began = time.monotonic()
-            train_run(run.config, run.folder, warm_up_folder_of(run.config, out))
-            note_time(run.folder, time.monotonic() - began)
+            train_run(run.config, run.training, warm_up_folder_of(run.config, out))
+            note_time(run.training, time.monotonic() - began)
     bench = Bench.open(plan, judges, device, progress)
     rows: dict[str, Row] = {}
     for run in plan.runs:
@@ -155,12 +155,13 @@ class Bench:
             row.pictures_seen, row.learned_weights = method.pictures_seen, learned_weights(adapter)
         if run.config is not None:
             row.pictures_seen = run.config.schedule.steps * run.config.schedule.batch
-            row.hours += json.loads((run.folder / "hours.json").read_text(encoding="utf-8"))["seconds"] / 3600
+        if run.training == run.folder and run.config is not None:  # (a training counts once)
+            row.hours += json.loads((run.training / "hours.json").read_text(encoding="utf-8"))["seconds"] / 3600
 
     def adapter_of(self, run: Run, method: Method) -> FaceAdapter | None:
         """The trained one, the one that is there, or none."""
         if run.config is not None:
-            return open_adapter(run.folder / "adapter")
+            return open_adapter(run.training / "adapter")
         return open_adapter(EMBEDDED.get(method.adapter, method.adapter)) if method.way == "there" else None
 
     def samples(self, run: Run, method: Method, adapter: FaceAdapter | None, scale: float) -> Samples:

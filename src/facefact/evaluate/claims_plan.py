@@ -20,11 +20,13 @@ COMMON = ("base", "data.source", "data.size", "data.seed", "data.people", "sched
 class Method:
     """One row of the table. set: overrides of the common training. way: "trained", or what needs no training: an
     `adapter` that is there ("bundle", "bundle_without_fair", or a directory), the base model alone, image-to-image from
-    the reference (with `strength`). photos: of the person in one condition. pictures_seen: of what is there. note: what
+    the reference (with `strength`). photos: of the person in one condition. trained_as: the
+    method whose training is this one's too. pictures_seen: of what is there. note: what
     a reader should know of it, such as why its size differs."""
 
     set: tuple[str, ...] = ()
     way: Way = "trained"
+    trained_as: str | None = None
     adapter: str = "bundle"
     pictures_seen: int = 0
     strength: float = 0.6
@@ -71,12 +73,14 @@ class Claims:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a method; config None: it needs none."""
+    """One training of a method; config None: it needs none. folder: for what is judged. training: where the training
+    is, of this method or of the one that it is trained as."""
 
     method: str
     seed: int
     config: AdapterTraining | None
     folder: Path
+    training: Path
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,17 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
                 raise UserError(f"a method cannot be called {name!r}: its folder is to have this name")
             folder = out / name / f"seed_{seed}"
             if method.way != "trained":
-                runs.append(Run(name, seed, None, folder))
+                runs.append(Run(name, seed, None, folder, folder))
                 continue
-            config = settings(method.set)
+            trained_as = method.trained_as or name
+            if trained_as not in claims.methods or (method.trained_as and method.set):
+                raise UserError(f"method {name} is to be trained as {trained_as}: name another method, and set nothing")
+            config = settings(claims.methods[trained_as].set)
             for key in COMMON:
                 if _at(config, key) != _at(common, key):
                     raise UserError(f"method {name} changes {key}, and could not be compared: put it in set")
-            runs.append(Run(name, seed, replace(config, schedule=replace(config.schedule, seed=seed)), folder))
+            config = replace(config, schedule=replace(config.schedule, seed=seed))
+            runs.append(Run(name, seed, config, folder, out / trained_as / f"seed_{seed}"))
     return Plan(claims, out, tuple(runs))
 
 
