@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
 
 from fastapi.testclient import TestClient
 
+from facefact.apps.service.api.events import follow
 from facefact.apps.service.api.service import Service
 from facefact.apps.service.jobs import NewJob
 
@@ -70,3 +72,21 @@ def test_so_many_listen_and_no_more(client: TestClient, service: Service) -> Non
     streams.now = 0
     client.get(f"/v1/portraits/{id}/events")
     assert streams.now == 0
+
+
+def test_after_every_look_there_is_time_to_see_whether_somebody_listens(service: Service) -> None:
+    """Of a job that says something all the time, too: a caller who hangs up on a busy worker is noticed."""
+    id = made(service)
+    service.jobs.note(id, "progress", {"progress": 0.1})
+
+    async def first_look() -> list[object]:
+        seen: list[object] = []
+        async for one in follow(service, id):
+            seen.append(one)
+            if one is None:
+                return seen
+        return seen
+
+    *said, last = asyncio.run(first_look())
+    assert last is None
+    assert [one.name for one in said][-1] == "progress"  # type: ignore[attr-defined]

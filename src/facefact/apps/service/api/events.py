@@ -36,8 +36,8 @@ def as_text(event: Event) -> str:
 async def follow(
     service: Service, id: str, *, after: int = 0, until: float | None = None
 ) -> AsyncIterator[Event | Job | None]:
-    """The events after that number as they come; the job itself once it is finished, and that is the end. None when
-    nothing came for a look: who writes to somebody learns then whether they are still there.
+    """The events after that number as they come; the job itself once it is finished, and that is the end. None after
+    every other look, whatever it found: who writes to somebody sees then whether they are still there.
 
     until: a moment of `time.monotonic()` at which it ends anyway.
     """
@@ -52,8 +52,7 @@ async def follow(
         if job.state in FINISHED:
             yield job
             return
-        if not found:
-            yield None
+        yield None
         await asyncio.sleep(SLOWEST_LOOK if job.state == "queued" and not found else LOOK)
 
 
