@@ -8,12 +8,14 @@ BIN    := $(VENV)/bin
 TESTS  := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-cpus test-long test-avx2 lint figures bundle-gpu
+.PHONY: help install dev demo check test test-cpus test-long test-avx2 lint figures bundle-gpu
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(VENV)/.core   ## the package and its core dependencies into .venv
+
+dev: $(VENV)/.dev        ## all that lint and tests need, into .venv
 
 demo: $(VENV)/.core      ## make portraits of people the model has never seen; a few minutes on two cores
 	$(BIN)/facefact demo

@@ -26,12 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones first: they fill one worker while the others do the rest. Long ones only when asked for."""
+    """The slow ones first: they fill one worker while the others do the rest. Then those that ask the whole service, so
+    that one worker starts it for all of them. Long ones only when asked for."""
     if not config.getoption("--long"):
         left = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "served_at" not in item.fixturenames))
 
 
 @pytest.fixture

@@ -288,19 +288,30 @@ def names_of(page: Path) -> dict[str, Any]:
     return {"pipe": pipe, "adapter": adapter, "face": adapter.encode("me.jpg"), "mask": torch.ones(64, 64)}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
-def test_a_page_runs_from_top_to_bottom(
-    page: Path, here: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> None:
+WITH_BLOCKS = [page for page in PAGES if blocks(page)]
+ASKING = [page for page in WITH_BLOCKS if SERVED in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_BLOCKS if page not in ASKING], ids=name_of)
+def test_a_page_runs_from_top_to_bottom(page: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if page.name == "provenance.md":
         pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    run_page(page, capsys)
+
+
+@pytest.mark.parametrize("page", ASKING, ids=name_of)
+def test_a_page_that_asks_the_service_runs_too(
+    page: Path, here: Path, capsys: pytest.CaptureFixture[str], served_at: str
+) -> None:
+    run_page(page, capsys, served_at)
+
+
+def run_page(page: Path, capsys: pytest.CaptureFixture[str], service: str = "") -> None:
+    """All its blocks, in their order. service: the address of the one that its snippets ask."""
     names = names_of(page) if any(block.language == "python" for block in blocks(page)) else {}
     for block in blocks(page):
         if block.language == "python":
-            text = block.text
-            if SERVED in text:
-                text = text.replace(SERVED, request.getfixturevalue("served_at"))
-            exec(compile(text, name_of(page), "exec"), names)
+            exec(compile(block.text.replace(SERVED, service), name_of(page), "exec"), names)
             continue
         for words in shell(block.text) if not block.language else ():
             if words[0] != "facefact" or entry(ELSEWHERE, words[1:]) is not None:

@@ -99,8 +99,8 @@ def test_memory_that_grows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_service_that_cannot_begin_says_why(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not run any more: .*none"):
-        Served(tmp_path, ["--model", str(tmp_path / "none"), "--offline"]).start()
+    with pytest.raises(UserError, match="does not run any more: .*'none' is no number of workers"):
+        Served(tmp_path, ["--workers", "none"]).start()
 
 
 def test_wrong_calls_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -268,10 +268,10 @@ def repeat(work: Callable[[], Any], times: int) -> None:
         work()
 
 
-def peaks(config: AdapterTraining, folder: Path) -> dict[str, float]:
+def peaks(config: AdapterTraining, folder: Path, variants: Sequence[str] = MEASURED_IN_A_PROCESS) -> dict[str, float]:
     """MiB by variant, each in a process of its own, one after the other; the cache is filled before."""
     found: dict[str, float] = {}
-    for variant in ("nothing", *MEASURED_IN_A_PROCESS):
+    for variant in ("nothing", *variants):
         with get_context("spawn").Pool(1) as pool:
             found[variant] = pool.apply(peak_of, (variant, config, folder))
     del found["nothing"]

@@ -81,9 +81,9 @@ def kill_and_see(
 
 def test_workers_may_be_killed_at_any_moment(jobs: Jobs, store: FolderStore, url: str, ask: Ask) -> None:
     """(Each start of a process takes seconds: it loads PyTorch and the model.)"""
-    asked = [ask(face=[number % 3], settings={"steps": 2, "seed": number}) for number in range(12)]
+    asked = [ask(face=[number % 3], settings={"steps": 2, "seed": number}) for number in range(8)]
     with pool_of(2, options(url, store, batch=2)) as pool:
-        kill_and_see(jobs, store, [pool], asked, kills=3, limit=900)
+        kill_and_see(jobs, store, [pool], asked, kills=2, limit=900)
     assert pool.alive == 0
 
 

@@ -110,7 +110,8 @@ def test_too_few_people_and_two_of_one_name_are_refused() -> None:
 def test_the_command_compares_the_methods_and_writes_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half a minute: all of it, with the embedded models, at one step; and again, for the same numbers."""
+    """Half a minute: all of it, with the embedded models, at one step. (That they give the same numbers again is proven
+    of the suite.)"""
     pytest.importorskip("matplotlib")
     call = ["eval", "causal", "--people", "4", "--renders", "100", "--steps", "1", "--device", "cpu", "--seed", "9"]
     call += ["--methods", "fact", "base"]
@@ -125,8 +126,6 @@ def test_the_command_compares_the_methods_and_writes_everything(
     assert (tmp_path / "m.png").is_file()
     assert (tmp_path / "s.png").is_file()
     assert "| FACT |" in capsys.readouterr().out
-    assert cli.main([*call, "--json", str(tmp_path / "b.json")]) == 0
-    assert json.loads((tmp_path / "b.json").read_text()) == found
 
 
 @pytest.mark.parametrize(
