@@ -16,6 +16,7 @@ from facefact import UserError
 from facefact.adapter import attention as kernels
 from facefact.adapter import fast_kernels
 from facefact.adapter.fast import FastAttnProcessor
+from ip_adapter import ip_adapter_state
 
 
 @pytest.fixture(autouse=True)
@@ -115,24 +116,6 @@ def test_foreign_processors_stay() -> None:
     fused = dict(host.attn_processors)
     assert fast_kernels(host, enable=False) > 0
     assert all(host.attn_processors[name] is processor for name, processor in fused.items())
-
-
-def ip_adapter_state(unet: Any, *, width: int = 12) -> dict[str, Any]:
-    """A small IP-Adapter in its own format: image projection and two projections per cross-attention."""
-    torch.manual_seed(6)
-    places = [attn for name, attn in unet.named_modules() if name.endswith("attn2")]
-    pairs = {
-        f"{2 * i + 1}.to_{kind}_ip.weight": torch.randn(attn.inner_dim, width)
-        for i, attn in enumerate(places)
-        for kind in "kv"
-    }
-    projection = {
-        "proj.weight": torch.randn(4 * width, 10),
-        "proj.bias": torch.randn(4 * width),
-        "norm.weight": torch.ones(width),
-        "norm.bias": torch.zeros(width),
-    }
-    return {"image_proj": projection, "ip_adapter": pairs}
 
 
 @pytest.mark.parametrize("fast_first", [True, False])

@@ -25,6 +25,13 @@ def add_person(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
     add_face(person)
 
 
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """Which bundle is measured, by which judges, and where."""
+    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
+    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+
+
 def add_face(person: argparse._ArgumentGroup) -> None:
     """How much a face counts, when and where, and what finds it."""
     person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")

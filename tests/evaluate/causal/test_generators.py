@@ -12,6 +12,7 @@ from facefact.evaluate.causal.generators import Adapted, Generator, OneByOne, Pi
 from facefact.evaluate.pictures import Sampling
 from facefact.faces import get_detector
 from facefact.world import look, person, render
+from ip_adapter import ip_adapter_state
 from tiny import tiny_adapter
 
 ONE = render(person(1), look(1, glasses="none"), size=128).image
@@ -41,20 +42,7 @@ def with_ip_adapter(pipe: Any) -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = CLIPVisionConfig(image_size=32, patch_size=8, projection_dim=10, **sizes)
     pipe.register_modules(image_encoder=CLIPVisionModelWithProjection(vision).eval(), feature_extractor=Extractor())
-    width = pipe.unet.config.cross_attention_dim
-    places = [attn for name, attn in pipe.unet.named_modules() if name.endswith("attn2")]
-    layers = {
-        f"{2 * i + 1}.to_{kind}_ip.weight": torch.randn(attn.inner_dim, width)
-        for i, attn in enumerate(places)
-        for kind in "kv"
-    }
-    projection = {
-        "proj.weight": torch.randn(4 * width, 10),
-        "proj.bias": torch.randn(4 * width),
-        "norm.weight": torch.ones(width),
-        "norm.bias": torch.zeros(width),
-    }
-    pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": layers}])
+    pipe.unet._load_ip_adapter_weights([ip_adapter_state(pipe.unet)])
     pipe.set_ip_adapter_scale(0.8)
     return pipe
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from parts import fact_stage, filled, frozen
+from parts import fact_stage
 
 from facefact.train.adapter.condition_loss import CONDITIONS, HeldOut, condition_losses, target_and_own
 from facefact.train.adapter.validation import condition_figures
 from facefact.train.material.encode import encode_text
 from facefact.train.settings import Loss
 from facefact.types import UserError
-
-
-@pytest.fixture(scope="module")
-def parts():
-    return frozen()
-
-
-@pytest.fixture(scope="module")
-def cache(parts, tmp_path_factory):
-    return filled(tmp_path_factory.mktemp("cache"), parts)
 
 
 @pytest.fixture

@@ -13,16 +13,6 @@ from facefact.train.losses.noise import noised, spread_timesteps
 from facefact.train.settings import Loss
 
 
-@pytest.fixture(scope="module")
-def parts():
-    return frozen()
-
-
-@pytest.fixture(scope="module")
-def cache(parts, tmp_path_factory):
-    return filled(tmp_path_factory.mktemp("cache"), parts)
-
-
 @pytest.fixture
 def stage(parts):
     """Makes stages; the adapter of each is taken off the shared U-Net again."""

@@ -17,9 +17,9 @@ from facefact.train.bundle.base_model import (
     new_text_encoder,
     new_tokenizer,
     new_unet,
-    tokenize,
 )
 from facefact.train.losses.diffusion import eyes_and_mouth
+from facefact.train.material.encode import tokenize
 from facefact.world import HELD_OUT, caption, corpus, look, person, render
 
 

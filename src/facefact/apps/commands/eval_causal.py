@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -30,6 +31,18 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_making(parser: argparse.ArgumentParser) -> None:
+    """How the pictures are made, and what reads them."""
+    parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
+    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
+    parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
+    parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
+    parser.add_argument(
+        "--renders", type=at_least(100), default=800, metavar="N", help="that the reader is fitted on (default 800)"
+    )
+    add_bundle(parser)
+
+
 def add(protocols: Any) -> None:
     line = "change one factor of the reference at a time, and read all factors of the result"
     parser = protocols.add_parser("causal", help="the causal identity benchmark", description=f"{line.capitalize()}.")
@@ -40,13 +53,7 @@ def add(protocols: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="where the matrices are drawn, side by side")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="where pictures of the first person go")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a report folder: report.json, .html and .md")
-    parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
-    parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
-    parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
-    parser.add_argument(
-        "--renders", type=at_least(100), default=800, metavar="N", help="that the reader is fitted on (default 800)"
-    )
+    add_making(parser)
     parser.add_argument(
         "--photos", type=Path, metavar="DIR", help="pairs of photos instead, a folder for each person; needs --model"
     )
@@ -54,9 +61,6 @@ def add(protocols: Any) -> None:
     parser.add_argument("--prompt", default="portrait of a person", help="with --photos: what is asked for")
     parser.add_argument("--pairs", type=at_least(1), default=4, help="with --photos: of each person (default 4)")
     parser.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="with --photos: find faces with this YuNet")
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -27,9 +28,7 @@ def add(protocols: Any) -> None:
     parser.add_argument("--templates", type=at_least(1), default=4, help="of each person (default 4)")
     parser.add_argument("--steps", type=at_least(2), default=12, help="denoising steps (default 12)")
     parser.add_argument("--ways", nargs="+", metavar="WAY", help="only these (default: all)")
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_bundle(parser)
 
 
 def figures(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 
@@ -39,9 +40,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="other people, looks and noise (default 1)")
     parser.add_argument("--people", type=at_least(2), default=100, help="unseen people (default 100)")
     parser.add_argument("--per-person", type=at_least(1), default=1, help="pictures of each (default 1)")
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_bundle(parser)
 
 
 def run(args: argparse.Namespace) -> int:

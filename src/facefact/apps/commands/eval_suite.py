@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands.eval_causal import add_methods, generators
+from facefact.apps.commands.eval_causal import add_making, add_methods, generators
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -22,16 +22,7 @@ def add(protocols: Any) -> None:
     parser.add_argument("--people", type=at_least(6), default=60, help="unseen people of each gallery (default 60)")
     parser.add_argument("--per-person", type=at_least(2), default=2, help="pictures of each (default 2)")
     parser.add_argument("--faces", type=at_least(2), default=3, help="of one prompt, for diversity (default 3)")
-    parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
-    parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
-    parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
-    parser.add_argument(
-        "--renders", type=at_least(100), default=800, metavar="N", help="that the reader is fitted on (default 800)"
-    )
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_making(parser)
     _add_recogniser(protocols)
 
 

@@ -19,6 +19,7 @@ from facefact.apps.commands import (
     eval_watermark,
 )
 from facefact.apps.commands.eval_layers import add_table
+from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -67,9 +68,7 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
-    parser.add_argument("--bundle", type=Path, help="a bundle directory (default: the embedded one)")
-    parser.add_argument("--judges", type=Path, help="its judges (default: the embedded ones)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    add_bundle(parser)
 
 
 def _add_encoder(protocols: Any) -> None:

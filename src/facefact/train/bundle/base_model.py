@@ -129,17 +129,6 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
-    """(n, model_max_length) token ids, padded as a Stable Diffusion pipeline pads them."""
-    return tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-
-
 class BaseStage(nn.Module):
     """The diffusion loss of U-Net and text model together. The face is a fifth of the picture, and mouth and eyes a
     twentieth, but what one looks at: they count `face_weight` and `feature_weight` times as much as the rest."""

@@ -34,6 +34,7 @@ from facefact.train.engine.loop import fit
 from facefact.train.engine.schedule import resolved
 from facefact.train.material import conditions
 from facefact.train.material.cache import Cache
+from facefact.train.material.encode import tokenize
 from facefact.train.material.fill import fill
 from facefact.train.material.frozen import Frozen, on_device
 from facefact.train.material.world import WorldSource, aligned_head
@@ -123,7 +124,7 @@ def train_base(build: Build) -> None:
         recipe.condition(),
         batch=plan.batch,
         seed=plan.seed,
-        tokenize=lambda captions: base_model.tokenize(tokenizer, captions),
+        tokenize=lambda captions: tokenize(tokenizer, captions),
         rank=build.rank,
         processes=build.accelerator.num_processes,
     )

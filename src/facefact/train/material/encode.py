@@ -27,18 +27,20 @@ def encode_pictures(base: Base, images: Tensor) -> Tensor:
         return encode(base.vae, images.to(memory_format=torch.channels_last)).float().contiguous()
 
 
+def tokenize(tokenizer: Any, captions: Sequence[str]) -> Tensor:
+    """(n, model_max_length) int64 token ids as a Stable Diffusion pipeline makes them: padded, longer captions cut."""
+    return tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+
+
 def token_ids(base: Base, captions: Sequence[str]) -> Tensor:
     """n captions -> int64 (n, length) of the one text model, (n, 2, length) of SDXL's; padded, longer ones cut."""
-    rows = [
-        tokenizer(
-            list(captions),
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        for tokenizer in base.tokenizers
-    ]
+    rows = [tokenize(tokenizer, captions) for tokenizer in base.tokenizers]
     return torch.stack(rows, dim=1) if base.is_xl else rows[0]
 
 
