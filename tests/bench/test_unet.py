@@ -27,7 +27,7 @@ from facefact.bench.unet import (
     face_ellipse,
     local_parts,
 )
-from facefact.bench.unet_operations import counted, key_operations
+from facefact.bench.unet_operations import counted
 from facefact.bench.unet_page import draw, markdown
 from facefact.types import UserError
 
@@ -121,7 +121,10 @@ def test_the_formula_is_what_pytorch_counts(size: int, rows: int, face: int) -> 
     count = counted("demo", size, rows=rows, face=face)
     formula = count.formula(rows=rows, face=face)
     assert count.exact - count.base == sum(formula.values())
-    assert count.keys == sum(key_operations(config, rows=rows, face=face) for config, _ in count.layers.values())
+    widths = [
+        (config.token_width, config.width, config.inner_width or config.width) for config, _ in count.layers.values()
+    ]
+    assert count.keys == sum(rows * face * (2 * tokens * c + 4 * c * inner) for tokens, c, inner in widths)
 
 
 def test_the_formula_of_local_mode(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

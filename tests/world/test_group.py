@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facefact.world import look, person, render
-from facefact.world.group import group_caption, render_group, together
+from facefact.world.group import render_group, together
 
 PEOPLE = [person(i) for i in range(4)]
 LOOKS = [look(50 + i) for i in range(4)]
@@ -46,25 +46,8 @@ def test_one_scene_and_one_light() -> None:
     assert together(LOOKS)[1]["hair"] == LOOKS[1]["hair"]
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_the_caption_says_who_stands_where(count: int) -> None:
-    looks = [
-        look(50 + i, hair="short", hair_colour=colour) for i, colour in enumerate(("red", "blue", "black", "grey"))
-    ]
-    text = group_caption(looks[:count])
-    places = [text.index(f"short {colour} hair") for colour in ("red", "blue", "black", "grey")[:count]]
-    assert places == sorted(places)
-    assert text.count(" a person ") == count
-    assert text.index("on the left a person") < places[0]
-    assert text.index("on the right") < places[-1]
-    if count == 3:
-        assert places[0] < text.index("in the middle") < places[1]
-
-
 def test_what_is_no_group() -> None:
     with pytest.raises(ValueError, match="1 to 4 people"):
         render_group([*PEOPLE, person(9)], [*LOOKS, look(9)])
     with pytest.raises(ValueError, match="a look for each"):
         render_group(PEOPLE, LOOKS[:2])
-    with pytest.raises(ValueError, match="two to four"):
-        group_caption(LOOKS[:1])

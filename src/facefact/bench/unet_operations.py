@@ -45,12 +45,6 @@ def layer_operations(config: LayerConfig, *, rows: int, face: int, part: Part) -
     }
 
 
-def key_operations(config: LayerConfig, *, rows: int, face: int) -> int:
-    """What one layer's face keys take, once for each portrait."""
-    c, inner = config.width, config.inner_width or config.width
-    return rows * face * (2 * config.token_width * c + 4 * c * inner)
-
-
 @dataclass(frozen=True)
 class Counted:
     """Operations of a call as PyTorch counts them (matrix products, convolutions, attention): of the base, of exact

@@ -1,5 +1,4 @@
-"""Groups: two to four people side by side in one scene, with each one's masks and landmarks, and a caption that says
-who stands where."""
+"""Groups: two to four people side by side in one scene, with each one's masks and landmarks."""
 
 from __future__ import annotations
 
@@ -9,17 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from facefact.world.canvas import Canvas
-from facefact.world.caption import phrases
 from facefact.world.draw import render
 from facefact.world.factors import Look, Person
 from facefact.world.scene import draw_scene, shade
 
-PLACES = {
-    2: ("on the left", "on the right"),
-    3: ("on the left", "in the middle", "on the right"),
-    4: ("on the left", "second from the left", "second from the right", "on the right"),
-}
-NUMBERS = {2: "two", 3: "three", 4: "four"}
+MOST = 4  # people
 SHARED = ("scene", "light")  # choices that a group has in common
 
 
@@ -59,8 +52,8 @@ def render_group(
     The scene and the light are the first look's. Deterministic, as `render`. ValueError: nobody, too many, or not a
     look for each.
     """
-    if not 1 <= len(people) <= max(PLACES) or len(looks) != len(people):
-        raise ValueError(f"{len(people)} people with {len(looks)} looks: 1 to {max(PLACES)} people, a look for each")
+    if not 1 <= len(people) <= MOST or len(looks) != len(people):
+        raise ValueError(f"{len(people)} people with {len(looks)} looks: 1 to {MOST} people, a look for each")
     looks = together(looks)
     lefts = np.round(np.arange(len(people)) * spacing * size).astype(int)
     scene = _scene(looks[0], size)
@@ -83,17 +76,3 @@ def _scene(shown: Look, size: int) -> np.ndarray:
     canvas = Canvas(size)
     draw_scene(canvas, shown)
     return shade(canvas.finish(), shown)
-
-
-def group_caption(looks: Sequence[Look]) -> str:
-    """Two to four looks in words: "portrait of two people, on the left a person with short red hair, smiling, ..., on
-    the right a person ..., at the beach, warm light". ValueError: another number of people."""
-    if len(looks) not in PLACES:
-        raise ValueError(f"a caption of {len(looks)} people: two to four can be named by their places")
-    parts = [phrases(one) for one in together(looks)]
-    said = [
-        f"{place} a person {', '.join(text for name, text in part.items() if name not in ('subject', *SHARED))}"
-        for place, part in zip(PLACES[len(looks)], parts, strict=True)
-    ]
-    shared = [parts[0][name] for name in SHARED]
-    return ", ".join([f"portrait of {NUMBERS[len(looks)]} people", *said, *shared])

@@ -118,11 +118,6 @@ def nearest_skin(colour: np.ndarray) -> tuple[float, float]:
     return float(tone), float(hue)
 
 
-def skin_error(one: Likeness) -> float:
-    """CIELAB distance (CIE76) from the avatar's skin to the photos' cheeks."""
-    return float(np.linalg.norm(lab(np.array(skin_colour(one.person))) - one.cheeks))
-
-
 def portrait(one: Likeness, *, size: int = 128) -> Rendering:
     """The avatar, from the front, with the hair and the glasses of the photos."""
     return render(one.person, Look({**LOOK, **one.worn.choices}, 0.0, 0.0, (0.0, 0.0), 1.1, 1), size=size)

@@ -33,7 +33,6 @@ CODES = {
     415: "bad_media_type",
     429: "busy",
 }
-UNAVAILABLE = "the service cannot do this now: try again later"
 
 
 class Error(BaseModel):
