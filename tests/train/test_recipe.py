@@ -36,7 +36,7 @@ TRIAL = (
     "schedule.batch=2",
     "schedule.accumulate=1",
     "schedule.workers=0",
-    "validation.every=1",
+    "validation.every=2",
     "validation.people=1",
     "validation.num_inference_steps=1",
     "trackers=[]",
@@ -70,7 +70,7 @@ def test_a_published_scale_recipe_runs_but_for_its_size(name: str, shape: str, t
     config = load_config(AdapterTraining, CONFIGS / f"{name}.yaml", overrides=overrides)
     adapter = FaceAdapter.from_pretrained(train_adapter(config, tmp_path / "run"))
     assert adapter.dtype.itemsize == 4
-    figures = json.loads((tmp_path / "run/validation/step-1/figures.json").read_text())
+    figures = json.loads((tmp_path / "run/validation/step-2/figures.json").read_text())
     assert figures["loss_people"] == 2
     record = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
     assert ({"regular"} if name == "sdxl-24gb" else {"identity", "regular"}) <= record.keys()  # there it has no room

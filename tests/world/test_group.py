@@ -1,4 +1,4 @@
-"""Groups have ground truth: each one's masks and landmarks lie where that person is drawn, and words say where."""
+"""Groups have ground truth: each one's masks and landmarks lie where that person is drawn."""
 
 from __future__ import annotations
 

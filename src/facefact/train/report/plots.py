@@ -13,6 +13,7 @@ from facefact.train.report.run_folder import RunFolder
 
 BLUE, ORANGE, GREEN, GREY = "#2563eb", "#d97706", "#15803d", "#9ca3af"
 WIDTH, HEIGHT, DPI = 5.2, 2.8, 110  # of a panel, in inches
+LEFT, BOTTOM, ACROSS, UP = 0.13, 0.17, 0.79, 0.72  # of a panel: where its axes are
 POINTS = 1500  # of one line at most: more cannot be seen
 Panel = Callable[[Any], None]  # draws on matplotlib's axes
 
@@ -133,25 +134,27 @@ def validation_panels(run: RunFolder) -> list[Panel]:
 
 def together(panels: Sequence[Panel]) -> bytes:
     """All panels in one picture of two columns."""
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(2 * WIDTH, HEIGHT * rows), dpi=DPI, layout="constrained")
-    axes = list(figure.subplots(rows, 2, squeeze=False).flat)
-    for axis, panel in zip(axes, panels, strict=False):
-        panel(axis)
-    for spare in axes[len(panels) :]:
-        spare.set_axis_off()
-    return as_png(figure)
+    return drawn(panels, 2)
 
 
 def apart(panel: Panel) -> bytes:
     """One panel as a picture of its own."""
+    return drawn([panel], 1)
+
+
+def drawn(panels: Sequence[Panel], columns: int) -> bytes:
+    """(matplotlib's layout engines would draw everything twice, and there are a dozen panels in a report.)"""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
-    panel(figure.subplots())
-    return as_png(figure)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(columns * WIDTH, rows * HEIGHT), dpi=DPI)
+    for i, panel in enumerate(panels):
+        row, column = divmod(i, columns)
+        corner = (column + LEFT) / columns, (rows - 1 - row + BOTTOM) / rows
+        panel(figure.add_axes((*corner, ACROSS / columns, UP / rows)))
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
 
 
 def line(axis: Any, steps: np.ndarray, values: np.ndarray, label: str, colour: str, *, raw: bool = True) -> None:
@@ -178,9 +181,3 @@ def finish(axis: Any, title: str, *, low: float | None = 0.0) -> None:
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def as_png(figure: Any) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()
