@@ -7,6 +7,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +16,18 @@ import pytest
 from tiny import tiny_adapter, tiny_pipeline
 
 
-def pytest_configure(config: pytest.Config) -> None:
+gc.disable()  # while the libraries are loaded: see `pytest_collection_finish`
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """One thread. And what the libraries made stays for good: to look for garbage among it takes a tenth of the time."""
     import torch
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
