@@ -15,12 +15,11 @@ import pytest
 
 from tiny import tiny_adapter, tiny_pipeline
 
-
 gc.disable()  # while the libraries are loaded: see `pytest_collection_finish`
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """One thread. And what the libraries made stays for good: to look for garbage among it takes a tenth of the time."""
+    """One thread; what the libraries made stays for good: to look for garbage among it took a tenth of the time."""
     import torch
 
     torch.set_num_threads(1)

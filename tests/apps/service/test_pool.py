@@ -137,11 +137,3 @@ def test_a_service_that_is_killed_leaves_no_worker_and_goes_on_at_once(
     pool.stop(grace=0)
     assert waits is not None
     assert (waits.state, waits.crashes) == ("queued", 1)
-
-
-def test_what_the_user_has_to_mend_is_said_in_one_line(url: str, store: FolderStore) -> None:
-    given = WorkerOptions(database=url, store=str(store.folder), studio={"model": "/no/such/model", "offline": True})
-    with pytest.raises(UserError) as refused:
-        LocalPool(given).start()
-    assert "/no/such/model" in str(refused.value)
-    assert "\n" not in str(refused.value)

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from facefact.checkpoint import replacing
 from facefact.page import escape, fact_list, number, page, picture, section, table, without_paths
 from facefact.train.engine.curriculum import Curve, curves, value_at
 from facefact.train.report.layers import leak_section
-from facefact.train.report.plots import Panel, apart, curriculum_panels, curve_panels, together, validation_panels
+from facefact.train.report.plots import curriculum_panels, curve_panels, drawn, together, validation_panels
 from facefact.train.report.run_folder import RunFolder, ValidationRecord
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
@@ -54,12 +54,13 @@ CAVEAT = (
 def write_report(run: Path) -> Path:
     """Make RUN/report.html and (from the first step on) RUN/curves.png anew from what is in the folder."""
     found = RunFolder.read(Path(run))
-    if found.metrics:
+    curves_of = [drawn(panel) for panel in curve_panels(found)] if found.metrics else []
+    if curves_of:
         with replacing(found.folder / "curves.png") as temporary:
-            temporary.write_bytes(together(curve_panels(found)))
+            temporary.write_bytes(together(curves_of))
     sections = [
         what_it_is(found),
-        progress(found),
+        progress(curves_of),
         curriculum(found),
         validations(found),
         sheets(found),
@@ -109,8 +110,8 @@ def data_of(run: RunFolder) -> Any:
     return source
 
 
-def progress(run: RunFolder) -> str:
-    return section("Curves", plots(curve_panels(run), "a curve over the steps")) if run.metrics else ""
+def progress(pictures: Sequence[bytes]) -> str:
+    return section("Curves", plots(pictures, "a curve over the steps")) if pictures else ""
 
 
 def curriculum(run: RunFolder) -> str:
@@ -123,7 +124,7 @@ def curriculum(run: RunFolder) -> str:
         changing["data.size (pixels)"] = stairs(sizes)
     steps = max(run.planned or 0, run.steps, 1)
     shown = (
-        plots(curriculum_panels(changing, steps), "a setting over the steps")
+        plots(map(drawn, curriculum_panels(changing, steps)), "a setting over the steps")
         if changing
         else ("<p>Nothing changes over the steps: the condition is the same from the first one to the last.</p>")
     )
@@ -158,15 +159,15 @@ def stairs(sizes: Iterable[tuple[float, int]]) -> Curve:
 
 
 def validations(run: RunFolder) -> str:
-    drawn = validation_panels(run)
-    if not drawn:
+    panels = validation_panels(run)
+    if not panels:
         return ""
     last = run.validations[-1]
     rows = [(name.replace("_", " "), number(value)) for name, value in last.figures.items()]
     return section(
         "Validation on held-out people",
         f'<p class="pale">{escape(CAVEAT)} {escape(counts(last))}</p>'
-        f"{plots(drawn, 'a figure of the validations over the steps')}"
+        f"{plots(map(drawn, panels), 'a figure of the validations over the steps')}"
         f"<details><summary>All figures of step {last.step:,}</summary>{table(rows)}</details>",
     )
 
@@ -226,9 +227,9 @@ def config(run: RunFolder) -> str:
 # Pictures
 
 
-def plots(panels: Iterable[Panel], words: str) -> str:
+def plots(pictures: Iterable[bytes], words: str) -> str:
     """Each a picture of its own, so that a narrow screen shows them one below the other."""
-    return f'<div class="plots">{"".join(picture(apart(panel), words) for panel in panels)}</div>'
+    return f'<div class="plots">{"".join(picture(one, words) for one in pictures)}</div>'
 
 
 def photo(path: Path, step: int) -> str:

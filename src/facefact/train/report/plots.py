@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from facefact.train.engine.curriculum import Curve, value_at
 from facefact.train.report.run_folder import RunFolder
@@ -132,28 +133,26 @@ def validation_panels(run: RunFolder) -> list[Panel]:
     return [panel(title, names) for title, names in MEASURED if measured & names.keys()]
 
 
-def together(panels: Sequence[Panel]) -> bytes:
-    """All panels in one picture of two columns."""
-    return drawn(panels, 2)
-
-
-def apart(panel: Panel) -> bytes:
-    """One panel as a picture of its own."""
-    return drawn([panel], 1)
-
-
-def drawn(panels: Sequence[Panel], columns: int) -> bytes:
-    """(matplotlib's layout engines would draw everything twice, and there are a dozen panels in a report.)"""
+def drawn(panel: Panel) -> bytes:
+    """One panel as a picture. (matplotlib's layout engines would draw it twice, and a report has a dozen.)"""
     from matplotlib.figure import Figure
 
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(columns * WIDTH, rows * HEIGHT), dpi=DPI)
-    for i, panel in enumerate(panels):
-        row, column = divmod(i, columns)
-        corner = (column + LEFT) / columns, (rows - 1 - row + BOTTOM) / rows
-        panel(figure.add_axes((*corner, ACROSS / columns, UP / rows)))
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI)
+    panel(figure.add_axes((LEFT, BOTTOM, ACROSS, UP)))
     out = io.BytesIO()
     figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def together(pictures: Sequence[bytes]) -> bytes:
+    """Those of several panels in one of two columns."""
+    opened = [Image.open(io.BytesIO(one)).convert("RGB") for one in pictures]
+    width, height = opened[0].size
+    page = Image.new("RGB", (2 * width, height * -(-len(opened) // 2)), "white")
+    for i, one in enumerate(opened):
+        page.paste(one, (i % 2 * width, i // 2 * height))
+    out = io.BytesIO()
+    page.save(out, "PNG")
     return out.getvalue()
 
 
