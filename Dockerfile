@@ -3,7 +3,9 @@ FROM python:3.11.9-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
 
-# libgl1 and libglib2.0-0: MediaPipe's OpenCV, which finds faces in photos.
+# libgl1 and libglib2.0-0: MediaPipe's OpenCV, which finds faces in photos. (Debian deletes a version that a newer one
+# has replaced, so that a pinned one could not be installed next month.)
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
@@ -16,10 +18,13 @@ COPY src ./src
 # A plain PyTorch brings its GPU libraries, several GB; for a smaller image name a place that has CPU builds:
 # --build-arg PIP_EXTRA_INDEX_URL=...  (pip reads it from the environment)
 ARG PIP_EXTRA_INDEX_URL
+# What is installed is this folder, and its dependencies by the ranges of pyproject.toml.
+# hadolint ignore=DL3013
 RUN pip install torch==2.13.0 \
     && pip install ".[serve,faces,postgres,s3]"
 
-USER facefact
+# By its number, which a host knows too.
+USER 10001
 VOLUME /data
 EXPOSE 8188
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs FastAPI (extra `serve`)")
 
@@ -99,6 +100,46 @@ def test_without_workers_it_answers_and_stops(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "0", "--offline", ready=False) as url:
         assert ready(url) == {"ready": True, "database": True, "workers": None}
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_signed_keeps_the_credentials_of_what_was_sent(tmp_path: Path) -> None:
+    """The uploads are written anew, as pixels; their manifests are ingredients of the picture's own all the same."""
+    pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    from facefact.client import Client
+    from facefact.generate.certificates import make_credentials
+    from facefact.generate.recipe import read_recipe, save_portrait, versions
+    from facefact.generate.signing import Signer, read_signature
+    from facefact.types import Portrait, UserError
+    from facefact.world import look, person, render
+
+    for name in ("Ada", "Eve"):
+        make_credentials(tmp_path / name, name=name)
+    eve = Signer.open(tmp_path / "Eve/key.pem", tmp_path / "Eve/chain.pem")
+    said = {"kind": "text-to-image", "prompt": "x", "negative_prompt": "", "versions": versions()}
+    for number, side in enumerate((128, 128, 96)):
+        image = Image.fromarray(render(person(10**6 + number), look(number), size=side).image)
+        save_portrait(Portrait(image, said | {"width": side, "height": side}), tmp_path / f"{number}.png", eve)
+    face, template, small = (tmp_path / f"{number}.png" for number in range(3))
+    keys = ["--c2pa-key", str(tmp_path / "Ada/key.pem"), "--c2pa-cert", str(tmp_path / "Ada/chain.pem")]
+    with served(tmp_path, "--offline", "--watermark", *keys) as url:
+        client = Client(url)
+        style = client.styles()[0]["name"]
+        portrait = client.portraits(face=face, prompt="smiling", steps=2, style=style)
+        replaced = client.templates(template=template, face=face, prompt="smiling", steps=2)
+        assert (portrait.state, replaced.state) == ("done", "done"), (portrait.reason, replaced.reason)
+        with pytest.raises(UserError, match="96 pixels is less than the 128"):
+            client.templates(template=small, face=face, prompt="smiling", steps=2)
+        (tmp_path / "portrait.png").write_bytes(portrait.images()[0])
+        (tmp_path / "replaced.png").write_bytes(replaced.images()[0])
+        kept = [path for path in (tmp_path / "data/files").rglob("*.png") if "input" in path.parts]
+        assert len(kept) == 3
+        assert not any(b"Eve" in path.read_bytes() for path in kept)  # pixels alone
+    inputs = {"portrait": ("photo 1",), "replaced": ("template", "photo 1")}
+    for name, wanted in inputs.items():
+        found = read_signature(tmp_path / f"{name}.png", trusted=[(tmp_path / "Ada/ca.pem").read_bytes()])
+        assert found is not None
+        assert (found.state, found.signer, found.inputs) == ("trusted", "Ada", wanted)
+    assert read_recipe(tmp_path / "portrait.png")["style"]["name"] == style
 
 
 def test_a_model_that_is_none_ends_it_with_a_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from facefact.generate import read_recipe, save_portrait
 from facefact.generate.certificates import make_credentials
 from facefact.generate.recipe import versions
-from facefact.generate.signing import Signer, has_manifest, read_signature
+from facefact.generate.signing import Signer, has_manifest, keep_manifest, read_signature
 from facefact.types import Portrait, UserError
 
 c2pa = pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
@@ -133,6 +133,34 @@ def test_a_photo_with_credentials_is_named_and_one_without_is_not(tmp_path: Path
     found = read_signature(tmp_path / "a.png")
     assert found is not None
     assert (found.state, found.inputs) == ("valid", ("photo 2",))
+
+
+def test_credentials_outlive_their_file(
+    tmp_path: Path, own: Path, signer: Signer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kept without the pixels; of the template that is worked on they are the parent's, whatever its new file says."""
+    template, photo, result = tmp_path / "template.png", tmp_path / "photo.jpg", tmp_path / "a.webp"
+    save_portrait(portrait(prompt="the template"), template, signer)
+    save_portrait(portrait(), photo, signer)
+    wanted = [keep_manifest(template.read_bytes(), "template"), keep_manifest(photo.read_bytes(), "photo 2")]
+    kept = [one for one in wanted if one is not None]
+    assert len(kept) == 2
+    assert all(len(one) < 10_000 for one in kept)
+    Image.effect_noise((64, 48), 60).save(template)
+    photo.unlink()
+    save_portrait(portrait(kind="inpainting"), result, signer, template=template, kept=[*kept, b"no archive"])
+    assert "cannot be kept" in caplog.text
+    found = read_signature(result, trusted=[(own / "ca.pem").read_bytes()])
+    assert found is not None
+    assert (found.state, found.inputs) == ("trusted", ("template", "photo 2"))
+    with open(result, "rb") as file, c2pa.Reader("image/webp", file) as reader:
+        ingredients = reader.get_active_manifest()["ingredients"]
+    assert [one["relationship"] for one in ingredients] == ["parentOf", "inputTo"]
+    for one in ingredients:
+        codes = [good["code"] for good in one["validation_results"]["activeManifest"]["success"]]
+        assert "assertion.dataHash.match" in codes  # of the file that is gone
+    for content in (template.read_bytes(), b"jumdc2pa", template.read_bytes() + b"jumdc2pa"):
+        assert keep_manifest(content, "template") is None
 
 
 def test_a_template_that_can_hold_no_credentials_is_worked_on_all_the_same(tmp_path: Path, signer: Signer) -> None:

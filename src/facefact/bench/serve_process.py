@@ -105,7 +105,12 @@ class Served:
 
     def workers(self) -> list[int]:
         """Process ids of its workers. (Without /proc: none.)"""
-        return [pid for pid in family(self.pid) if _is_worker(pid)]
+        return workers_below(self.pid)
+
+
+def workers_below(process: int) -> list[int]:
+    """Process ids of the workers, Ray's actors too, among all that descends from a process. (Without /proc: none.)"""
+    return [pid for pid in family(process) if _is_worker(pid)]
 
 
 def _is_worker(pid: int) -> bool:

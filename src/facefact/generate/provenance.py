@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Provenance:
     """signer: signs the pictures. watermark: marks their pixels. template: what was worked on. photos: of the people in
-    them."""
+    them. kept: the Content Credentials of such files, where only other ones of the same pixels are left."""
 
     signer: Signer | None = None
     watermark: bool = False
     template: Path | None = None
     photos: Sequence[Path] = ()
+    kept: Sequence[bytes] = ()
 
 
 NO_PROVENANCE = Provenance()
@@ -37,7 +38,8 @@ NO_PROVENANCE = Provenance()
 def save_with(provenance: Provenance, portrait: Portrait, path: Path) -> Portrait:
     """`save_portrait`, and before it the mark; what was saved. UserErrors as of both."""
     saved = marked(portrait) if provenance.watermark else portrait
-    save_portrait(saved, path, provenance.signer, template=provenance.template, photos=provenance.photos)
+    inputs: dict[str, Any] = {name: getattr(provenance, name) for name in ("template", "photos", "kept")}
+    save_portrait(saved, path, provenance.signer, **inputs)
     return saved
 
 

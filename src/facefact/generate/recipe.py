@@ -76,11 +76,12 @@ def save_portrait(
     *,
     template: Path | None = None,
     photos: Sequence[Path] = (),
+    kept: Sequence[bytes] = (),
 ) -> None:
     """Writes a PNG, JPEG or WebP, as the name ends, with its recipe: under a temporary name first, so that no half
     picture ever has its own. signer: adds Content Credentials, which keep those of the template that was worked on, and
-    of photos of people. UserError: another ending, what a JPEG cannot hold, what the disk does not take, or what cannot
-    be signed."""
+    of photos of people; kept: of files that are gone (`signing.keep_manifest`). UserError: another ending, what a JPEG
+    cannot hold, what the disk does not take, or what cannot be signed."""
     path, image = Path(path), portrait.image
     form = format_of(path)
     if form == "JPEG" and image.has_transparency_data:
@@ -94,7 +95,7 @@ def save_portrait(
         raise UserError(f"cannot write {path}: {error}") from error
     written = content.getvalue()
     if signer is not None:
-        written = signer.sign(written, form, portrait.recipe, template=template, photos=photos)
+        written = signer.sign(written, form, portrait.recipe, template=template, photos=photos, kept=kept)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

@@ -35,6 +35,8 @@ SETTINGS: dict[str, Any] = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
+TEMPLATE, PARENT, INPUT = "template", "parentOf", "inputTo"
+BOX = b"jumdc2pa"  # the head of the box that manifests lie in
 UNTRUSTED = "signingCredential.untrusted"
 
 
@@ -68,19 +70,21 @@ class Signer:
         *,
         template: Path | None = None,
         photos: Sequence[Path] = (),
+        kept: Sequence[bytes] = (),
     ) -> bytes:
         """A finished picture file with a manifest: what was done, by which models, from what.
 
         form: PNG, JPEG or WEBP. recipe: as the file holds it. template: the picture that was worked on; it becomes the
         parent, with its own manifest if it has one. photos: of people; only those that have a manifest are named, as
-        what went in. Neither's file name is written. UserError: it cannot be signed.
+        what went in. Neither's file name is written. kept: of pictures whose files are gone, what `keep_manifest` took
+        of them; one of a template takes the place of `template`. UserError: it cannot be signed.
         """
-        parent = [_ingredient("template", template, role="parentOf")] if template else []
-        faces = [
-            _ingredient(f"photo {i}", path, role="inputTo") for i, path in enumerate(photos, 1) if has_manifest(path)
-        ]
-        inputs = [one for one in (*parent, *faces) if one is not None]
-        parent_is_in = any(one.role == "parentOf" for one in inputs)
+        archived = [one for one in map(_archived, kept) if one is not None]
+        gone = any(one.role == PARENT for one in archived)
+        parent = [_ingredient(TEMPLATE, template, role=PARENT)] if template and not gone else []
+        faces = [_ingredient(f"photo {i}", path, role=INPUT) for i, path in enumerate(photos, 1) if has_manifest(path)]
+        inputs = [one for one in (*archived, *parent, *faces) if one is not None]
+        parent_is_in = any(one.role == PARENT for one in inputs)
         try:
             return self._signed(picture, form, _manifest(recipe, inputs, opened=parent_is_in), inputs)
         except _library().C2paError as error:
@@ -90,8 +94,10 @@ class Signer:
         c2pa, own = _library(), self.credentials
         builder = c2pa.Builder(json.dumps(manifest), context=c2pa.Context.from_dict(SETTINGS))
         for one in inputs:
-            about = {"title": one.title, "relationship": one.role, "label": one.title}
-            builder.add_ingredient(json.dumps(about), one.mime, io.BytesIO(one.content))
+            if one.mime is None:
+                builder.add_ingredient_from_archive(io.BytesIO(one.content))
+            else:
+                builder.add_ingredient(one.about, one.mime, io.BytesIO(one.content))
         info = c2pa.C2paSignerInfo(own.algorithm, own.chain, own.key, None)
         signed = io.BytesIO()
         with c2pa.Signer.from_info(info) as signer:
@@ -101,10 +107,53 @@ class Signer:
 
 @dataclass(frozen=True)
 class _Input:
+    """mime: None where the content is an archive of `keep_manifest`."""
+
     title: str
     role: str
-    mime: str
+    mime: str | None
     content: bytes = field(repr=False)
+
+    @property
+    def about(self) -> str:
+        """Its title is also the label by which actions name it."""
+        return json.dumps({"title": self.title, "relationship": self.role, "label": self.title})
+
+
+def keep_manifest(content: bytes, title: str) -> bytes | None:
+    """The manifests of a picture's file and how far they hold of that very file, without its pixels, for `sign` when
+    the file is gone; None: it has none that can be read. title: "template" for what is worked on, "photo N" for what
+    goes in."""
+    if BOX not in content:
+        return None
+    c2pa, role = _library(), PARENT if title == TEMPLATE else INPUT
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            one = _Input(title, role, MIME.get(str(image.format)), content)
+        if one.mime is None:
+            return None
+        with c2pa.Reader(one.mime, io.BytesIO(content), context=c2pa.Context.from_dict(SETTINGS)):
+            pass  # (an ingredient may be anything; this has to be one with a manifest)
+        builder, out = c2pa.Builder("{}", context=c2pa.Context.from_dict(SETTINGS)), io.BytesIO()
+        builder.add_ingredient(one.about, one.mime, io.BytesIO(content))
+        builder.write_ingredient_archive(title, out)
+    except (c2pa.C2paError, OSError, ValueError):
+        return None
+    return out.getvalue()
+
+
+def _archived(content: bytes) -> _Input | None:
+    """None, which the log says, of what is no archive of `keep_manifest`."""
+    c2pa = _library()
+    try:
+        with c2pa.Reader("application/c2pa", io.BytesIO(content), context=c2pa.Context.from_dict(SETTINGS)) as reader:
+            (said,) = (reader.get_active_manifest() or {}).get("ingredients", [])
+        trial = c2pa.Builder("{}", context=c2pa.Context.from_dict(SETTINGS))
+        trial.add_ingredient_from_archive(io.BytesIO(content))
+    except (c2pa.C2paError, ValueError) as error:
+        log.warning("warning: the Content Credentials of a picture cannot be kept: %s", _line(error))
+        return None
+    return _Input(str(said.get("title")), str(said.get("relationship")), None, content)
 
 
 def _ingredient(title: str, path: Path, *, role: str) -> _Input | None:
@@ -131,11 +180,11 @@ def _manifest(recipe: Mapping[str, Any], inputs: Sequence[_Input], *, opened: bo
     source = SOURCE + SOURCE_TYPES[recipe["kind"]]
     agent = {"name": GENERATOR, "version": __version__}
     if opened:
-        parent = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["template"]}}
+        parent = {"action": "c2pa.opened", "parameters": {"ingredientIds": [TEMPLATE]}}
         actions = [parent, {"action": "c2pa.edited", "softwareAgent": agent, "digitalSourceType": source}]
     else:
         actions = [{"action": "c2pa.created", "softwareAgent": agent, "digitalSourceType": source}]
-    placed = [one.title for one in inputs if one.role == "inputTo"]
+    placed = [one.title for one in inputs if one.role == INPUT]
     if placed:
         actions[-1]["parameters"] = {"ingredientIds": placed}
     models = {name: recipe[name] for name in ("model", "adapter") if recipe.get(name)}
@@ -171,7 +220,7 @@ class Signature:
 
 def has_manifest(path: Path) -> bool:
     """Whether the file seems to hold Content Credentials: the head of their box is in it."""
-    return b"jumdc2pa" in path.read_bytes()
+    return BOX in path.read_bytes()
 
 
 def read_signature(path: Path, *, trusted: Sequence[bytes] = ()) -> Signature | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -238,12 +238,14 @@ class Studio:
         batch: int = 1,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
+        exact_prompt: bool = False,
     ) -> Portrait:
         """As `facefact.generate.inpaint_faces`: the template with faces replaced. people: faces of the template, and
         who takes the place of each, drawn up to `batch` at a time. What the prompt leaves open of the template is added
-        in words, for each face (see `words_for_template`), unless the Studio is to draw what the prompt says and no
-        more."""
-        found = [Replacement(face, tokens, self._words(face, settings, template.seen)) for face, tokens in people]
+        in words, for each face (see `words_for_template`), unless what the prompt says is to be drawn and no more:
+        exact_prompt, the Studio's or for this call."""
+        told = partial(self._words, settings=settings, picture=template.seen, exact=exact_prompt)
+        found = [Replacement(face, tokens, told(face)) for face, tokens in people]
         with self._painting:
             return inpaint_faces(
                 self.pipe,
@@ -258,8 +260,8 @@ class Studio:
                 on_step=on_step,
             )
 
-    def _words(self, face: Face, settings: InpaintSettings, picture: np.ndarray) -> str:
-        if self.exact_prompt:
+    def _words(self, face: Face, settings: InpaintSettings, picture: np.ndarray, *, exact: bool) -> str:
+        if self.exact_prompt or exact:
             return ""
         words, expression = words_for_template(face, settings, model=self.model, picture=picture)
         if expression and expression not in self._kept:
@@ -276,10 +278,12 @@ class Studio:
         batch: int = BATCH,
         origin: Mapping[str, Any] | None = None,
         on_step: Callable[[], None] | None = None,
+        exact_prompt: bool = False,
     ) -> Portrait:
         """Several people in one picture, in the settings' way (see `group_squares`). None of them: squares in a
         template whose faces are known; else each one's portrait for the demo model, which draws no wide pictures
-        (measured), and one run for others, with a square for each face that came out small."""
+        (measured), and one run for others, with a square for each face that came out small. exact_prompt: as of
+        `inpaint_faces`."""
         whole: dict[str, Any] = {"origin": self.origin | dict(origin or {}), "on_step": on_step}
         way = settings.way or self._way(settings, place)
         parts = (self.pipe, self.adapter, people)
@@ -295,7 +299,7 @@ class Studio:
             if place is not None:
                 told, seen = prompts_of(settings, len(place.faces)), place.template.seen
                 more["more"] = [
-                    self._words(face, replace(square, prompt=prompt), seen)
+                    self._words(face, replace(square, prompt=prompt), seen, exact=exact_prompt)
                     for face, prompt in zip(place.faces, told, strict=True)
                 ]
                 return squares_in_template(*parts, settings, place=place, **more)

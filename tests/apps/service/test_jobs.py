@@ -410,6 +410,26 @@ def test_a_calendar_that_is_set_expires_nothing(jobs: Jobs, monkeypatch: pytest.
         monkeypatch.undo()
 
 
+def test_who_starts_while_the_calendar_is_wrong_stamps_no_wrong_days(
+    jobs: Jobs, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite. A worker has its service's clock; a service without a clock of its own goes on after what is written."""
+    by_worker, by_service = submit(jobs, 2, kind="group")
+    for job, moved, clock in ((by_worker, 400 * 86400.0, jobs.database.clock), (by_service, -400 * 86400.0, None)):
+        calendar = time.time() + moved
+        monkeypatch.setattr(time, "time", lambda calendar=calendar: calendar)
+        other = Jobs.open(url, clock=clock)
+        other.claim("w")
+        other.finish(job.id, "w", results=[])
+        monkeypatch.undo()
+        found = other.get(job.id)
+        other.close()
+        assert found is not None
+        assert found.finished is not None
+        assert abs(found.finished - time.time()) < 5
+    assert jobs.expire(7 * 86400.0) == []
+
+
 @both
 def test_a_lease_clock_that_is_set_back_delays_a_take_over_by_no_more_than_a_lease(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +19,58 @@ from facefact.apps.service.store import FolderStore, FsspecStore, Store, StoreGo
 from facefact.types import UserError
 
 
-@pytest.fixture(params=["folder", "file://", "memory://"])
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3, at a loopback port. (Two more packages, which nothing else here needs: a
+    machine that has neither proves the same by memory://.)"""
+    pytest.importorskip("s3fs", reason="needs s3fs (extra `s3`)")
+    if (program := shutil.which("moto_server")) is None:
+        pytest.skip("no moto_server is installed here (pip install 'moto[server]')")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    server = subprocess.Popen(
+        [program, "-H", "127.0.0.1", "-p", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, "moto_server ended"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty one; the environment says where, and who asks, as it does for any program of AWS."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    s3fs.S3FileSystem.clear_instance_cache()  # of another server, perhaps
+    name = f"facefact-{secrets.token_hex(4)}"
+    s3fs.S3FileSystem().mkdir(name)
+    return f"s3://{name}/{tmp_path.name}"
+
+
+@pytest.fixture(params=["folder", "file://", "memory://", "s3://"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
         return open_store(tmp_path / "store")
     pytest.importorskip("fsspec")
+    if request.param == "s3://":
+        return open_store(request.getfixturevalue("bucket"))
     if request.param == "file://":
         return open_store(f"file://{tmp_path}/store")
     return open_store(f"memory://{tmp_path.name}")
@@ -42,6 +97,39 @@ def test_what_is_put_is_there_until_it_is_deleted(store: Store) -> None:
     store.delete_all("job1")
     assert store.get("job12/0.png") == b"other"
     assert set(store.ids()) == {"job12"}
+
+
+def test_what_another_machine_puts_is_seen_and_deleted(bucket: str) -> None:
+    """Listings are not remembered: between two of them others write."""
+    import s3fs
+
+    store, another = open_store(bucket), s3fs.S3FileSystem(skip_instance_cache=True)
+    store.put("job1/input/0.png", b"photo")
+    assert store.size() == len(b"photo")
+    assert not store.exists("job1/0.png")
+    another.pipe_file(f"{bucket}/job1/0.png", b"result")
+    another.pipe_file(f"{bucket}/job2/0.png", b"another")
+    assert store.exists("job1/0.png")
+    store.delete_all("job1")
+    assert [path.split("/")[-2] for path in another.find(bucket)] == ["job2"]
+
+
+def test_a_server_that_is_gone_is_told_and_takes_nothing_for_missing(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker gives back what it has then; it fails no job, and takes no result for lost."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = open_store(bucket)
+    for call in (lambda: store.put("a/0.png", b"x"), lambda: store.get("a/0.png"), lambda: store.exists("a/0.png")):
+        with pytest.raises(StoreGone, match=r"a/0\.png"):
+            call()
+    with pytest.raises(StoreGone):
+        store.delete_all("a")
 
 
 def test_kinds() -> None:

@@ -225,6 +225,40 @@ def test_pictures_are_marked_where_the_service_marks(studio: Studio, store: Fold
     assert "64x64 is too small for the invisible mark" in str(found[jobs[1].id].reason)
 
 
+def test_what_an_earlier_attempt_left_unsigned_is_made_again(
+    studio: Studio, store: FolderStore, ask: Ask, tmp_path: Path
+) -> None:
+    pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    from facefact.generate.certificates import make_credentials
+    from facefact.generate.signing import Signer, read_signature
+
+    make_credentials(tmp_path / "keys", name="Ada")
+    signing = Provenance(signer=Signer.open(tmp_path / "keys/key.pem", tmp_path / "keys/chain.pem"), watermark=True)
+    jobs = [ask(settings={"seed": 3}), ask(kind="template", template=[2], face=[0])]
+    make(studio, store, jobs)  # by a worker that did not sign
+    watch = Watching()
+    for one in Maker(studio, store, watch, provenance=signing).make(jobs):
+        assert one.reason is None
+        signature = read_signature(store.folder / one.results[0])
+        assert signature is not None
+        assert signature.signer == "Ada"
+        assert recipe(store, one.results[0])["watermark"] == METHOD
+    assert watch.progress
+    watch = Watching()
+    assert [one.reason for one in Maker(studio, store, watch, provenance=signing).make(jobs)] == [None, None]
+    assert watch.progress == []
+
+
+def test_a_recipe_names_its_style_and_jobs_of_two_styles_are_one_batch(
+    studio: Studio, store: FolderStore, ask: Ask
+) -> None:
+    said = [{"name": name, "sha256": name * 64} for name in "ab"]
+    jobs = [ask(settings={"style": style, "seed": seed}) for seed, style in enumerate(said)]
+    assert jobs[0].alike == jobs[1].alike
+    made = make(studio, store, jobs)
+    assert [recipe(store, one.results[0])["style"] for one in made] == said
+
+
 def test_an_exact_prompt_is_drawn_as_it_is(studio: Studio, store: FolderStore, ask: Ask) -> None:
     studio.exact_prompt = False
     try:
@@ -236,3 +270,28 @@ def test_an_exact_prompt_is_drawn_as_it_is(studio: Studio, store: FolderStore, a
     assert recipe(store, chosen.results[0])["words"]
     assert any("exact_prompt" in line for line in chosen.warnings)
     assert not any("--" in line or "exact_prompt" in line for line in exact.warnings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "roles", "more"),
+    [
+        ("template", {"template": [2], "put_0": [0]}, {}),
+        ("group", {"template": [2], "put_0": [0]}, {"places": {"put.0": "0"}}),
+    ],
+)
+def test_an_exact_prompt_adds_nothing_of_the_template(
+    studio: Studio, store: FolderStore, ask: Ask, kind: str, roles: dict[str, list[int]], more: dict[str, Any]
+) -> None:
+    def made(exact: bool | None, *, always: bool) -> np.ndarray:
+        studio.exact_prompt = always
+        wish = {"prompt": "in a blue hoodie", "exact_prompt": exact} | more
+        try:
+            (one,) = make(studio, store, [ask(kind=kind, settings=wish, **roles)])
+        finally:
+            studio.exact_prompt = True
+        assert one.reason is None
+        return picture(store, one.results[0])
+
+    asked, plain = made(True, always=False), made(None, always=True)
+    np.testing.assert_allclose(asked, plain, atol=1)
+    assert np.abs(asked - made(None, always=False)).max() > 8

@@ -134,6 +134,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         keep=args.keep,
         keep_photos=args.keep_photos,
         store_limit=args.store_limit,
+        signs=args.c2pa_key is not None or args.workers[1] == 0,  # (others' workers may)
         limits=Limits(queue=args.queue_limit, least_side=LEAST_SIDE if args.watermark else 1),
     )
 

@@ -61,10 +61,11 @@ class Jobs:
         self.database = database
 
     @classmethod
-    def open(cls, url: str, *, patience: float = 10.0) -> Jobs:
+    def open(cls, url: str, *, patience: float = 10.0, clock: float | None = None) -> Jobs:
         """url: sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME; tables are made where there are none. patience:
-        seconds to wait for a database that is locked or gone. UserError: it cannot be opened."""
-        return cls(Database(url, patience=patience))
+        seconds to wait for a database that is locked or gone. clock: as `Database` takes it. UserError: it cannot be
+        opened."""
+        return cls(Database(url, patience=patience, clock=clock))
 
     def close(self) -> None:
         self.database.close()

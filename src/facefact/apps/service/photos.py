@@ -37,6 +37,11 @@ class Photos:
             raise UserError("say who is to be seen: a photo of the person")
         return {role: self.files[role] for role in roles}
 
+    @property
+    def credentials(self) -> list[bytes]:
+        """The Content Credentials that came with what was sent, as `signing.keep_manifest` takes them."""
+        return [path.read_bytes() for path in self.files.get("kept", [])]
+
     def without_paths(self, text: str) -> str:
         """A message for who sent the photos: one line, and no path of this machine."""
         return " ".join(text.replace(f"{self.folder}/", "").split())

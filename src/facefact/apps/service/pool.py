@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -147,6 +147,7 @@ class LocalPool:
         with_others = self._lock.take()
         try:
             self._jobs = Jobs.open(self.options.database)
+            self.options = replace(self.options, clock=self._jobs.database.clock)
             if not with_others and (left := self._jobs.take_back()):
                 log.warning("%d jobs of a service that died wait again", len(left))
             for slot in self.slots:

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from facefact.apps.service.jobs import DatabaseGone, Jobs
@@ -141,6 +141,8 @@ class RayPool:
         with_others = self._lock.take()
         try:
             self.jobs = Jobs.open(self.options.database)
+            if not with_others:  # (other machines have other monotonic clocks)
+                self.options = replace(self.options, clock=self.jobs.database.clock)
             if not with_others:
                 self.jobs.take_back()
             self.ray = ray_engine.import_ray()

@@ -16,7 +16,7 @@ KINDS = ("portrait", "template", "group")
 STATES: tuple[State, ...] = get_args(State)
 FINISHED: tuple[State, ...] = ("done", "failed", "cancelled", "expired")
 # What pictures of one batch may differ in. (The format of the file is seen to after the picture is made.)
-OWN = ("prompt", "negative_prompt", "seed", "format")
+OWN = ("prompt", "negative_prompt", "seed", "format", "style")
 ID = re.compile("[0-9a-z]{8,40}")
 
 
@@ -43,7 +43,8 @@ class NewJob:
     """What somebody asks for.
 
     settings: JSON values by the names of the fields of `generate.Settings`, `InpaintSettings` or `GroupSettings`, and
-    "format" (png, jpeg, webp). inputs: role -> keys in the store: "face", "template", "mask", "put.1", ...
+    "format" (png, jpeg, webp). inputs: role -> keys in the store: "face", "template", "mask", "put.1", ...; "kept": the
+    Content Credentials that uploads came with.
     count: pictures, with the seeds seed .. seed + count - 1. key: by which the same owner may ask twice and get one
     job. id: the inputs lie in the store under it. digest: says what the inputs hold, so that the same photos sent twice
     are known to be the same; without it their keys must be equal.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from facefact.apps.service.records import Job
 from facefact.apps.service.wishes import settings_of
 from facefact.faces import checked_face, choose_face, open_picture
 from facefact.generate import GroupSettings, InpaintSettings, InTemplate, Settings, Studio, file_hash, open_template
+from facefact.generate.group_squares import BATCH
 from facefact.generate.groups import STRENGTH
 from facefact.generate.places import box_mask, face_masks, layout_masks, nearest_masks, parse_box, soft_edge
 from facefact.types import Portrait, UserError
@@ -53,10 +55,16 @@ def template_scene(studio: Studio, job: Job, photos: Photos) -> Scene:
         "put": {str(number): person.origin for _, person, number in people.values()},
     }
     replaced = [(face, tokens_of(studio, person)) for face, person, _ in people.values()]
+    more: dict[str, Any] = {
+        "template": template,
+        "mask": where,
+        "origin": origin,
+        "exact_prompt": bool(given.get("exact_prompt")),
+    }
 
     def paint(k: int, on_step: Callable[[], None]) -> Portrait:
         own = numbered(settings, k)
-        return studio.inpaint_faces(replaced, own, template=template, mask=where, origin=origin, on_step=on_step)
+        return studio.inpaint_faces(replaced, own, **more, on_step=on_step)
 
     return Scene(paint, settings.steps_taken * len(replaced))
 
@@ -79,11 +87,14 @@ def group_scene(studio: Studio, job: Job, photos: Photos) -> Scene:
     sent = {name: path for name in ("layout", "template") if (path := photos.one(name)) is not None}
     origin: dict[str, Any] = {"people": who} | {name: file_hash(path) for name, path in sent.items()}
 
-    def paint(k: int, on_step: Callable[[], None]) -> Portrait:
-        return studio.group(regions, numbered(settings, k), place=place, origin=origin, on_step=on_step)
+    more: dict[str, Any] = {"place": place, "origin": origin, "exact_prompt": bool(given.get("exact_prompt"))}
 
-    steps = settings.steps if place is None else int(settings.steps * (settings.strength or STRENGTH))
-    return Scene(paint, steps)
+    def paint(k: int, on_step: Callable[[], None]) -> Portrait:
+        return studio.group(regions, numbered(settings, k), **more, on_step=on_step)
+
+    if place is None:
+        return Scene(paint, settings.steps)
+    return Scene(paint, int(settings.steps * (settings.strength or STRENGTH)) * math.ceil(len(people) / BATCH))
 
 
 def _places(
@@ -106,7 +117,8 @@ def _places(
     heads = [studio.detector.head_mask(opened.seen, face) for face in chosen] if head else None
     inside = face_masks(chosen, opened.seen.shape, heads=heads)
     weight = np.max([soft_edge(mask, face) for mask, face in zip(inside, chosen, strict=True)], axis=0)
-    return list(inside), InTemplate(opened, weight, nearest_masks(chosen, opened.seen.shape))
+    reading = nearest_masks(chosen, opened.seen.shape)
+    return list(inside), InTemplate(opened, weight, reading, chosen, region="head" if head else "face")
 
 
 def _number(place: str, count: int, what: str) -> int:

@@ -64,7 +64,8 @@ class Workers(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What `facefact serve` was asked for. data: the folder for everything that has no other place. shared: whether
-    strangers may be among the callers. keep, keep_photos: seconds; None: for ever, and as long as the results."""
+    strangers may be among the callers. keep, keep_photos: seconds; None: for ever, and as long as the results. signs:
+    whether workers sign, here or perhaps elsewhere."""
 
     host: str
     port: int
@@ -81,6 +82,7 @@ class Plan:
     keep: float | None = None
     keep_photos: float | None = None
     store_limit: int | None = None
+    signs: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -120,6 +122,7 @@ def open_service(plan: Plan, workers: Workers | None = None) -> Service:
         origins=plan.origins,
         workers=None if workers is None else lambda: workers.alive if workers.ready else 0,
         keeper=Keeper(jobs, store, keep=plan.keep, keep_photos=plan.keep_photos, store_limit=plan.store_limit),
+        signs=plan.signs,
     )
 
 

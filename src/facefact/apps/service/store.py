@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -141,7 +142,7 @@ class FsspecStore:
         except ImportError as error:
             raise UserError(f"{url} needs fsspec: pip install 'facefact[s3]'") from error
         try:
-            self.files, self.root = fsspec.core.url_to_fs(url)
+            self.files, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False)  # others write too
         except (ImportError, ValueError) as error:
             raise UserError(f"{url} cannot be opened: {_line(error)}") from error
         self.root = self.root.rstrip("/")
@@ -173,20 +174,20 @@ class FsspecStore:
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
-        with _told(key):
-            return bool(self.files.isfile(path))
+        with _told(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return bool(self.files.info(path)["type"] == "file")  # (its `isfile` says no, too, where it cannot know)
+        return False
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
-        with _told(key):
-            if self.files.isfile(path):
+        if self.exists(key):
+            path = self._path(key)
+            with _told(key), contextlib.suppress(FileNotFoundError):
                 self.files.rm_file(path)
 
     def delete_all(self, prefix: str) -> None:
         path = self._path(prefix)
-        with _told(prefix):
-            if self.files.isdir(path):
-                self.files.rm(path, recursive=True)
+        with _told(prefix), contextlib.suppress(FileNotFoundError):
+            self.files.rm(path, recursive=True)
 
     def size(self) -> int:
         return sum(int(known["size"] or 0) for known in self._files().values())
@@ -201,7 +202,6 @@ class FsspecStore:
 
     def _files(self) -> dict[str, Any]:
         with _told(self.root):
-            self.files.invalidate_cache()
             found = self.files.find(self.root, detail=True)
         return {path if path.startswith(self.root) else f"/{path}": known for path, known in found.items()}
 
@@ -216,7 +216,8 @@ def _age(known: dict[str, Any]) -> float:
 
 
 class _told:
-    """What fails inside becomes a StoreGone that names the key, and no path of this machine."""
+    """What fails inside becomes a StoreGone that names the key, and no path of this machine. (Clients of object stores
+    have errors of their own kinds; a KeyError is an answer.)"""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -225,7 +226,7 @@ class _told:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
+        if isinstance(error, Exception) and not isinstance(error, KeyError):
             raise StoreGone(f"the store cannot be used for {self.key}: {_line(error)}") from error
 
 

@@ -6,8 +6,10 @@ PostgreSQL: READ COMMITTED, rows are taken with SKIP LOCKED.
 
 Two clocks. Leases go by one that all who claim share and nobody sets: the machine's monotonic clock for SQLite (one
 machine by its nature), the server's for PostgreSQL. Days and hours are for people, and for how long results are kept:
-the calendar as it was when the database was opened, and the monotonic seconds since, so that a clock that is set while
-the service runs neither expires everything nor keeps it for ever.
+the calendar as it was when the service opened the database, and the monotonic seconds since, so that a clock that is
+set while the service runs neither expires everything nor keeps it for ever. Its workers are given the same (`clock`),
+whatever the calendar says when they start; and a service whose calendar is behind what SQLite's rows say goes on from
+there, as a machine does that has no clock until the network tells it.
 """
 
 from __future__ import annotations
@@ -86,22 +88,23 @@ BUSY = 5.0  # seconds that SQLite itself waits for a lock
 
 class Database:
     """url: as SQLAlchemy has it; SQLite's folder is made. patience: seconds that a call waits for a database that is
-    locked or gone. UserError: no such kind of database, a driver that is missing, or it cannot be opened now."""
+    locked or gone. clock: the calendar less the monotonic clock, in seconds, as another process of this machine has
+    found it; None: as it is now. UserError: no such kind of database, a driver that is missing, or it cannot be opened
+    now."""
 
-    def __init__(self, url: str, *, patience: float = 10.0) -> None:
+    def __init__(self, url: str, *, patience: float = 10.0, clock: float | None = None) -> None:
         self.url = _parsed(url)
         self.patience = patience
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._engine()
         self._made = False
-        self._opened = (0.0, 0.0)
         self._turn = threading.Lock()  # SQLite's writers in this process queue here: waiting for its file lock is slow
         try:
             with self.engine.begin() as connection:
                 if not self.sqlite:  # two hosts that start at once
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCKS["tables"])))
                 metadata.create_all(connection)
-                self._opened = (connection.scalar(sa.select(self._calendar())) or 0.0, time.monotonic())
+                self.clock = self._calendar(connection) - time.monotonic() if clock is None else clock
         except sa.exc.DBAPIError as error:
             raise UserError(f"cannot open the database {self.name}: {_line(error)}") from error
         self._made = True
@@ -123,9 +126,8 @@ class Database:
         return sa.literal(self.steady_now(), sa.Double) if self.sqlite else _server_clock()
 
     def steady_now(self) -> float:
-        """The calendar when this database was opened, and the seconds since: no setting of clocks moves it."""
-        calendar, monotonic = self._opened
-        return calendar + time.monotonic() - monotonic
+        """The calendar when the service opened this database, and the seconds since: no setting of clocks moves it."""
+        return self.clock + time.monotonic()
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work` finds in one transaction. DatabaseGone: out of patience."""
@@ -173,8 +175,11 @@ class Database:
         finally:
             self._turn.release()
 
-    def _calendar(self) -> Any:
-        return sa.literal(time.time(), sa.Double) if self.sqlite else _server_clock()
+    def _calendar(self, connection: sa.Connection) -> float:
+        if not self.sqlite:
+            return float(connection.scalar(sa.select(_server_clock())) or 0.0)
+        latest = connection.execute(sa.select(sa.func.max(jobs.c.created), sa.func.max(jobs.c.finished))).one()
+        return max(time.time(), *(when or 0.0 for when in latest))
 
     def _engine(self) -> sa.Engine:
         try:

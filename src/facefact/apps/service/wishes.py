@@ -15,9 +15,9 @@ from facefact.types import UserError
 RECORDS: dict[str, type[Settings]] = {"portrait": Settings, "template": InpaintSettings, "group": GroupSettings}
 # What a job's settings hold besides the fields of its record.
 BESIDE: dict[str, dict[str, Any]] = {
-    "portrait": {"format": str, "which": int, "exact_prompt": bool},
-    "template": {"format": str, "which": int, "face_which": int},
-    "group": {"format": str, "face_which": int, "places": dict, "head": bool},
+    "portrait": {"format": str, "which": int, "exact_prompt": bool, "style": dict},
+    "template": {"format": str, "which": int, "face_which": int, "exact_prompt": bool},
+    "group": {"format": str, "face_which": int, "places": dict, "head": bool, "exact_prompt": bool},
 }
 NO_WISH = ("control_image", "control_scale", "control_mode")  # no picture for a ControlNet can be sent
 

@@ -1,11 +1,13 @@
 """Jobs become pictures, with a Studio: several portraits as one batch, templates and groups one after the other.
 
 What is made lies in the store, whole, before the table hears of it: a job that is made a second time, because nobody
-knows how far its first worker came, takes what is there. (The same settings give the same picture, so it is the one.)
+knows how far its first worker came, takes what is there. (The same settings give the same picture, so it is the one;
+unless this worker has to sign or mark and the first had not: then it is made again.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import tempfile
@@ -22,8 +24,8 @@ from facefact.apps.service.photos import nobody, photos_of, tokens_of, warnings_
 from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
 from facefact.apps.service.store import Store, StoreGone
-from facefact.generate import Settings, Studio
-from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with
+from facefact.generate import Settings, Studio, read_recipe
+from facefact.generate.provenance import NO_PROVENANCE, Provenance, refuse_unmarkable, save_with, wanting
 from facefact.types import FaceTokens, Portrait, UserError
 
 log = logging.getLogger("facefact.service")
@@ -57,7 +59,8 @@ class Made:
 
 @dataclass(frozen=True)
 class Ready:
-    """A portrait job whose person was found. missing: numbers of the pictures that are not in the store yet."""
+    """A portrait job whose person was found. missing: numbers of the pictures that are not in the store yet. kept: the
+    Content Credentials that its photos came with."""
 
     job: Job
     settings: Settings
@@ -65,6 +68,7 @@ class Ready:
     origin: dict[str, Any]
     missing: list[int]
     warnings: list[str]
+    kept: Sequence[bytes] = ()
 
 
 class Maker:
@@ -133,7 +137,9 @@ class Maker:
                 raise UserError(photos.without_paths(str(error))) from error
             finally:
                 warnings[:] = map(photos.without_paths, warnings)
-        return Ready(job, settings, tokens, person.origin, missing, warnings)
+            kept = photos.credentials
+        style = {"style": job.settings["style"]} if job.settings.get("style") else {}
+        return Ready(job, settings, tokens, person.origin | style, missing, warnings, kept)
 
     def _settings(self, job: Job) -> Settings:
         settings = wishes.settings_of(self.studio, Settings, job.settings)
@@ -183,7 +189,7 @@ class Maker:
         for one, k in wanted:
             with warnings_into(said):
                 portrait = next(portraits)
-            self._save(one.job, k, portrait)
+            self._save(one.job, k, portrait, replace(self.provenance, kept=one.kept))
             left[one.job.id] -= 1
             if not left[one.job.id]:
                 yield Made(one.job, self._keys(one.job), [*one.warnings, *said])
@@ -195,9 +201,9 @@ class Maker:
             with photos_of(job, self.store) as photos:
                 try:
                     scene = (template_scene if job.kind == "template" else group_scene)(self.studio, job, photos)
+                    given = replace(self.provenance, template=photos.one("template"), kept=photos.credentials)
                     for k in missing:
-                        portrait = scene.paint(k, self._counted(job, scene, k))
-                        self._save(job, k, portrait, template=photos.one("template"))
+                        self._save(job, k, scene.paint(k, self._counted(job, scene, k)), given)
                 except UserError as error:
                     raise UserError(photos.without_paths(str(error))) from error
                 finally:
@@ -218,18 +224,27 @@ class Maker:
         return [f"{job.id}/{k}{wishes.suffix_of(job.settings)}" for k in range(job.count)]
 
     def _missing(self, job: Job) -> list[int]:
-        """Numbers of the pictures that no earlier attempt has left in the store."""
-        keys = self._keys(job)
-        return [k for k, key in enumerate(keys) if not self.store.exists(key)]
+        """Numbers of the pictures that no earlier attempt has left in the store as they are to be."""
+        return [k for k, key in enumerate(self._keys(job)) if not self._is_made(key)]
 
-    def _save(self, job: Job, k: int, portrait: Portrait, *, template: Path | None = None) -> None:
-        """Into the store, with its recipe, signed and marked as is asked. template: what was worked on. StoreGone: no
-        room."""
+    def _is_made(self, key: str) -> bool:
+        if not self.store.exists(key):
+            return False
+        if self.provenance.signer is None and not self.provenance.watermark:
+            return True
+        with tempfile.TemporaryDirectory(prefix="facefact-") as folder, contextlib.suppress(UserError):
+            path = Path(folder) / Path(key).name
+            path.write_bytes(self.store.get(key))
+            return not wanting(path, read_recipe(path), self.provenance)
+        return False
+
+    def _save(self, job: Job, k: int, portrait: Portrait, provenance: Provenance) -> None:
+        """Into the store, with its recipe, signed and marked as is asked. StoreGone: no room."""
         key = self._keys(job)[k]
         try:
             with tempfile.TemporaryDirectory(prefix="facefact-") as folder:
                 path = Path(folder) / Path(key).name
-                save_with(replace(self.provenance, template=template), portrait, path)
+                save_with(provenance, portrait, path)
                 data = path.read_bytes()
         except OSError as error:
             raise StoreGone(f"no room for a picture: {error.strerror}") from error

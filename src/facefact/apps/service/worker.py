@@ -143,7 +143,7 @@ def open_worker(options: WorkerOptions, name: str) -> Worker:
     from facefact.apps.progress import silence_loading
 
     provenance = _provenance(options)
-    jobs, store = Jobs.open(options.database), open_store(options.store)
+    jobs, store = Jobs.open(options.database, clock=options.clock), open_store(options.store)
     silence_loading()
     studio = Studio.open(**options.studio)
     if options.watermark:

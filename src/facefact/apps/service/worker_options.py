@@ -12,7 +12,7 @@ class WorkerOptions:
     batch: pictures that are painted at a time. lease: seconds after which a worker that is not heard of counts as dead.
     deadline: seconds without a step after which it ends itself. keep_photos: whether the photos of a job that is
     finished stay (for the keeper to delete them in time). c2pa_key, c2pa_cert, watermark: how pictures are signed and
-    marked, as the options of `facefact generate`."""
+    marked, as the options of `facefact generate`. clock: the service's, as `Jobs.open` takes it; its pool gives it."""
 
     database: str
     store: str
@@ -24,3 +24,4 @@ class WorkerOptions:
     c2pa_key: str | None = None
     c2pa_cert: str | None = None
     watermark: bool = False
+    clock: float | None = None

@@ -35,7 +35,8 @@ def test_a_styles_words_are_in_the_jobs_settings(client: TestClient, service: Se
     assert job.settings["prompt"].startswith("smiling, ")
     assert job.settings["prompt"].removeprefix("smiling, ").split(", ")[-1] in style["prompt"]
     assert job.settings["exact_prompt"] is True
-    assert "style" not in job.settings
+    assert job.settings["style"]["name"] == style["name"]
+    assert len(job.settings["style"]["sha256"]) == 64
 
 
 @pytest.mark.parametrize("name", ["nothing-of-the-kind", "../../etc/passwd", "a.yaml", "", "A" * 70, "/tmp/x.yaml"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from facefact.apps.service.api.app import make_app
 from facefact.apps.service.api.aside import Aside
 from facefact.apps.service.api.service import Service
 from hostile import NAMES, SVG, uploads, whole_picture
@@ -88,6 +89,31 @@ def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_not(
     assert said.status_code == 400
     assert "took more than" in said.json()["error"]["message"]
     assert client.post("/v1/portraits", data=ASK, files={"face": photo}).status_code == 202
+
+
+def test_credentials_that_are_none_are_left_out(
+    make_service: Callable[..., Service], photo: bytes, tmp_path: Path
+) -> None:
+    """Damaged ones, and a mark that only looks like theirs; the picture is one all the same."""
+    pytest.importorskip("c2pa", reason="without the extra c2pa nothing is signed")
+    from facefact.generate.certificates import make_credentials
+    from facefact.generate.signing import Signer
+
+    make_credentials(tmp_path / "keys", name="Eve")
+    eve = Signer.open(tmp_path / "keys/key.pem", tmp_path / "keys/chain.pem")
+    whole = eve.sign(photo, "JPEG", {"kind": "text-to-image"})
+    at = whole.index(b"jumdc2pa")
+    torn = whole[: at + 60] + os.urandom(200) + whole[at + 260 :]
+    service, kept = make_service(signs=True), []
+    with TestClient(make_app(service)) as client:
+        for content in (photo + b"jumdc2pa" + os.urandom(100), torn, whole):
+            said = client.post("/v1/portraits", data=ASK, files={"face": content})
+            assert said.status_code == 202, said.text
+            job = service.jobs.get(said.json()["id"])
+            assert job is not None
+            assert said.json()["photos"] == 1
+            kept.append(len(job.inputs.get("kept", [])))
+    assert kept == [0, 0, 1]
 
 
 def test_a_form_that_is_no_form_is_refused(client: TestClient) -> None:

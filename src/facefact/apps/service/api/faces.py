@@ -172,8 +172,8 @@ async def likeness(request: Request) -> Response:
             raise ApiError(400, f"{name}: send at least one", param=name, code="missing")
     people = [await decoded(request, "face", content) for content in sent.files["face"]]
     pictures = await photos_of(request, sent.files["picture"])
-    said = {"suffixes": [suffix for suffix, _ in people]}
-    found, _ = await asked(request, "likeness", said, [*(content for _, content in people), *pictures])
+    said = {"suffixes": [one.suffix for one in people]}
+    found, _ = await asked(request, "likeness", said, [*(one.content for one in people), *pictures])
     return JSONResponse(LikenessList.model_validate(found).model_dump(), headers=PRIVATE)
 
 
@@ -181,10 +181,10 @@ async def photos_of(request: Request, contents: list[bytes]) -> list[bytes]:
     """Decoded, as PNGs. ApiError: one is none."""
     found = []
     for content in contents:
-        suffix, picture = await decoded(request, "face", content)
-        if suffix != ".png":
+        picture = await decoded(request, "face", content)
+        if picture.suffix != ".png":
             raise ApiError(400, "face: this is a card; send photos", param="face", code="bad_picture")
-        found.append(picture)
+        found.append(picture.content)
     return found
 
 

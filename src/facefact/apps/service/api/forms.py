@@ -34,6 +34,10 @@ def _plain(text: str) -> str:
 Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_plain)]
 Words = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_plain)]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=8)]
+Exact = Annotated[
+    bool | None,
+    Field(description="demo model: draw what the prompt says and no more; else what it leaves open is added in words"),
+]
 Format = Literal["png", "jpeg", "webp"]
 
 
@@ -69,9 +73,7 @@ class PortraitForm(Picture):
     width: Side | None = Field(None, description="pixels, a multiple of 8 (default: what the model is made for)")
     height: Side | None = None
     which: int | None = Field(None, ge=0, le=63, description="which face of a photo, 0 is the largest")
-    exact_prompt: bool | None = Field(
-        None, description="demo model: draw what the prompt says and no more; else the seed chooses what it leaves open"
-    )
+    exact_prompt: Exact = None
     style: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,60}$", description="the name of one of /v1/styles")
 
 
@@ -85,6 +87,7 @@ class TemplateForm(Picture):
     region: Literal["face", "hair", "head"] | None = Field(None, description="what is repainted")
     strength: float | None = Field(None, gt=0, le=1, description="how much of the template is forgotten there")
     skin: bool | None = Field(None, description="whether neck and ears take the new face's colour")
+    exact_prompt: Exact = None
 
 
 class GroupForm(Picture):
@@ -94,6 +97,7 @@ class GroupForm(Picture):
     height: Side | None = None
     strength: float | None = Field(None, gt=0, le=1, description="with a template: how much of its faces is forgotten")
     head: bool | None = Field(None, description="with a template: hair and hats are repainted too")
+    exact_prompt: Exact = None
 
 
 @dataclass

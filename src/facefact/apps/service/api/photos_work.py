@@ -38,7 +38,8 @@ class Opening:
 def open_photos(opening: Opening) -> Work:
     """`faces` of one picture; a `card` of one person's photos; `read` a card; `likeness` of pictures to a person, whose
     photos or cards come first; `styles` that fit the model; settings in a `style`; `warm` opens the detector before it
-    is needed, and says what the parts of the model are licensed under."""
+    is needed, and says what the parts of the model are licensed under. `keep`: the Content Credentials of a file under
+    a title, if they can be read."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -51,6 +52,8 @@ def open_photos(opening: Opening) -> Work:
             if what == "read":
                 check_card(parts[0])
                 return {}, []
+            if what == "keep":
+                return {}, kept_manifest(said["title"], parts[0])
             if what == "styles":
                 return {"data": fitting_styles(tools)}, []
             if what == "style":
@@ -130,7 +133,7 @@ def fitting_styles(tools: Tools) -> list[dict[str, Any]]:
 
 def styled(tools: Tools, said: dict[str, Any]) -> dict[str, Any]:
     """said: style, settings. UserError: there is none of that name, or it does not fit this service's model."""
-    from facefact.generate.styles import apply, check_fits, styles
+    from facefact.generate.styles import apply, check_fits, origin_of, styles
 
     style = next((one for one in styles() if one.name == said["style"]), None)  # no path of a caller is opened
     if style is None:
@@ -138,7 +141,7 @@ def styled(tools: Tools, said: dict[str, Any]) -> dict[str, Any]:
     check_fits(style, model=tools.opening.model)
     if style.lora is not None:
         raise UserError(f"the style {style.name} needs a LoRA, which this service has not opened")
-    return apply(style, said["settings"])
+    return apply(style, said["settings"]) | origin_of(style)
 
 
 def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -169,6 +172,16 @@ def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list
         }
         for one in found
     ]
+
+
+def kept_manifest(title: str, content: bytes) -> list[bytes]:
+    """One, or none: nothing that can be kept, or nothing here that could read it."""
+    from facefact.generate.signing import keep_manifest
+
+    with suppress(UserError):
+        if (kept := keep_manifest(content, title)) is not None:
+            return [kept]
+    return []
 
 
 def check_card(content: bytes) -> None:

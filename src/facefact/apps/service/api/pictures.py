@@ -15,6 +15,7 @@ from facefact.types import UserError
 
 MEMORY = 3 << 30  # bytes: a picture of 40 million pixels in its widest form, a few times
 MOST_CARD = 16 << 20  # bytes; one of 64 photos has 7
+MANIFEST = b"jumdc2pa"  # the head of the box that Content Credentials lie in
 FASTEST = 1  # of PNG's levels: the files are bytes on a disk nearby, and people wait
 
 
@@ -84,7 +85,8 @@ def read(content: bytes, limits: dict[str, int], side: int) -> tuple[Any, dict[s
     except PictureError as error:
         raise UserError(error.text) from None
     height, width = picture.original
-    return picture.pixels, {"suffix": ".png", "width": width, "height": height, "format": picture.format}
+    shape = {"width": width, "height": height}
+    return picture.pixels, {"suffix": ".png", **shape, "format": picture.format, "manifest": MANIFEST in content}
 
 
 def alpha_of(content: bytes, shape: tuple[int, ...]) -> Any:

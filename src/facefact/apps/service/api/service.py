@@ -60,7 +60,8 @@ class Service:
     keys: who may call, None for everybody. shared: whether strangers may be among the callers (no keys, and not this
     machine alone): nobody gets a list of jobs then. hosts, origins: see `guard.Rules`. workers: how many can take a job
     now; None where others run them. styles: those that there are. keeper: deletes what has expired, and knows whether
-    there is room. began: when the service was started, seconds since 1970.
+    there is room. signs: whether workers sign what they make, so that the Content Credentials of what is sent are kept
+    for them. began: when the service was started, seconds since 1970.
     """
 
     jobs: Jobs
@@ -76,6 +77,7 @@ class Service:
     workers: Callable[[], int] | None = None
     styles: Callable[[], Sequence[dict[str, Any]]] = list
     keeper: Keeper | None = None
+    signs: bool = False
     began: float = field(default_factory=time.time)
 
     @property

@@ -11,6 +11,7 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -29,6 +30,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(description="the same key and content give the same job, however often they are sent (1 to 200 letters)"),
 ]
+MOST_CREDENTIALS = 4 << 20  # bytes of those of one file
 READING = 60.0  # seconds for a card: the process that reads it may just be starting
 # The role of an input -> what the decoding process does with it; any other is a photo or a card.
 AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask"}
@@ -66,28 +68,32 @@ async def submit(
     if await run_sync(_is_full, service, owner, key):
         raise too_busy("the queue is full: try again later", await run_sync(_wait, service))
     ready = {role: [await decoded(request, role, one) for one in several] for role, several in files.items()}
+    for template in ready.get("template", []):
+        check_markable(service, template)
     digest = hashlib.sha256()
     for role, several in sorted(files.items()):
         for one in several:
             digest.update(f"{role} {hashlib.sha256(one).hexdigest()}\n".encode())
     id = new_id()
-    inputs: dict[str, list[str]] = {}
+    contents: dict[str, list[tuple[str, bytes]]] = {}
     for role, found in ready.items():
         stored = "mask" if role == "clear_mask" else role
-        inputs[stored] = [f"{id}/input/{stored}-{i}{suffix}" for i, (suffix, _) in enumerate(found)]
+        contents[stored] = [(f"{id}/input/{stored}-{i}{one.suffix}", one.content) for i, one in enumerate(found)]
+    if service.signs and (kept := await credentials_of(service, files, ready)):
+        contents["kept"] = [(f"{id}/input/kept-{i}.c2pa", one) for i, one in enumerate(kept)]
     new = NewJob(
         kind=kind,
         settings=settings,
-        inputs=inputs,
+        inputs={role: [key for key, _ in several] for role, several in contents.items()},
         count=count,
         owner=owner,
         key=key,
         id=id,
         digest=digest.hexdigest(),
     )
-    contents = [content for found in ready.values() for _, content in found]
-    keys = [one for several in inputs.values() for one in several]
-    return await run_sync(_stored_and_submitted, service, new, list(zip(keys, contents, strict=True)))
+    return await run_sync(
+        _stored_and_submitted, service, new, [one for several in contents.values() for one in several]
+    )
 
 
 def _stored_and_submitted(service: Service, new: NewJob, files: Sequence[tuple[str, bytes]]) -> tuple[Job, bool]:
@@ -137,8 +143,52 @@ def check_limits(service: Service, settings: Mapping[str, Any], count: int) -> N
             raise ApiError(400, line, param=name, code="bad_field")
 
 
-async def decoded(request: Request, role: str, content: bytes) -> tuple[str, bytes]:
-    """The suffix of the file that is kept, and its bytes. ApiError: no picture, or one that kills its decoder."""
+def check_markable(service: Service, template: Upload) -> None:
+    """ApiError: what is made of it has its size, and would be too small for the mark."""
+    least = service.limits.least_side
+    if template.side < least:
+        line = f"template: a side of {template.side} pixels is less than the {least} from which pictures can be marked"
+        raise ApiError(400, line, param="template", code="bad_picture")
+
+
+async def credentials_of(
+    service: Service, files: Mapping[str, Sequence[bytes]], ready: Mapping[str, Sequence[Upload]]
+) -> list[bytes]:
+    """The Content Credentials that came with what was sent, for the pictures that are made of it: only pixels are kept
+    of the files themselves. A file whose own kill the process that reads them counts as one without."""
+    found: list[bytes] = []
+    photo = 0
+    for role, several in ready.items():
+        for one, content in zip(several, files[role], strict=True):
+            photo += role not in AS
+            if one.credentials and (role == "template" or role not in AS):
+                said = {"title": "template" if role == "template" else f"photo {photo}"}
+                with contextlib.suppress(UserError, Died):
+                    found += (await run_sync(_keep, service, said, content))[:1]
+    return found
+
+
+def _keep(service: Service, said: dict[str, Any], content: bytes) -> list[bytes]:
+    try:
+        kept = service.photos.ask("keep", said, [content], seconds=READING)[1]
+    except Busy as error:
+        raise too_busy(str(error), 5) from None
+    return [one for one in kept if len(one) <= MOST_CREDENTIALS]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is kept of one: a file that ends with `suffix`. side: pixels of the shorter one of the picture that was
+    sent, 0 of a card. credentials: whether it seems to have some."""
+
+    suffix: str
+    content: bytes = field(repr=False)
+    side: int = 0
+    credentials: bool = False
+
+
+async def decoded(request: Request, role: str, content: bytes) -> Upload:
+    """ApiError: no picture, or one that kills its decoder."""
     began = time.monotonic()
     service = service_of(request)
     try:
@@ -152,10 +202,11 @@ async def decoded(request: Request, role: str, content: bytes) -> tuple[str, byt
     except Busy as error:
         raise too_busy(str(error), 5) from None
     metrics_of(request).stage("upload", time.monotonic() - began)
-    suffix = about.get("suffix")
-    if suffix not in (".png", ".safetensors") or len(parts) != 1:  # a decoder that was taken over may say anything
+    suffix, sides = about.get("suffix"), [about.get(name, 0) for name in ("width", "height")]
+    known = suffix in (".png", ".safetensors") and all(isinstance(side, int) for side in sides)
+    if not known or len(parts) != 1:  # a decoder that was taken over may say anything
         raise ApiError(400, f"{role}: the picture cannot be used", param=role, code="bad_picture")
-    return suffix, parts[0]
+    return Upload(str(suffix), parts[0], min(sides), bool(about.get("manifest")))
 
 
 def _read_card(service: Service, content: bytes) -> None:

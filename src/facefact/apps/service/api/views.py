@@ -73,7 +73,7 @@ def view(service: Service, job: Job, position: int | None) -> JobView:
         reason=job.reason,
         warnings=list(job.warnings),
         settings=dict(job.settings),
-        photos=sum(len(keys) for keys in job.inputs.values()),
+        photos=sum(len(keys) for role, keys in job.inputs.items() if role != "kept"),
         links=Links(
             self=at,
             events=f"{at}/events",
