@@ -22,6 +22,16 @@ CSS = """
 .jobs table, .jobs tr, .jobs th, .jobs td { border: 0 !important; }
 .jobs th, .jobs td { text-align: left; padding: .3rem .5rem; }
 .jobs tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.scale { font-size: .92rem; }
+.scale .ends { display: flex; justify-content: space-between; gap: 1rem; padding-right: 20%; }
+.scale ul { list-style: none; margin: .2rem 0; padding: 0; }
+.scale li { margin: .3rem 0; }
+.scale .line { position: relative; height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
+.scale .line i { position: absolute; top: -.2rem; height: .9rem; width: 2px; background: var(--body-text-color); }
+.scale .line b { position: absolute; top: -.15rem; width: .8rem; height: .8rem; margin-left: -.4rem;
+  border-radius: 50%; background: var(--color-accent); }
+#dice { align-self: center; }
+.card img { border-radius: 8px; float: right; }
 .small { font-size: .85rem; opacity: .8; }
 @media (max-width: 640px) {
   .gradio-container { padding: .4rem !important; }
@@ -49,4 +59,18 @@ PROMPTS = (
 def theme() -> gr.themes.Base:
     """No fonts from elsewhere: the page must work without a network."""
     system = ("system-ui", "sans-serif")
-    return gr.themes.Soft(primary_hue="blue", font=system, font_mono=("ui-monospace", "monospace"))
+    plain = gr.themes.Soft(primary_hue="blue", font=system, font_mono=("ui-monospace", "monospace"))
+    return plain.set(
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_600",
+    )
