@@ -14,6 +14,7 @@ from facefact.apps.page.form import FORMATS, NO_LORA, Form, fields_of, form
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
 from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
 
+SAME = [gr.skip()] * 7  # of what `_seen` tells, all but the first two
 OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
 
 
@@ -137,7 +138,8 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
         job = calls.submit("portrait", {"face": faces} | ({"lora_file": [lora]} if lora else {}), fields)
         jobs = remember(jobs, job)
         for now, preview in followed(calls, job):
-            yield *_seen(calls, now, preview, faces, [paths, whom]), now, jobs, gr.update(interactive=not ended(now))
+            for seen in _seen(calls, now, preview, faces, [paths, whom]):
+                yield *seen, now, jobs, gr.update(interactive=not ended(now))
 
     def halted(job: Any, request: gr.Request) -> str:
         return stop(Calls.of(url, request), job)
@@ -149,19 +151,22 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
     asking.cancel.click(halted, [running], [showing.state], **PRIVATE)
 
 
-def _seen(calls: Calls, job: Job, preview: Any, faces: list[str], whose: list[Any]) -> list[Any]:
-    """Of a job as it is now: its state, the picture that forms; and when it is done what was made, what is said of its
-    likeness, the files, two buttons that can be used now, of whom it is, and that none of them is chosen yet."""
+def _seen(calls: Calls, job: Job, preview: Any, faces: list[str], whose: list[Any]) -> Iterator[list[Any]]:
+    """Of a job as it is now: its state, the picture that forms; and when it is done what was made (at once, and then
+    in the order of its likeness), what is said of that, the files, two buttons that can be used now, of whom it is, and
+    that none of them is chosen yet."""
     if not ended(job):
         forming = gr.update(value=preview, visible=True) if preview is not None else gr.skip()
-        return [bar(job), forming, *(gr.skip() for _ in range(7))]
+        yield [bar(job), forming, *SAME]
+        return
     told(job)
     made = calls.pictures(job, folder()) if job["state"] == "done" else []
+    hidden, usable = gr.update(visible=False), gr.update(interactive=True)
     if not made:
-        return [bar(job), gr.update(visible=False), *(gr.skip() for _ in range(7))]
-    shown, scale = ranked(calls, faces, made)
-    usable, files = gr.update(interactive=True), gr.update(value=made, visible=True)
-    return [bar(job), gr.update(visible=False), shown, scale, files, usable, usable, whose, 0]
+        yield [bar(job), hidden, *SAME]
+        return
+    yield [bar(job), hidden, made, "", gr.update(value=made, visible=True), usable, usable, whose, 0]
+    yield [bar(job), hidden, *ranked(calls, faces, made), *SAME[2:]]
 
 
 def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: Showing) -> list[OnLoad]:

@@ -23,10 +23,10 @@ DRAWN_SIDE = 768  # pixels of the longer side of the picture that shows what was
 
 
 def open_photos(opening: Opening) -> Work:
-    """`faces` of one picture; a `card` of one person's photos; `read` a card, `look` at one, `merge` several; `likeness`
-    of pictures to a person, whose photos or cards come first; `styles` that fit the model; settings in a `style`;
-    names of `loras`, whether there is a `lora`; `warm` opens the detector before it is needed, and says what the parts
-    of the model are licensed under."""
+    """`faces` of one picture; a `card` of one person's photos; `read` a card, `look` at one, `merge` several;
+    `likeness` of pictures to a person, whose photos or cards come first; `styles` that fit the model; settings in a
+    `style`; names of `loras`, whether there is a `lora`; `warm` opens the detector before it is needed, and says what
+    the parts of the model are licensed under."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
