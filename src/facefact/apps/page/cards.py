@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,55 +22,97 @@ MOST = 20  # cards in a browser: its memory for a page is a few megabytes
 People = list[dict[str, str]]
 
 
+@dataclass
+class Making:
+    """The left column: photos and what is to be known of the person."""
+
+    photos: gr.File
+    name: gr.Textbox
+    consent: gr.Textbox
+    expires: gr.Radio
+    thumbnail: gr.Checkbox
+    make: gr.Button
+    said: gr.HTML
+
+
+@dataclass
+class Keeping:
+    """The right column: who is saved, and what may be done with them."""
+
+    listed: gr.HTML
+    chosen: gr.Dropdown
+    look: gr.Button
+    show: gr.Button
+    delete: gr.Button
+    seen: gr.HTML
+    file: gr.File
+    several: gr.Dropdown
+    more: gr.File
+    merge: gr.Button
+    merged: gr.HTML
+    come: gr.File
+
+
 def tab(url: str, known: gr.BrowserState) -> None:
     """Lays the tab out and connects it. known: the browser's saved people."""
     gr.Markdown(CARDS)
     with gr.Row():
         with gr.Column():
-            photos = gr.File(
-                label="Photos of one person",
-                file_count="multiple",
-                file_types=["image"],
-                type="filepath",
-                height=140,
-                elem_id="card-photos",
-            )
-            name = gr.Textbox(label="Name", max_length=60, elem_id="card-name")
-            consent = gr.Textbox(
-                label="What they agreed to", max_length=500, placeholder="for our garden party's invitation, until June"
-            )
-            expires = gr.Radio(list(LASTING), value="in half a year", label="It expires")
-            thumbnail = gr.Checkbox(label="Put a small picture of the face into it")
-            make = gr.Button("Save this person", variant="primary", elem_id="card-make")
-            said = gr.HTML()
+            making = _making()
         with gr.Column():
-            listed = gr.HTML(elem_id="people")
-            chosen = gr.Dropdown([], label="Somebody you saved", interactive=True, elem_id="somebody")
-            with gr.Row():
-                look = gr.Button("Look", elem_id="card-look")
-                show = gr.Button("Download the card")
-                delete = gr.Button("Delete", variant="stop", elem_id="card-delete")
-            seen = gr.HTML(elem_id="card-seen")
-            file = gr.File(
-                label="The card: a file for the command line, Python, another machine",
-                interactive=False,
-                visible=False,
-                elem_id="card-file",
-            )
-            with gr.Accordion("More photos of somebody, or two cards of one person", open=False):
-                several = gr.Dropdown([], label="Cards to merge", multiselect=True, interactive=True, elem_id="several")
-                more = gr.File(
-                    label="And more photos of them",
-                    file_count="multiple",
-                    file_types=["image"],
-                    type="filepath",
-                    height=110,
-                    elem_id="more-photos",
-                )
-                merge = gr.Button("Merge into one card", elem_id="card-merge")
-                merged_said = gr.HTML()
-            come = gr.File(label="Bring a card back", file_types=[".safetensors"], type="filepath", height=110)
+            keeping = _keeping()
+    _connect_making(url, known, making)
+    _connect_keeping(url, known, keeping)
 
+
+def _making() -> Making:
+    return Making(
+        photos=gr.File(
+            label="Photos of one person",
+            file_count="multiple",
+            file_types=["image"],
+            type="filepath",
+            height=140,
+            elem_id="card-photos",
+        ),
+        name=gr.Textbox(label="Name", max_length=60, elem_id="card-name"),
+        consent=gr.Textbox(
+            label="What they agreed to", max_length=500, placeholder="for our garden party's invitation, until June"
+        ),
+        expires=gr.Radio(list(LASTING), value="in half a year", label="It expires"),
+        thumbnail=gr.Checkbox(label="Put a small picture of the face into it"),
+        make=gr.Button("Save this person", variant="primary", elem_id="card-make"),
+        said=gr.HTML(),
+    )
+
+
+def _keeping() -> Keeping:
+    listed = gr.HTML(elem_id="people")
+    chosen = gr.Dropdown([], label="Somebody you saved", interactive=True, elem_id="somebody")
+    with gr.Row():
+        look = gr.Button("Look", elem_id="card-look")
+        show = gr.Button("Download the card")
+        delete = gr.Button("Delete", variant="stop", elem_id="card-delete")
+    seen = gr.HTML(elem_id="card-seen")
+    about = "The card: a file for the command line, Python, another machine"
+    file = gr.File(label=about, interactive=False, visible=False, elem_id="card-file")
+    with gr.Accordion("More photos of somebody, or two cards of one person", open=False):
+        several = gr.Dropdown([], label="Cards to merge", multiselect=True, interactive=True, elem_id="several")
+        more = gr.File(
+            label="And more photos of them",
+            file_count="multiple",
+            file_types=["image"],
+            type="filepath",
+            height=110,
+            elem_id="more-photos",
+        )
+        merge = gr.Button("Merge into one card", elem_id="card-merge")
+        merged = gr.HTML()
+    come = gr.File(label="Bring a card back", file_types=[".safetensors"], type="filepath", height=110)
+    return Keeping(listed, chosen, look, show, delete, seen, file, several, more, merge, merged, come)
+
+
+def _connect_making(url: str, known: gr.BrowserState, making: Making) -> None:
     def saved(
         paths: Any, called: str, agreed: str, until: str, small: bool, people: Any, request: gr.Request
     ) -> tuple[People, str]:
@@ -79,6 +122,11 @@ def tab(url: str, known: gr.BrowserState) -> None:
         content = Calls.of(url, request).card(refuse_nobody(paths), fields)
         return [*(people or []), _entry(called, content, last, agreed)], _said(f"{called} is saved in this browser.")
 
+    settings = [making.photos, making.name, making.consent, making.expires, making.thumbnail, known]
+    making.make.click(saved, settings, [known, making.said], **PRIVATE)
+
+
+def _connect_keeping(url: str, known: gr.BrowserState, keeping: Keeping) -> None:
     def merged(names: Any, paths: Any, people: Any, request: gr.Request) -> tuple[People, str]:
         return merged_into(Calls.of(url, request), names or [], paths or [], people)
 
@@ -86,20 +134,22 @@ def tab(url: str, known: gr.BrowserState) -> None:
         one = _of(who, people)
         return described(one, Calls.of(url, request).look(base64.b64decode(one["card"])))
 
+    def shown(who: str | None, people: Any) -> Any:
+        return gr.update(value=paths_of(who, people)[0], visible=True)
+
+    def deleted(who: str | None, people: Any) -> People:
+        return [one for one in people or [] if one["name"] != who]
+
     def came(path: str | None, people: Any, request: gr.Request) -> People:
         return brought(Calls.of(url, request), path, people)
 
-    make.click(saved, [photos, name, consent, expires, thumbnail, known], [known, said], **PRIVATE)
-    delete.click(
-        lambda who, people: [one for one in people or [] if one["name"] != who], [chosen, known], [known], **PRIVATE
-    )
-    look.click(looked, [chosen, known], [seen], **PRIVATE)
-    merge.click(merged, [several, more, known], [known, merged_said], **PRIVATE)
-    show.click(
-        lambda who, people: gr.update(value=paths_of(who, people)[0], visible=True), [chosen, known], [file], **PRIVATE
-    )
-    come.upload(came, [come, known], [known], **PRIVATE)
-    renewed = [listed, chosen, several, seen]
+    one = [keeping.chosen, known]
+    keeping.look.click(looked, one, [keeping.seen], **PRIVATE)
+    keeping.show.click(shown, one, [keeping.file], **PRIVATE)
+    keeping.delete.click(deleted, one, [known], **PRIVATE)
+    keeping.merge.click(merged, [keeping.several, keeping.more, known], [known, keeping.merged], **PRIVATE)
+    keeping.come.upload(came, [keeping.come, known], [known], **PRIVATE)
+    renewed = [keeping.listed, keeping.chosen, keeping.several, keeping.seen]
     known.change(lambda people: (table(people), *_names(people), ""), [known], renewed, **PRIVATE)
 
 
@@ -179,7 +229,7 @@ def brought(calls: Calls, path: str | None, people: Any) -> People:
     return [*(people or []), _entry(called, content, card["expires"] or "", card["consent"])]
 
 
-def paths_of(who: str, people: Any) -> list[str]:
+def paths_of(who: str | None, people: Any) -> list[str]:
     """The card as a file, for a job. gr.Error: there is no such person, or the card has expired."""
     one = _of(who, people)
     if one["expires"] and one["expires"] < str(date.today()):
