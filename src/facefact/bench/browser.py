@@ -1,7 +1,8 @@
 """`facefact bench page`: what a person at the studio page waits for, in a real browser.
 
     cold      from the start of `facefact ui`, nothing of it in memory but in the disk's cache: until the page can be
-              used, and until the first portrait (one click on a first visit) is seen; the browser runs already
+              used, and until the first portrait (one click on a first visit) is seen; the browser runs already. And
+              the processor seconds that the program took until then: those do not grow with what else runs
     answers   clicks while a portrait forms: on "Another seed", which the service answers, until the new number is seen;
               on a tab, which the browser does alone, until its content is seen
 
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from facefact.bench.memory import PROC, family
 from facefact.bench.timing import machine
 from facefact.files import replacing
 from facefact.types import UserError
@@ -83,15 +85,15 @@ def chromium() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def studio(data: Path) -> Iterator[str]:
-    """`facefact ui` on a free port; its address, as soon as it is said."""
+def studio(data: Path) -> Iterator[tuple[str, int]]:
+    """`facefact ui` on a free port: its address, as soon as it is said, and its process's number."""
     command = [sys.executable, "-m", "facefact", "ui", "--offline", "--no-browser", "--port", "0", "--data", str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if found := AT.search(line):
-                yield found[0]
+                yield found[0], process.pid
                 return
         raise UserError("`facefact ui` does not start: run it to see why")
     finally:
@@ -123,19 +125,30 @@ def opened(browser: Any, url: str) -> Any:
 def cold(browser: Any, data: Path, picture: Path | None = None) -> dict[str, float]:
     """Seconds from the start of the program. picture: where one of the page goes."""
     began = time.monotonic()
-    with studio(data) as url:
+    with studio(data) as (url, process):
         said = time.monotonic() - began
         page = opened(browser, url)
         usable = time.monotonic() - began
         page.locator("#make").click()
         page.locator("#made img").first.wait_for()
         first = time.monotonic() - began
+        busy = processor_seconds(process)
         page.locator("#scale .scale").wait_for()
         ranked = time.monotonic() - began
         if picture is not None:
             photograph(page, picture)
         page.context.close()
-    return {"address": said, "page": usable, "portrait": first, "likeness": ranked}
+    return {"address": said, "page": usable, "portrait": first, "likeness": ranked, "processor": busy}
+
+
+def processor_seconds(process: int) -> float:
+    """What it and all that it started have had of processors (without /proc: 0)."""
+    ticks = 0
+    for one in family(process):
+        with contextlib.suppress(OSError):
+            after_name = (PROC / str(one) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+            ticks += sum(map(int, after_name.split()[11:13]))  # in user mode, in the system: see proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK") if ticks else 0.0
 
 
 def photograph(page: Any, path: Path) -> None:
@@ -152,7 +165,7 @@ def photograph(page: Any, path: Path) -> None:
 
 def answers(browser: Any, data: Path, clicks: int, progress: Progress) -> dict[str, Any]:
     """Milliseconds."""
-    with studio(data) as url:
+    with studio(data) as (url, _):
         page = opened(browser, url)
         page.locator("#make").click()
         page.locator("#scale .scale").wait_for()  # all is in memory
