@@ -82,6 +82,7 @@ ELSEWHERE = {
     "eval claims": "tests/evaluate/test_claims.py::test_a_small_run_from_training_to_the_table",
     "serve": "tests/apps/test_serve_command.py::test_the_whole_service_says_when_it_is_ready",
     "serve --new-key": "tests/apps/test_serve_command.py::test_a_key_is_printed_once",
+    "bench page": "tests/bench/test_browser.py::test_a_tiny_run_finds_every_figure",
     "bench serve": "tests/bench/test_serve.py::test_a_tiny_run_finds_every_job_again",
     "bench unet": "tests/bench/test_unet.py::test_the_command",
 }

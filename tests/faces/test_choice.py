@@ -15,6 +15,7 @@ from facefact.faces.choice import PhotoOrAvatar
 from facefact.faces.crop import face_from_landmarks
 from facefact.faces.detector import largest_first, overlapping_removed
 from facefact.types import Face, Pose, UserError
+from facefact.world import look, person, render
 
 
 def face(size: float, *, at: float = 0.0, yaw: float = 0.0, pitch: float = 0.0, score: float = 0.9) -> Face:
@@ -114,3 +115,29 @@ def test_nothing_installed_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, 
         get_detector("yunet", model=tmp_path / "wrong.onnx")
     with pytest.raises(UserError, match="no usable avatar detector"):
         get_detector("avatar", avatar=tmp_path)
+
+
+def test_the_detector_for_photos_is_opened_for_photos_alone() -> None:
+    """Its licence is said without it."""
+    opened: list[str] = []
+
+    class Photos:
+        name, licence = "photos", "MIT"
+
+        def __init__(self) -> None:
+            opened.append(self.name)
+
+        def detect(self, picture: np.ndarray) -> list[Face]:
+            return []
+
+        def head_mask(self, picture: np.ndarray, face: Face) -> np.ndarray:
+            return np.zeros(picture.shape[:2], bool)
+
+    both = PhotoOrAvatar(get_detector("avatar"), None, open_photo=Photos, licence="MIT")
+    avatar = render(person(5), look(5, pose="front"), size=256).image
+    assert both.detect(avatar)[0].backend == "avatar"
+    assert both.licence.endswith("; MIT")
+    assert opened == []
+    both.detect(np.full((256, 256, 3), 127, np.uint8))
+    assert both.photo is both.photo
+    assert opened == ["photos"]

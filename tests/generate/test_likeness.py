@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from facefact import FaceAdapter
@@ -13,8 +16,8 @@ from facefact.encoder import save_card
 from facefact.faces import get_detector
 from facefact.generate import find_person
 from facefact.generate.cards import make_card
-from facefact.generate.likeness import encoder_name, similarities
-from facefact.metrics.likeness import AS_ONE, AS_STRANGERS, load_calibrations
+from facefact.generate.likeness import calibrations, encoder_name, own_calibrations, similarities
+from facefact.metrics.likeness import AS_ONE, AS_STRANGERS, load_calibrations, save_calibrations
 from facefact.world import look, person, render
 
 
@@ -33,3 +36,19 @@ def test_a_card_and_a_photo_say_the_same_and_it_means_what_it_says(tmp_path: Pat
     assert encoder_name(adapter.encoder) == TransFaceRecogniser(AVATAR_ENCODER).name
     calibration = load_calibrations()[encoder_name(adapter.encoder)]
     assert [calibration.in_words(one) for one in by_card] == [AS_ONE, AS_STRANGERS, ""]
+
+
+def test_what_the_user_measured_counts_beside_what_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FACEFACT_HOME", str(tmp_path))
+    shipped = load_calibrations()
+    assert calibrations() == shipped
+    name, one = next(iter(shipped.items()))
+    mine = [replace(one, recogniser="mine"), replace(one, people=7)]
+    save_calibrations(mine, own_calibrations())
+    assert calibrations() == shipped | {"mine": mine[0], name: mine[1]}
+    own_calibrations().write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        assert calibrations() == shipped
+    assert "likeness.json is no calibration" in caplog.text

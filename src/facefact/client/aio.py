@@ -37,6 +37,9 @@ class AsyncClient:
     async def models(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self.client.models)
 
+    async def loras(self) -> list[str]:
+        return await asyncio.to_thread(self.client.loras)
+
     async def styles(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self.client.styles)
 

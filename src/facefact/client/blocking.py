@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from facefact.client.wire import Photo, Photos, events_in, form, line, message, seconds
+from facefact.client.wire import Photo, Photos, events_in, form, line, message, seconds, warned
 from facefact.types import UserError
 
 FINISHED = ("done", "failed", "cancelled", "expired")
@@ -145,7 +145,7 @@ class Client:
 
     def portraits(self, *, face: Photos, prompt: str, wait: bool = True, progress: bool = True, **settings: Any) -> Job:
         """Portraits of one person. face: photos (files, or their bytes) and identity cards. settings: n, seed, steps,
-        scale, negative_prompt, ... as `/docs` of the service lists them."""
+        scale, negative_prompt, ... as `/docs` of the service lists them; lora_file: a LoRA to send along."""
         return self._made("portraits", {"face": face}, {"prompt": prompt} | settings, wait, progress)
 
     def templates(
@@ -199,7 +199,8 @@ class Client:
     def _made(
         self, path: str, files: Mapping[str, Photos | None], fields: Mapping[str, Any], wait: bool, progress: bool
     ) -> Job:
-        job = self.submit(path, files, fields)
+        sent = {name: value for name, value in fields.items() if name == "lora_file"}
+        job = self.submit(path, {**files, **sent}, {name: value for name, value in fields.items() if name not in sent})
         return job.wait(progress=progress) if wait else job
 
     # What looks
@@ -209,11 +210,26 @@ class Client:
         body, kind = form({"which": which, "draw": draw}, {"face": face})
         return self._json("POST", "/v1/faces", body=body, headers={"Content-Type": kind})
 
-    def cards(self, *, face: Photos, **said: Any) -> bytes:
+    def cards(self, *, face: Photos, warnings: list[str] | None = None, **said: Any) -> bytes:
         """An identity card of photos of one person, usable wherever a photo is. said: name, consent, expires,
-        thumbnail, which. It is biometric data: keep it as you would the photos."""
-        body, kind = form(said, {"face": face})
-        return self._bytes("POST", "/v1/cards", body=body, headers={"Content-Type": kind})
+        thumbnail, which. warnings: gets what speaks against the photos. It is biometric data: keep it as you would the
+        photos."""
+        return self._card("/v1/cards", form(said, {"face": face}), warnings)
+
+    def merge(self, cards: Photos, *, name: str = "", warnings: list[str] | None = None) -> bytes:
+        """One card of all photos of several cards of one person."""
+        return self._card("/v1/cards/merge", form({"name": name}, {"card": cards}), warnings)
+
+    def look(self, card: Photo) -> dict[str, Any]:
+        """What a card says."""
+        body, kind = form({}, {"card": card})
+        return self._json("POST", "/v1/cards/look", body=body, headers={"Content-Type": kind})
+
+    def _card(self, path: str, sent: tuple[bytes, str], warnings: list[str] | None) -> bytes:
+        with self._open("POST", path, body=sent[0], headers={"Content-Type": sent[1]}) as answer:
+            if warnings is not None:
+                warnings += warned(answer)
+            return answer.read()
 
     def likeness(self, *, face: Photos, picture: Photos) -> list[dict[str, Any]]:
         """How like the person of the photos (or cards) each picture is: {"similarity", "likeness", "words"}."""
@@ -225,6 +241,10 @@ class Client:
 
     def styles(self) -> list[dict[str, Any]]:
         return list(self._json("GET", "/v1/styles")["data"])
+
+    def loras(self) -> list[str]:
+        """The names of those that can be asked for (`lora=`)."""
+        return [str(one["name"]) for one in self._json("GET", "/v1/loras")["data"]]
 
     def jobs(self, kind: str = "portraits", *, state: str | None = None) -> Iterator[Job]:
         """Your portraits, templates or groups, the newest first."""

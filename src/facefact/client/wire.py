@@ -74,6 +74,14 @@ def seconds(answer: http.client.HTTPResponse) -> float:
     return min(60.0, float(text)) if text.isdecimal() else 5.0
 
 
+def warned(answer: Any) -> list[str]:
+    """What the header X-Warnings says."""
+    try:
+        return [str(one) for one in json.loads(answer.headers.get("X-Warnings", "[]"))]
+    except ValueError:
+        return []
+
+
 def message(answer: http.client.HTTPResponse) -> str:
     """The service's own line."""
     try:

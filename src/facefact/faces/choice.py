@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +28,42 @@ MAX_PITCH = 45.0
 
 
 class PhotoOrAvatar:
-    """Avatars of the embedded world first, photos by a detector made for photos. A face remembers who found it."""
+    """Avatars of the embedded world first, photos by a detector made for photos. A face remembers who found it.
+
+    open_photo: opens the latter when it is first needed (MediaPipe takes half a second of a processor); licence: which
+    it will have then.
+    """
 
     name = "auto"
 
-    def __init__(self, avatar: Detector, photo: Detector | None) -> None:
-        self.avatar, self.photo = avatar, photo
-        self.licence = "; ".join(one.licence for one in (avatar, photo) if one is not None)
+    def __init__(
+        self,
+        avatar: Detector,
+        photo: Detector | None,
+        *,
+        open_photo: Callable[[], Detector | None] | None = None,
+        licence: str = "",
+    ) -> None:
+        self.avatar, self._photo, self._open_photo, self._licence = avatar, photo, open_photo, licence
+
+    @property
+    def photo(self) -> Detector | None:
+        """Opened now, if it is not yet; None: there is none."""
+        if self._open_photo is not None:
+            self._photo, self._open_photo = self._open_photo(), None
+        return self._photo
+
+    @property
+    def licence(self) -> str:
+        """One line on the weights of both."""
+        expected = self._licence if self._open_photo is not None else getattr(self._photo, "licence", "")
+        return "; ".join(one for one in (self.avatar.licence, expected) if one)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Faces of an (h, w, 3) uint8 RGB picture, largest first. UserError if there is no avatar and no detector for
         photos."""
         faces = getattr(self.avatar, "detect_large", self.avatar.detect)(picture)
-        if faces and (self.photo is None or not self._is_photo(picture, faces[0])):
+        if faces and (not self._is_photo(picture, faces[0]) or self.photo is None):
             return faces
         seen = [] if self.photo is None else self.photo.detect(picture)
         if len(seen) == 1:
@@ -93,13 +118,17 @@ def get_detector(
         return MediaPipeDetector()
     if name == "yunet":
         return _yunet(model, offline) or _missing(f"no YuNet model is here; {YUNET_MENDING}")
+    from facefact.faces import mediapipe
+
     weights = Path(avatar or AVATAR_WEIGHTS)
     if name == "avatar":
         return _avatar(weights)
-    photo = _for_photos(model, offline)
-    if avatar is not None or weights.is_dir():
-        return PhotoOrAvatar(_avatar(weights), photo)
-    return photo or _missing(f"no face detector is here; {MENDING}")
+    if avatar is None and not weights.is_dir():
+        return _for_photos(model, offline) or _missing(f"no face detector is here; {MENDING}")
+    if model is None and mediapipe.available():
+        later = partial(_for_photos, model, offline)
+        return PhotoOrAvatar(_avatar(weights), None, open_photo=later, licence=mediapipe.MediaPipeDetector.licence)
+    return PhotoOrAvatar(_avatar(weights), _for_photos(model, offline))
 
 
 def _missing(line: str) -> Detector:

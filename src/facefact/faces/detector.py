@@ -16,7 +16,9 @@ class Detector(Protocol):
     """name: as in `get_detector`. licence: one line on the licence of its weights."""
 
     name: str
-    licence: str
+
+    @property
+    def licence(self) -> str: ...
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """The faces of an (h, w, 3) uint8 RGB picture, largest box first."""

@@ -6,8 +6,10 @@ similarity means is said by `metrics.likeness`, calibrated for this encoder (`en
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +20,13 @@ from facefact.encoder import TransFace
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop
 from facefact.faces.picture import PictureLike
+from facefact.generate.models import models_dir
 from facefact.generate.person import Person
 from facefact.generate.strangers import embedded
+from facefact.metrics.likeness import Calibration, load_calibrations
 from facefact.types import UserError
+
+log = logging.getLogger("facefact")
 
 
 def encoder_name(encoder: TransFace) -> str:
@@ -29,6 +35,22 @@ def encoder_name(encoder: TransFace) -> str:
         name: value.float() if value.is_floating_point() else value for name, value in encoder.state_dict().items()
     }
     return f"TransFace {content_hash(state)[:12]}"
+
+
+def own_calibrations() -> Path:
+    """Where `facefact card calibrate` writes what it measured, unless told otherwise; it need not exist."""
+    return models_dir() / "likeness.json"
+
+
+def calibrations() -> dict[str, Calibration]:
+    """By the recogniser's name: the user's own, and those that ship with the package. Of a damaged file the log warns,
+    and it counts as none."""
+    shipped, path = load_calibrations(), own_calibrations()
+    try:
+        return shipped | load_calibrations(path) if path.exists() else shipped
+    except UserError as error:
+        log.warning("warning: %s", error)
+        return shipped
 
 
 def similarities(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -13,6 +14,8 @@ from facefact.generate.models import UNREADABLE, one_line
 from facefact.generate.recipe import file_hash, model_hash
 from facefact.generate.single_file import check_whole, header, open_autoencoder
 from facefact.types import UserError
+
+SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)")
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,17 @@ def add_loras(pipe: Any, loras: Sequence[Lora]) -> list[dict[str, Any]]:
                 str(lora.file.parent), weight_name=lora.file.name, adapter_name=name, local_files_only=True
             )
         except UNREADABLE as error:
-            raise UserError(f"the LoRA {lora.file} does not fit this model: {one_line(error)}") from error
+            raise UserError(f"the LoRA {lora.file} does not fit this model: {_in_short(error)}") from error
         if not any(name in there for there in pipe.get_list_adapters().values()):
             raise UserError(f"the LoRA {lora.file} changes nothing in this model: it is made for another kind")
     pipe.set_adapters(names, adapter_weights=[lora.weight for lora in loras])
     return [{"name": lora.file.name, "sha256": file_hash(lora.file), "weight": lora.weight} for lora in loras]
+
+
+def _in_short(error: Exception) -> str:
+    """What PyTorch says of sizes on half a page, in a line."""
+    found = SIZES.search(str(error))
+    return one_line(error) if found is None else f"{found[1]} is {found[2]} in it, and {found[3]} in the model"
 
 
 def exchange_scheduler(pipe: Any, name: str) -> None:

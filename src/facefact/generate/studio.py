@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from facefact.device import choose_device, choose_dtype
 from facefact.encoder.card import encoder_hash, is_card
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, get_detector
+from facefact.generate.borrowed import borrowed_parts
 from facefact.generate.control import add_controlnet
 from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
 from facefact.generate.group_squares import BATCH, portraits_joined, prompts_of, squares_in_template, squares_over
@@ -54,6 +56,7 @@ class Studio:
     its own and warns of what it cannot draw. origin: names and content hashes of both, for the recipe. yunet: a YuNet
     model that finds faces, None for the best detector there is; detector: one that is open already.
     exact_prompt: of the demo model's prompts, that the seed chooses nothing which they do not name (see `wording`).
+    loras: those in the pipeline. strict_licences: whether LoRAs that come later must allow commercial use.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Studio:
         yunet: str | Path | None = None,
         detector: Detector | None = None,
         exact_prompt: bool = False,
+        loras: Sequence[Lora] = (),
+        strict_licences: bool = False,
     ) -> None:
         self.pipe = pipe
         self.adapter = adapter
@@ -74,6 +79,8 @@ class Studio:
         self._yunet = yunet
         self._detector = detector
         self.exact_prompt = exact_prompt
+        self._loras = tuple(loras)
+        self._strict_licences = strict_licences
         self._kept: set[str] = set()  # expressions of templates that the log has told of
         self._painting = Lock()
         self._finding = Lock()
@@ -133,7 +140,21 @@ class Studio:
             yunet=yunet,
             detector=detector,
             exact_prompt=exact_prompt,
+            loras=chosen_loras,
+            strict_licences=strict_licences,
         )
+
+    @contextlib.contextmanager
+    def with_parts(self, *, scheduler: str | None = None, loras: Sequence[Lora] = ()) -> Iterator[None]:
+        """Inside, pictures are made with another scheduler, and with these LoRAs besides the Studio's own, and their
+        recipes say so. For one thread, as `pipe` is. UserError: no such scheduler, or a LoRA that does not fit."""
+        how: dict[str, Any] = {"own": self._loras, "strict_licences": self._strict_licences}
+        with borrowed_parts(self.pipe, self.origin, scheduler=scheduler, loras=loras, **how) as origin:
+            before, self.origin = self.origin, origin
+            try:
+                yield
+            finally:
+                self.origin = before
 
     @property
     def detector(self) -> Detector:

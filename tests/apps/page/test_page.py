@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from facefact.generate.recipe import read_recipe
 from facefact.world import look, person, render
 
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+NAMED = ("button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link", "image")
 WAIT = 180_000  # milliseconds; a busy machine is slow, a free one needs some seconds
 
 
@@ -101,14 +105,16 @@ def test_a_job_is_cancelled(opened: Callable[..., Any]) -> None:
     page.close()
 
 
-def test_somebody_is_saved_and_used_again(opened: Callable[..., Any], tmp_path: Path) -> None:
-    photo = tmp_path / "somebody.png"
-    shown = look(77, glasses="none", hat="none", pose="front")
-    Image.fromarray(render(person(77), shown).image).resize((256, 256)).save(photo)
+def test_somebody_is_saved_looked_at_and_gets_more_photos(opened: Callable[..., Any], tmp_path: Path) -> None:
+    photos = [tmp_path / "one.png", tmp_path / "two.png"]
+    for number, photo in enumerate(photos):
+        shown = look(77 + number, glasses="none", hat="none", pose="front")
+        Image.fromarray(render(person(77), shown).image).resize((256, 256)).save(photo)
     page = opened()
     page.get_by_role("tab", name="People").click()
-    page.locator("#card-photos input[type=file]").set_input_files(photo)
+    page.locator("#card-photos input[type=file]").set_input_files(photos[0])
     page.get_by_label("Name").fill("Ada")
+    page.get_by_label("What they agreed to").fill("the garden party")
     page.locator("#card-make").click()
     page.locator("#people").get_by_text("Ada").wait_for()
     page.close()
@@ -116,6 +122,76 @@ def test_somebody_is_saved_and_used_again(opened: Callable[..., Any], tmp_path: 
     page = opened()  # after a reload
     page.get_by_role("tab", name="People").click()
     page.locator("#people").get_by_text("Ada").wait_for()
+    page.get_by_role("button", name="More photos of somebody").click()
+    page.locator("#several input").click()
+    page.get_by_role("option", name="Ada").click()
+    page.keyboard.press("Escape")
+    page.locator("#more-photos input[type=file]").set_input_files(photos[1])
+    page.locator("#more-photos").get_by_text("two.png").wait_for()
+    page.locator("#card-merge").click()
+    page.locator("#people").get_by_text("Ada 2").wait_for()
+    page.locator("#card-look").click()
+    seen = page.locator("#card-seen .card")
+    seen.wait_for()
+    assert seen.inner_text().count("facing") == 2
+    assert "agreed to: the garden party" in seen.inner_text()
+    page.locator("#card-delete").click()
+    page.locator("#people").get_by_text("Ada 2").wait_for(state="detached")
+    page.close()
+
+
+def test_again_with_other_words_keeps_the_rest_and_waits_in_the_words(
+    opened: Callable[..., Any], portrait: Path
+) -> None:
+    page = opened()
+    page.locator("#seed input").fill("7")
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("number input for Steps").fill("4")
+    page.locator("#make").click()
+    page.locator("#scale .scale").wait_for()
+    assert page.locator("#scale li").count() == 2
+    assert "two real pictures of one person: 1" in page.locator("#scale").inner_text()
+    recipes = [read_recipe(path) for path in saved(page, portrait.parent)]
+    page.locator("#seed input").fill("99")
+    page.locator("#made img").nth(1).click()
+    page.locator("#other-words").click()
+    page.wait_for_function("() => document.activeElement === document.querySelector('#prompt textarea')")
+    page.keyboard.type("somebody else's words")
+    assert page.locator("#prompt textarea").input_value() == "somebody else's words"
+    assert page.locator("#number input[type=number]").input_value() == "1"
+    assert int(page.locator("#seed input").input_value()) in {recipe["seed"] for recipe in recipes} == {7, 8}
+    assert page.locator("#steps input[type=number]").input_value() == "4"
+    page.close()
+
+
+def saved(page: Any, folder: Path) -> list[Path]:
+    """The files of the last portraits."""
+    found = []
+    for number, link in enumerate(page.locator("#files a").all()):
+        with page.expect_download() as download:
+            link.click()
+        found.append(folder / f"saved-{number}.png")
+        download.value.save_as(found[-1])
+    return found
+
+
+def test_a_lora_of_another_model_comes_back_with_the_remedy(opened: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="needs peft (extra `lora`)")
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.lora_"
+    save_file(
+        {f"{layer}A.weight": torch.zeros(4, 768), f"{layer}B.weight": torch.zeros(320, 4)}, tmp_path / "a.safetensors"
+    )
+    page = opened()
+    page.get_by_role("button", name="More").click()
+    page.locator("#lora-file input[type=file]").set_input_files(tmp_path / "a.safetensors")
+    page.locator("#lora-file").get_by_text("a.safetensors").wait_for()
+    page.locator("#scheduler input").click()
+    page.get_by_role("option", name="UniPC").click()
+    page.locator("#make").click()
+    toast = page.locator(".toast-body")
+    toast.wait_for()
+    assert "does not fit this model" in toast.inner_text()
+    assert "take one that was made for this model, or leave it out" in toast.inner_text()
     page.close()
 
 
@@ -134,11 +210,36 @@ def test_a_phone_in_the_dark_has_no_sideways_scroll(chromium: Any, served: str) 
 def test_it_is_usable_by_keyboard_alone(opened: Callable[..., Any]) -> None:
     page = opened()
     page.locator("#prompt textarea").focus()
-    reached = False
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#make') !== null"):
-            reached = True
             break
-    assert reached, "Tab leads from the words to the button"
+    else:
+        raise AssertionError("Tab does not lead from the words to the button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => !document.querySelector('#cancel').disabled")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#state").get_by_text("was cancelled").wait_for()
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_has_a_name_and_can_be_read(chromium: Any, served: str, scheme: str) -> None:
+    """By the browser's own accessibility tree."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1400}, color_scheme=scheme)
+    context.set_default_timeout(WAIT)
+    page = context.new_page()
+    page.goto(served)
+    page.get_by_text("a good photo").wait_for()
+    page.get_by_role("button", name="More").click()
+    tree = context.new_cdp_session(page)
+    for tab in ("Portrait", "Template", "Group", "Compare", "People", "Queue"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.wait_for_timeout(400)  # colours fade in
+        nodes = [one for one in tree.send("Accessibility.getFullAXTree")["nodes"] if not one.get("ignored")]
+        assert len(nodes) > 50
+        lacking = [one for one in nodes if one["role"]["value"] in NAMED and not one["name"]["value"].strip()]
+        assert [tree.send("DOM.getOuterHTML", {"backendNodeId": one["backendDOMNodeId"]}) for one in lacking] == []
+        assert page.evaluate(CONTRAST) == []
+    context.close()

@@ -1,6 +1,7 @@
 """`facefact bench train`: what a training step costs, as ratios within one run. `facefact bench prepare`: what the
 preparation keeps of a folder of photos, how right it is, and what it costs. `facefact bench unet`: what a call of the
-U-Net costs with a face in it. `facefact bench serve`: what the service bears."""
+U-Net costs with a face in it. `facefact bench serve`: what the service bears. `facefact bench page`: what a person at
+the studio page waits for."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.options import add_overrides, typed_again
+from facefact.apps.options import add_overrides, at_least_one, typed_again
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
 
@@ -23,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
     _add_prepare(measured)
     _add_unet(measured)
     _add_serve(measured)
+    _add_page(measured)
 
 
 def _add_train(measured: Any) -> None:
@@ -138,6 +140,20 @@ def _add_serve(measured: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
 
 
+def _add_page(measured: Any) -> None:
+    line = "the studio page in a real browser: from a cold start to the first portrait, and clicks while one forms"
+    parser = measured.add_parser(
+        "page", help=line, description=f"Measure {line}. It starts `facefact ui` several times, and a Chromium."
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--only", nargs="+", metavar="PART", help="of cold, answers (default: both)")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="take a picture of the page, too")
+    parser.add_argument("--starts", type=at_least_one, default=3, metavar="N", help="of the program (default 3)")
+    parser.add_argument("--clicks", type=at_least_one, default=40, metavar="N", help="of each kind (default 40)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument("--out", type=Path, metavar="MD", help="where the page goes (Markdown)")
+
+
 LOADS: dict[str, tuple[Any, float, str]] = {
     "submissions": (int, 1000, "in all"),
     "clients": (int, 50, "who send them"),
@@ -151,7 +167,22 @@ LOADS: dict[str, tuple[Any, float, str]] = {
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"train": _run_train, "prepare": _run_prepare, "unet": _run_unet, "serve": _run_serve}[args.what](args)
+    runs = {"train": _run_train, "prepare": _run_prepare, "unet": _run_unet, "serve": _run_serve, "page": _run_page}
+    return runs[args.what](args)
+
+
+def _run_page(args: argparse.Namespace) -> int:
+    from facefact.bench.browser import PARTS, bench_page
+    from facefact.bench.browser_page import markdown
+
+    parts = args.only or PARTS
+    if unknown := set(parts) - set(PARTS):
+        raise UserError(f"--only {min(unknown)}: choose from {', '.join(PARTS)}")
+    if args.picture and "cold" not in parts:
+        raise UserError("--picture is taken after a cold start: say --only cold too, or leave --only out")
+    figures = bench_page(parts=parts, starts=args.starts, clicks=args.clicks, picture=args.picture, progress=show)
+    _told(args, figures, markdown(figures, typed_again(args.parser, args)))
+    return 0
 
 
 def _run_serve(args: argparse.Namespace) -> int:
@@ -163,13 +194,17 @@ def _run_serve(args: argparse.Namespace) -> int:
         raise UserError(f"--only {min(unknown)}: choose from {', '.join(PARTS)}")
     load = Load(**{name: getattr(args, name) for name in LOADS})
     figures = bench_serve(load, parts=parts, progress=show)
-    page = markdown(figures, typed_again(args.parser, args))
+    _told(args, figures, markdown(figures, typed_again(args.parser, args)))
+    return 0
+
+
+def _told(args: argparse.Namespace, figures: dict[str, Any], page: str) -> None:
+    """Into the files that are asked for, and on the screen."""
     if args.json is not None:
         _write(figures, args.json)
     if args.out is not None:
         _write_text(page, args.out)
     print(page, end="")
-    return 0
 
 
 def _run_unet(args: argparse.Namespace) -> int:

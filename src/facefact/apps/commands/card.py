@@ -57,7 +57,9 @@ def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
     )
     calibrate.add_argument("--most", type=int, default=0, metavar="N", help="pictures of a person (default: all)")
     calibrate.add_argument("--yunet", type=Path, metavar="FILE.onnx", help="find faces with this YuNet model")
-    calibrate.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.json", help="where to write it")
+    calibrate.add_argument(
+        "-o", "--out", type=Path, metavar="FILE.json", help="where to write it (default: where page and service look)"
+    )
 
 
 def _add_make(make: argparse.ArgumentParser) -> None:
@@ -139,11 +141,14 @@ def _calibrate(args: argparse.Namespace) -> int:
     if bool(args.photos) == args.world:
         raise UserError("say whose pictures: a folder that holds a folder of photos for each person, or --world")
 
-    from facefact.metrics.likeness import save_calibrations
+    from facefact.generate.likeness import own_calibrations
+    from facefact.metrics.likeness import load_calibrations, save_calibrations
 
+    out = args.out or own_calibrations()
+    known = load_calibrations(out) if args.out is None and out.exists() else {}  # (of other recognisers)
     found = _of_world() if args.world else [_of_photos(args)]
-    save_calibrations(found, args.out)
-    print(args.out)
+    save_calibrations((known | {one.recogniser: one for one in found}).values(), out)
+    print(out)
     for one in found:
         said = f"{one.same['50']:.2f} alike (half of them {one.same['25']:.2f} to {one.same['75']:.2f}), strangers"
         print(f"{one.recogniser}, {one.people} people, {one.pictures} pictures: two of one person are {said} ", end="")

@@ -29,7 +29,7 @@ def mount(app: FastAPI, *, url: str, secret: str) -> FastAPI:
         head=HEAD,
         footer_links=[],
         show_error=True,
-        max_file_size="20mb",
+        max_file_size="64mb",
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +49,7 @@ class Calls:
         except UserError as error:
             if str(error).startswith(NONE_SUCH):
                 return None
-            raise gr.Error(str(error), print_exception=False) from None
+            raise toast(error) from None
 
     def delete(self, kind: str, id: str) -> None:
         """Cancels it, or forgets a finished one with its pictures and photos."""
@@ -70,9 +71,26 @@ class Calls:
         return toasted(lambda: self.client.faces(str(photo), which=which, draw=True))
 
     def card(self, photos: Sequence[str | Path], fields: Mapping[str, Any]) -> bytes:
-        """An identity card."""
+        """An identity card. What speaks against the photos becomes a toast."""
         asked = {name: value for name, value in fields.items() if value != ""}
-        return toasted(lambda: self.client.cards(face=[str(one) for one in photos], **asked))
+        warnings: list[str] = []
+        card = toasted(lambda: self.client.cards(face=[*map(str, photos)], warnings=warnings, **asked))
+        noted(warnings)
+        return card
+
+    def merge(self, cards: Sequence[bytes]) -> bytes:
+        """One of several. Where they look like two people a toast says so."""
+        warnings: list[str] = []
+        card = toasted(lambda: self.client.merge(cards, warnings=warnings))
+        noted(warnings)
+        return card
+
+    def look(self, card: bytes) -> dict[str, Any]:
+        """What a card says."""
+        return toasted(lambda: self.client.look(card))
+
+    def loras(self) -> list[str]:
+        return toasted(self.client.loras)
 
     def likeness(self, faces: Sequence[str | Path], pictures: Sequence[str | Path]) -> list[dict[str, Any]]:
         """How like the person each picture is, and in words."""
@@ -82,11 +100,21 @@ class Calls:
         return toasted(self.client.styles)
 
 
+def noted(warnings: Sequence[str]) -> None:
+    for one in warnings:
+        gr.Warning(html.escape(one, quote=False))
+
+
 def toasted(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise toast(error) from None
+
+
+def toast(error: UserError) -> gr.Error:
+    """Its line, for a toast, which would show HTML."""
+    return gr.Error(html.escape(str(error), quote=False), print_exception=False)
 
 
 def key_in(authorization: str) -> str | None:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.look import PROMPTS
-from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember
+from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
 
 SCALES = ("0", "0.4", "0.7", "1")
 
@@ -49,6 +49,7 @@ def tab(url: str, mine: gr.BrowserState, example: str) -> None:
         for scale, job in waiting:
             for now, _ in followed(calls, job):
                 if ended(now):
+                    told(now)
                     made[scale] = calls.pictures(now, out)
                 yield bar(now), gr.skip(), gr.skip(), jobs
             shown = [(path, f"likeness {one}, seed {i}") for one, paths in made.items() for i, path in enumerate(paths)]

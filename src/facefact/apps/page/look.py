@@ -5,11 +5,32 @@ from __future__ import annotations
 import gradio as gr
 
 TITLE = "facefact: portraits of a person"
+# What Gradio leaves unsaid to a screen reader: its icons are decoration, and its pictures are what their labels say.
+NAMES = """<script>
+(() => {
+  let waiting = false;
+  const name = () => {
+    waiting = false;
+    document.querySelectorAll("svg:not([aria-hidden]):not([aria-label])").forEach(
+      one => one.setAttribute("aria-hidden", "true"));
+    document.querySelectorAll("img:not([alt]), img[alt='']").forEach(one => {
+      const label = one.closest(".block")?.querySelector("[data-testid=block-label], label")?.textContent.trim();
+      if (label) one.alt = label;
+    });
+  };
+  const soon = () => { if (!waiting) { waiting = true; setTimeout(name, 100); } };
+  new MutationObserver(soon).observe(document.documentElement, {childList: true, subtree: true});
+  soon();
+})();
+</script>"""
 HEAD = (
     '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
+    + NAMES
 )
 
 CSS = """
+:root { --color-accent: #1d4ed8; }
+.dark { --color-accent: #60a5fa; }
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
 #brand h1 { font-size: 1.5rem; margin: .2rem 0 0; }
 #brand p { margin: 0 0 .4rem; opacity: .75; }
@@ -22,6 +43,16 @@ CSS = """
 .jobs table, .jobs tr, .jobs th, .jobs td { border: 0 !important; }
 .jobs th, .jobs td { text-align: left; padding: .3rem .5rem; }
 .jobs tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.scale { font-size: .92rem; }
+.scale .ends { display: flex; justify-content: space-between; gap: 1rem; padding-right: 20%; }
+.scale ul { list-style: none; margin: .2rem 0; padding: 0; }
+.scale li { margin: .3rem 0; }
+.scale .line { position: relative; height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
+.scale .line i { position: absolute; top: -.2rem; height: .9rem; width: 2px; background: var(--body-text-color); }
+.scale .line b { position: absolute; top: -.15rem; width: .8rem; height: .8rem; margin-left: -.4rem;
+  border-radius: 50%; background: var(--color-accent); }
+#dice { align-self: center; }
+.card img { border-radius: 8px; float: right; }
 .small { font-size: .85rem; opacity: .8; }
 @media (max-width: 640px) {
   .gradio-container { padding: .4rem !important; }
@@ -49,4 +80,22 @@ PROMPTS = (
 def theme() -> gr.themes.Base:
     """No fonts from elsewhere: the page must work without a network."""
     system = ("system-ui", "sans-serif")
-    return gr.themes.Soft(primary_hue="blue", font=system, font_mono=("ui-monospace", "monospace"))
+    plain = gr.themes.Soft(primary_hue="blue", font=system, font_mono=("ui-monospace", "monospace"))
+    return plain.set(
+        background_fill_primary="*neutral_50",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        link_text_color_dark="*primary_300",
+        checkbox_label_background_fill_selected="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_600",
+    )

@@ -8,12 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from facefact.apps.page import cards
+from facefact.apps.page import again, cards
 from facefact.apps.page.calls import Calls, Job
-from facefact.apps.page.form import FORMATS, Form, fields_of, form, refilled
+from facefact.apps.page.form import FORMATS, NO_LORA, Form, fields_of, form
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
-from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember
+from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
 
+SAME = [gr.skip()] * 7  # of what `_seen` tells, all but the first two
 OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
 
 
@@ -40,8 +41,11 @@ class Showing:
     state: gr.HTML
     forming: gr.Image
     made: gr.Gallery
+    scale: gr.HTML
+    words: gr.Button
+    same: gr.Button
     files: gr.File
-    again: gr.File
+    dropped: gr.File
 
 
 def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -> list[OnLoad]:
@@ -82,71 +86,96 @@ def _asking(example: str) -> Asking:
 
 
 def _showing() -> Showing:
-    return Showing(
-        found=gr.Image(label="What was found in the photo", interactive=False, height=200, elem_id="found"),
-        said=gr.HTML(elem_id="said"),
-        state=gr.HTML(elem_id="state"),
-        forming=gr.Image(label="Forming", interactive=False, height=220, visible=False, elem_id="forming"),
-        made=gr.Gallery(
-            label="Portraits",
-            columns=3,
-            height=360,
-            object_fit="contain",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_id="made",
-        ),
-        files=gr.File(label="Download, with the recipe inside", interactive=False, visible=False, elem_id="files"),
-        again=gr.File(
-            label="This recipe again: drop one of our pictures",
-            file_types=["image"],
-            type="filepath",
-            height=130,
-            elem_id="again",
-        ),
+    found = gr.Image(
+        label="What was found in the photo", interactive=False, height=200, buttons=["fullscreen"], elem_id="found"
     )
+    said, state = gr.HTML(elem_id="said"), gr.HTML(elem_id="state")
+    forming = gr.Image(label="Forming", interactive=False, height=220, visible=False, buttons=[], elem_id="forming")
+    made = gr.Gallery(
+        label="Portraits, the most alike first",
+        columns=3,
+        height=300,
+        object_fit="contain",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id="made",
+    )
+    scale = gr.HTML(elem_id="scale")
+    words, same = again.buttons()
+    files = gr.File(label="Download, with the recipe inside", interactive=False, visible=False, elem_id="files")
+    dropped = gr.File(
+        label="The recipe of an older picture: drop it here",
+        file_types=["image"],
+        type="filepath",
+        height=130,
+        elem_id="again",
+    )
+    return Showing(found, said, state, forming, made, scale, words, same, files, dropped)
 
 
 def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, asking: Asking, showing: Showing) -> None:
-    running = gr.State(None)
+    running, of = gr.State(None), gr.State(None)
+    person = [asking.photos, asking.saved]
+    form = asking.form
+    chosen = again.connect(
+        url,
+        form,
+        words=showing.words,
+        same=showing.same,
+        dropped=showing.dropped,
+        made=showing.made,
+        of=of,
+        person=person,
+        style=asking.style,
+    )
 
-    def work(
-        request: gr.Request, paths: Any, chosen: str, people: Any, jobs: Any, kind: str, manner: str, *values: Any
-    ) -> Iterator[Any]:
+    def work(request: gr.Request, paths: Any, whom: str, people: Any, jobs: Any, *settings: Any) -> Iterator[Any]:
+        kind, manner, lora, *values = settings
         calls = Calls.of(url, request)
-        faces = cards.paths_of(chosen, people) if chosen != cards.NOBODY else refuse_nobody(paths)
-        fields = fields_of(values) | {"format": FORMATS[kind], "style": "" if manner == PLAIN else manner}
-        job = calls.submit("portrait", {"face": faces}, fields)
-        jobs, out = remember(jobs, job), folder()
+        faces = cards.paths_of(whom, people) if whom != cards.NOBODY else refuse_nobody(paths)
+        fields = fields_of(values, lora_sent=bool(lora)) | {"format": FORMATS[kind]}
+        fields["style"] = "" if manner == PLAIN else manner
+        job = calls.submit("portrait", {"face": faces} | ({"lora_file": [lora]} if lora else {}), fields)
+        jobs = remember(jobs, job)
         for now, preview in followed(calls, job):
-            shown = gr.update(value=preview, visible=True) if preview is not None else gr.update()
-            pictures = calls.pictures(now, out) if now["state"] == "done" else []
-            yield (
-                bar(now),
-                gr.update(visible=False) if ended(now) else shown,
-                ranked(calls, faces, pictures) or gr.skip(),
-                gr.update(value=pictures, visible=True) if pictures else gr.skip(),
-                now,
-                jobs,
-                gr.update(interactive=not ended(now)),
-            )
+            for seen in _seen(calls, now, preview, faces, [paths, whom]):
+                yield *seen, now, jobs, gr.update(interactive=not ended(now))
 
     def halted(job: Any, request: gr.Request) -> str:
         return stop(Calls.of(url, request), job)
 
-    outputs = [showing.state, showing.forming, showing.made, showing.files, running, mine, asking.cancel]
-    inputs = [asking.photos, asking.saved, known, mine, asking.form.kind, asking.style, *asking.form.parts]
+    pictures = [showing.made, showing.scale, showing.files, showing.words, showing.same, of, chosen]
+    outputs = [showing.state, showing.forming, *pictures, running, mine, asking.cancel]
+    inputs = [*person, known, mine, form.kind, asking.style, form.lora_file, *form.parts]
     asking.make.click(work, inputs, outputs, concurrency_limit=None, show_progress="hidden", **PRIVATE)
     asking.cancel.click(halted, [running], [showing.state], **PRIVATE)
-    showing.again.upload(refilled, [showing.again], asking.form.parts, **PRIVATE)
+
+
+def _seen(calls: Calls, job: Job, preview: Any, faces: list[str], whose: list[Any]) -> Iterator[list[Any]]:
+    """Of a job as it is now: its state, the picture that forms; and when it is done what was made (at once, and then
+    in the order of its likeness), what is said of that, the files, two buttons that can be used now, of whom it is, and
+    that none of them is chosen yet."""
+    if not ended(job):
+        forming = gr.update(value=preview, visible=True) if preview is not None else gr.skip()
+        yield [bar(job), forming, *SAME]
+        return
+    told(job)
+    made = calls.pictures(job, folder()) if job["state"] == "done" else []
+    hidden, usable = gr.update(visible=False), gr.update(interactive=True)
+    if not made:
+        yield [bar(job), hidden, *SAME]
+        return
+    yield [bar(job), hidden, made, "", gr.update(value=made, visible=True), usable, usable, whose, 0]
+    yield [bar(job), hidden, *ranked(calls, faces, made), *SAME[2:]]
 
 
 def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: Showing) -> list[OnLoad]:
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, str]:
         return looked_at(Calls.of(url, request), paths)
 
-    def offered(request: gr.Request) -> tuple[Any, Any]:
-        return shown_styles(Calls.of(url, request))
+    def offered(request: gr.Request) -> tuple[Any, ...]:
+        calls = Calls.of(url, request)
+        return *shown_styles(calls), gr.update(choices=[NO_LORA, *((name, name) for name in calls.loras())])
 
     def picked(event: gr.SelectData, request: gr.Request) -> str:
         found = [one for one in Calls.of(url, request).styles() if one["preview"]]
@@ -160,7 +189,7 @@ def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: 
     asking.camera.change(taken, [asking.camera, asking.photos], [asking.photos], **PRIVATE)
     asking.looks.select(picked, None, [asking.style], **PRIVATE)
     known.change(cards.choices, [known], [asking.saved], **PRIVATE)
-    return [(look, [asking.photos], looked), (offered, [], [asking.looks, asking.style])]
+    return [(look, [asking.photos], looked), (offered, [], [asking.looks, asking.style, asking.form.lora])]
 
 
 def stop(calls: Calls, job: Job | None) -> str:

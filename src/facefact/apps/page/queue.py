@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
-from facefact.apps.page.working import PRIVATE, STATES, folder
+from facefact.apps.page.working import PRIVATE, STATES, folder, plain
 
 MOST = 25  # jobs that are looked at
 EVERY = 3.0  # seconds
@@ -94,7 +94,7 @@ def _state(job: Job) -> str:
         return f"is being made, {100 * job['progress']:.0f} %{_left(job)}"
     if job["state"] == "queued":
         return f"waits behind {job['position'] or 0}"
-    reason = f": {html.escape(job['reason'])}" if job["state"] == "failed" and job["reason"] else ""
+    reason = f": {html.escape(plain(job['reason']))}" if job["state"] == "failed" and job["reason"] else ""
     return f"{STATES[job['state']]}{reason}"
 
 

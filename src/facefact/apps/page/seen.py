@@ -12,24 +12,49 @@ from PIL import Image
 
 from facefact.apps.page.calls import Calls
 
+LONGEST = 1.25  # likeness at the right end of the scale
+UNCALIBRATED = (
+    '<div class="said small">What these similarities mean is not measured for this model yet. Measure it on your own '
+    "photos, a folder for each person, then it is said here: <code>facefact card calibrate photos/ --recogniser "
+    "ADAPTER</code> (ADAPTER: the directory of the face adapter).</div>"
+)
 PLAIN = "none: the words alone"
 
 
-def ranked(calls: Calls, faces: list[str], pictures: list[str]) -> list[tuple[str, str]]:
-    """The pictures with what their likeness means, the most alike first."""
-    if not pictures:
-        return []
+def ranked(calls: Calls, faces: list[str], pictures: list[str]) -> tuple[list[tuple[str, str]], str]:
+    """The pictures with how alike they are, the most alike first; and what that means, as HTML."""
     found = calls.likeness(faces, pictures)
     order = sorted(zip(pictures, found, strict=True), key=lambda one: one[1]["similarity"] or -2.0, reverse=True)
-    return [(path, said_of_likeness(one)) for path, one in order]
+    return [(path, caption(one)) for path, one in order], scale([one for _, one in order])
 
 
-def said_of_likeness(one: dict[str, Any]) -> str:
+def caption(one: dict[str, Any]) -> str:
+    """Short: a gallery cuts what is longer."""
     if one["similarity"] is None:
-        return "no face is found in it"
+        return "no face found"
+    return f"similarity {one['similarity']:.2f}" if one["likeness"] is None else f"likeness {one['likeness']:.2f}"
+
+
+def scale(found: list[dict[str, Any]]) -> str:
+    """Where each picture is between two strangers and two real pictures of one person, in the gallery's order."""
+    if all(one["likeness"] is None for one in found):
+        return UNCALIBRATED if any(one["similarity"] is not None for one in found) else ""
+    rows = "".join(_on_the_scale(number, one) for number, one in enumerate(found, 1))
+    return (
+        f'<div class="scale"><div class="ends"><span>two strangers: 0</span><span>two real pictures of one person: 1'
+        f"</span></div><ul>{rows}</ul></div>"
+    )
+
+
+def _on_the_scale(number: int, one: dict[str, Any]) -> str:
     if one["likeness"] is None:
-        return f"similarity {one['similarity']:.2f}"
-    return f"likeness {one['likeness']:.2f}: {one['words']}"
+        return f"<li>Portrait {number}: no face is found in it</li>"
+    place = min(LONGEST, max(0.0, one["likeness"])) / LONGEST
+    return (
+        f'<li><div class="line" aria-hidden="true"><i style="left:{100 / LONGEST:.1f}%"></i>'
+        f'<b style="left:{100 * place:.1f}%"></b></div>Portrait {number}: {one["likeness"]:.2f}, '
+        f"{html.escape(one['words'])}</li>"
+    )
 
 
 def shown_styles(calls: Calls) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from facefact.apps.page.calls import Calls
-from facefact.apps.page.working import bar, ended, folder, followed, remember
+from facefact.apps.page.working import bar, ended, folder, followed, remember, told
 
 PLACES = 6  # people in one picture
 
@@ -47,6 +47,8 @@ def work(calls: Calls, kind: str, files: Any, fields: Any, jobs: Any) -> Iterato
     jobs, out = remember(jobs, job), folder()
     for now, _ in followed(calls, job):
         pictures = calls.pictures(now, out) if ended(now) and now["state"] == "done" else []
+        if ended(now):
+            told(now)
         yield bar(now), pictures or gr.skip(), pictures or gr.skip(), jobs
 
 

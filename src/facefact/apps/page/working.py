@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ def followed(calls: Calls, job: Job) -> Iterator[tuple[Job, Image.Image | None]]
         if now is None:
             return
         yield now, preview
+        if ended(now):
+            return
     if (now := calls.job(kind, id)) is not None:
         yield now, None
 
@@ -69,8 +72,8 @@ def bar(job: Job | None) -> str:
     if job["state"] == "queued" and job.get("position"):
         line = f"waits behind {job['position']}"
     if job["state"] == "failed" and job.get("reason"):
-        line = f"failed: {job['reason']}"
-    warnings = "".join(f"<li>{html.escape(one)}</li>" for one in job["warnings"])
+        line = f"failed: {plain(job['reason'])}"
+    warnings = "".join(f"<li>{html.escape(plain(one))}</li>" for one in job["warnings"])
     return (
         f'<div class="said" role="status" aria-live="polite"><div class="bar" role="progressbar" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="progress"><div style="width:{percent}%">'
@@ -78,6 +81,18 @@ def bar(job: Job | None) -> str:
         f"The job {html.escape(line)}{f' ({percent} %)' if job['state'] == 'running' else ''}."
         f"{f'<ul>{warnings}</ul>' if warnings else ''}</div>"
     )
+
+
+def plain(line: str) -> str:
+    """A reason or a warning without names that the page shows none of: of the API's fields, of a file that was sent."""
+    line = re.sub(r" \(exact_prompt: [^)]*\)", " (see More: Draw what the words say and no more)", line)
+    return re.sub(r"LoRA lora-\w+\.safetensors", "LoRA that was sent along", line)
+
+
+def told(job: Job) -> None:
+    """A toast where a job failed, with its reason, which says how to mend it."""
+    if job["state"] == "failed":
+        gr.Warning(html.escape(plain(str(job["reason"])), quote=False), title="No picture was made", duration=30)
 
 
 def ended(job: Job) -> bool:

@@ -24,7 +24,8 @@ from facefact.apps.service.api.aside import Aside, Busy, Died
 from facefact.apps.service.api.faces import SECONDS
 from facefact.apps.service.api.guard import LOOPBACK
 from facefact.apps.service.api.keys import Keys
-from facefact.apps.service.api.photos_work import Opening, open_photos
+from facefact.apps.service.api.photos_tools import Opening
+from facefact.apps.service.api.photos_work import open_photos
 from facefact.apps.service.api.pictures import open_decoder
 from facefact.apps.service.api.service import Limits, Model, Service
 from facefact.apps.service.jobs import Jobs

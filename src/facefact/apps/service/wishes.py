@@ -19,6 +19,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "template": {"format": str, "which": int, "face_which": int, "exact_prompt": bool},
     "group": {"format": str, "face_which": int, "places": dict, "head": bool, "exact_prompt": bool},
 }
+# What the pictures are made with (see `parts`): of every kind.
+PARTS = {"scheduler": str, "lora": str, "lora_weight": float, "lora_file": str, "style_lora": str}
 NO_WISH = ("control_image", "control_scale", "control_mode")  # no picture for a ControlNet can be sent
 
 S = TypeVar("S", bound=Settings)
@@ -28,7 +30,7 @@ def known_settings(kind: str) -> dict[str, Any]:
     """Name -> type of everything that a job of this kind may set."""
     hints = get_type_hints(RECORDS[kind])
     own = {one.name: hints[one.name] for one in fields(RECORDS[kind]) if one.name not in NO_WISH}
-    return own | BESIDE[kind]
+    return own | BESIDE[kind] | PARTS
 
 
 def check(kind: str, given: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from facefact.apps.service import wishes
+from facefact.apps.service.parts import parts_for
 from facefact.apps.service.photos import nobody, photos_of, tokens_of, warnings_into
 from facefact.apps.service.records import Job
 from facefact.apps.service.scenes import Scene, group_scene, numbered, template_scene
@@ -165,9 +166,15 @@ class Maker:
             yield self._ended(own.job, partial(self._alone, own))
 
     def _alone(self, own: Ready, job: Job, warnings: list[str]) -> Made:
-        return next(self._painted([own]))
+        with contextlib.closing(self._painted([own])) as made:
+            return next(made)
 
-    def _painted(self, ready: Sequence[Ready]) -> Iterator[Made]:
+    def _painted(self, ready: Sequence[Ready]) -> Generator[Made, None, None]:
+        with parts_for(self.studio, ready[0].job, self.store):  # (equal in a batch)
+            yield from self._painted_so(ready)
+
+    def _painted_so(self, ready: Sequence[Ready]) -> Generator[Made, None, None]:
+        """With the parts that the Studio has now."""
         wanted = [(one, k) for one in ready for k in one.missing]
         left = {one.job.id: len(one.missing) for one in ready}
         said: list[str] = []
@@ -198,7 +205,7 @@ class Maker:
         wishes.check(job.kind, job.settings)
         missing = self._missing(job)
         if missing:
-            with photos_of(job, self.store) as photos:
+            with photos_of(job, self.store) as photos, parts_for(self.studio, job, self.store):
                 try:
                     scene = (template_scene if job.kind == "template" else group_scene)(self.studio, job, photos)
                     given = replace(self.provenance, template=photos.one("template"), kept=photos.credentials)

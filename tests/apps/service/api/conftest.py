@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 
 from facefact.apps.service.api.app import make_app
 from facefact.apps.service.api.aside import Aside
-from facefact.apps.service.api.photos_work import Opening, open_photos
+from facefact.apps.service.api.photos_tools import Opening
+from facefact.apps.service.api.photos_work import open_photos
 from facefact.apps.service.api.pictures import open_decoder
 from facefact.apps.service.api.service import Limits, Model, Service
 from facefact.apps.service.jobs import Jobs

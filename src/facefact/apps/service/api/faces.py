@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from facefact.apps.service.api.aside import Busy, Died
 from facefact.apps.service.api.forms import form_body, read_form
 from facefact.apps.service.api.job_routes import PRIVATE, PROBLEMS
+from facefact.apps.service.api.pictures import begins_as_card
 from facefact.apps.service.api.problems import ApiError, too_busy
 from facefact.apps.service.api.submitting import decoded, service_of
 from facefact.types import UserError
@@ -126,11 +127,90 @@ async def cards(request: Request) -> Response:
         raise ApiError(400, "face: send at least one photo of the person", param="face", code="missing")
     pictures = await photos_of(request, sent.files["face"])
     said, parts = await asked(request, "card", sent.fields.model_dump(), pictures)
+    return card_file(said, parts[0])
+
+
+class MergeForm(BaseModel):
+    """Cards of one person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=200), AfterValidator(_line)] = Field(
+        "", description="what to call them (default: as the first card does)"
+    )
+
+
+class SourceView(BaseModel):
+    """Of one photo. kind: photo, avatar, drawn (the avatar that stands in for photos) or invented."""
+
+    kind: str
+    quality: float
+    pose: Pose
+
+
+class CardView(BaseModel):
+    """expires: the last day that it counts. fits: whether this service can read it. thumbnail: a JPEG in base64."""
+
+    name: str
+    consent: str
+    made: str
+    expires: str | None
+    expired: bool
+    adapter: str
+    fits: bool
+    sources: list[SourceView]
+    thumbnail: str | None
+
+
+class NoFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@router.post(
+    "/v1/cards/look",
+    response_model=CardView,
+    summary="What an identity card says",
+    openapi_extra=form_body(NoFields, {"card": "the card"}, required=("card",)),
+)
+async def look(request: Request) -> Response:
+    sent = await read_form(request, NoFields, files={"card": 1}, limits=service_of(request).limits)
+    said, _ = await asked(request, "look", {}, cards_of(sent.files, least=1), param="card")
+    return JSONResponse(CardView.model_validate(said).model_dump(), headers=PRIVATE)
+
+
+@router.post(
+    "/v1/cards/merge",
+    summary="Cards of one person: one card of all their photos",
+    response_class=Response,
+    responses={200: {"content": {CARD: {"schema": {"type": "string", "format": "binary"}}}}},
+    openapi_extra=form_body(MergeForm, {"card[]": "two cards or more"}, required=("card",)),
+)
+async def merge(request: Request) -> Response:
+    """It expires with the first of them. The header X-Warnings says so where they look like two people."""
+    limits = service_of(request).limits
+    sent = await read_form(request, MergeForm, files={"card": limits.photos}, limits=limits)
+    content = cards_of(sent.files, least=2)
+    said, parts = await asked(request, "merge", sent.fields.model_dump(), content, param="card")
+    return card_file(said, parts[0])
+
+
+def cards_of(files: dict[str, list[bytes]], *, least: int) -> list[bytes]:
+    """ApiError: fewer, or what is no card."""
+    found = files.get("card", [])
+    if len(found) < least:
+        line = "card: send the card" if least == 1 else "card: send two cards of one person, or more"
+        raise ApiError(400, line, param="card", code="missing")
+    if not all(map(begins_as_card, found)):
+        raise ApiError(400, "card: this is no identity card", param="card", code="bad_card")
+    return found
+
+
+def card_file(said: dict[str, Any], content: bytes) -> Response:
     headers = PRIVATE | {
         "Content-Disposition": 'attachment; filename="person.safetensors"',
         "X-Warnings": json.dumps(said.get("warnings", []))[:4000],
     }
-    return Response(parts[0], media_type=CARD, headers=headers)
+    return Response(content, media_type=CARD, headers=headers)
 
 
 class Likeness(BaseModel):
@@ -149,16 +229,12 @@ class LikenessList(BaseModel):
     warnings: list[str]
 
 
-class LikenessForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 @router.post(
     "/v1/likeness",
     response_model=LikenessList,
     summary="How like a person pictures are, in natural units",
     openapi_extra=form_body(
-        LikenessForm,
+        NoFields,
         {"face[]": "photos or cards of the person", "picture[]": "the pictures"},
         required=("face", "picture"),
     ),
@@ -166,7 +242,7 @@ class LikenessForm(BaseModel):
 async def likeness(request: Request) -> Response:
     limits = service_of(request).limits
     wanted = {"face": limits.photos, "picture": limits.count}
-    sent = await read_form(request, LikenessForm, files=wanted, limits=limits)
+    sent = await read_form(request, NoFields, files=wanted, limits=limits)
     for name in wanted:
         if name not in sent.files:
             raise ApiError(400, f"{name}: send at least one", param=name, code="missing")

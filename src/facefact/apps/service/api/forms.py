@@ -39,6 +39,23 @@ Exact = Annotated[
     Field(description="demo model: draw what the prompt says and no more; else what it leaves open is added in words"),
 ]
 Format = Literal["png", "jpeg", "webp"]
+# Of diffusers' schedulers those that every Stable Diffusion takes.
+Scheduler = Literal[
+    "DDIM",
+    "DDPM",
+    "DEISMultistep",
+    "DPMSolverMultistep",
+    "DPMSolverSinglestep",
+    "EulerAncestralDiscrete",
+    "EulerDiscrete",
+    "HeunDiscrete",
+    "KDPM2Discrete",
+    "LCM",
+    "PNDM",
+    "TCD",
+    "UniPCMultistep",
+]
+LORA_FILE = "a LoRA for this model, as safetensors, in place of `lora`; it is deleted with the photos"
 
 
 class Picture(BaseModel):
@@ -56,6 +73,11 @@ class Picture(BaseModel):
     start: float | None = Field(None, ge=0, le=1, description="the face counts from this part of the noise schedule on")
     end: float | None = Field(None, ge=0, le=1, description="the face counts up to this part")
     local: bool | None = Field(None, description="work for the face's region only: cheaper")
+    scheduler: Scheduler | None = Field(None, description="how the noise is taken away (default: the model's own)")
+    lora: str | None = Field(
+        None, pattern=r"^[^/\\\x00-\x1f]{1,120}\.safetensors$", description="the name of one of /v1/loras"
+    )
+    lora_weight: float | None = Field(None, ge=-4, le=4, description="how much the LoRA counts (default 1)")
     format: Format = Field("png", description="of the pictures; all carry their recipe")
 
     def settings(self) -> dict[str, Any]:
@@ -169,9 +191,12 @@ async def _bytes_of(name: str, value: Any, limits: Limits) -> bytes:
     if not isinstance(value, UploadFile):
         line = f"{name} is a file, sent with the form: paths and addresses are never opened"
         raise ApiError(400, line, param=name, code="not_a_file")
-    content = await value.read(limits.picture_bytes + 1)
-    if len(content) > limits.picture_bytes:
-        line = f"{name}: more than {limits.picture_bytes / 1e6:.0f} MB; shrink the picture"
+    of_lora = name == "lora_file"
+    most = limits.lora_bytes if of_lora else limits.picture_bytes
+    content = await value.read(most + 1)
+    if len(content) > most:
+        remedy = "put it among the service's models, and give its name as `lora`" if of_lora else "shrink the picture"
+        line = f"{name}: more than {most / 1e6:.0f} MB; {remedy}"
         raise ApiError(413, line, param=name, code="too_large")
     if not content:
         raise ApiError(400, f"{name}: the file is empty", param=name, code="empty")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
+from facefact.apps.service.api.faces import asked
 from facefact.apps.service.api.job_routes import PROBLEMS
 from facefact.apps.service.api.service import Service
 from facefact.apps.service.api.submitting import metrics_of, service_of
@@ -48,6 +49,16 @@ class ModelList(BaseModel):
 
 class StyleList(BaseModel):
     data: list[dict[str, Any]]
+
+
+class Lora(BaseModel):
+    """name: of its file, among this service's models."""
+
+    name: str
+
+
+class LoraList(BaseModel):
+    data: list[Lora]
 
 
 @router.get("/healthz", response_model=Health, summary="The service answers")
@@ -103,6 +114,12 @@ def model_of(service: Service) -> Model:
         adapter=one.adapter,
         licences=dict(one.licences),
     )
+
+
+@router.get("/v1/loras", response_model=LoraList, tags=["styles"], summary="LoRAs that can be asked for by name")
+async def loras(request: Request) -> LoraList:
+    found, _ = await asked(request, "loras", {}, [], param="lora")
+    return LoraList(data=found["data"])
 
 
 @router.get("/v1/styles", response_model=StyleList, tags=["styles"], summary="Styles that can be asked for by name")

@@ -11,35 +11,23 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from facefact.apps.service.api.aside import Work
+from facefact.apps.service.api.cards_work import check_card, looked_at, made_card, merged_card
+from facefact.apps.service.api.photos_tools import Opening, Tools
 from facefact.types import UserError
 
 DRAWN_SIDE = 768  # pixels of the longer side of the picture that shows what was found
 
 
-@dataclass(frozen=True)
-class Opening:
-    """What `Studio.open` is opened with, as far as it concerns faces. scratch: a folder for photos while a card is made
-    of them; what is in it is deleted at the start."""
-
-    model: str
-    adapter: str | None
-    yunet: str | None
-    offline: bool
-    scratch: str
-
-
 def open_photos(opening: Opening) -> Work:
-    """`faces` of one picture; a `card` of one person's photos; `read` a card; `likeness` of pictures to a person, whose
-    photos or cards come first; `styles` that fit the model; settings in a `style`; `warm` opens the detector before it
-    is needed, and says what the parts of the model are licensed under. `keep`: the Content Credentials of a file under
-    a title, if they can be read."""
+    """`faces` of one picture; a `card` of one person's photos; `read` a card, `look` at one, `merge` several;
+    `likeness` of pictures to a person, whose photos or cards come first; `styles` that fit the model; settings in a
+    `style`; names of `loras`, whether there is a `lora`; `warm` opens the detector before it is needed, and says what
+    the parts of the model are licensed under. `keep`: the Content Credentials of a file under a title, if they can be
+    read."""
     shutil.rmtree(opening.scratch, ignore_errors=True)
     os.makedirs(opening.scratch, mode=0o700)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -49,6 +37,10 @@ def open_photos(opening: Opening) -> Work:
         with warnings_of() as warned:
             if what == "card":
                 return {"warnings": warned}, [made_card(tools, said, parts, warned)]
+            if what == "merge":
+                return {"warnings": warned}, [merged_card(tools, said, parts)]
+            if what == "look":
+                return looked_at(tools, parts[0]), []
             if what == "read":
                 check_card(parts[0])
                 return {}, []
@@ -58,43 +50,17 @@ def open_photos(opening: Opening) -> Work:
                 return {"data": fitting_styles(tools)}, []
             if what == "style":
                 return {"settings": styled(tools, said)}, []
+            if what == "loras":
+                return {"data": loras()}, []
+            if what == "lora":
+                check_lora(said["lora"])
+                return {}, []
             if what == "likeness":
                 return {"data": likeness(tools, said, parts), "warnings": warned}, []
             found = faces(tools, said, parts[0]) if what == "faces" else tools.about()
             return {**found, "warnings": warned}, []
 
     return work
-
-
-class Tools:
-    """Opened when they are first needed."""
-
-    def __init__(self, opening: Opening) -> None:
-        self.opening = opening
-
-    @cached_property
-    def detector(self) -> Any:
-        from facefact.data.local import one_thread
-        from facefact.faces import get_detector
-
-        one_thread()
-        return get_detector(model=self.opening.yunet)
-
-    @cached_property
-    def adapter(self) -> Any:
-        from facefact.face_adapter import FaceAdapter
-        from facefact.generate.studio import locate_adapter
-
-        where = self.opening
-        folder = locate_adapter(model=where.model, adapter=where.adapter, offline=where.offline)
-        return FaceAdapter.from_pretrained(folder, local_files_only=True)
-
-    def about(self) -> dict[str, Any]:
-        """Part of the model -> its licence."""
-        from facefact.generate.licences import brief, licences
-
-        stated = brief(licences(model=self.opening.model, adapter=self.opening.adapter))
-        return {"licences": stated | {"face detector": self.detector.licence}}
 
 
 def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:
@@ -115,42 +81,57 @@ def faces(tools: Tools, said: dict[str, Any], picture: bytes) -> dict[str, Any]:
 
 
 def fitting_styles(tools: Tools) -> list[dict[str, Any]]:
-    """Those for this model that need no LoRA: the workers have their model open already. preview: a picture in
-    base64, or None."""
-    from facefact.generate.styles import check_fits, preview_of, styles
+    """Those for this model whose LoRA, if they have one, is here. preview: a picture in base64, or None."""
+    from facefact.generate.styles import check_fits, lora_of, preview_of, styles
 
     found = []
     for style in styles():
         with suppress(UserError):
             check_fits(style, model=tools.opening.model)
-            if style.lora is None:
-                preview = preview_of(style)
-                drawn = base64.b64encode(preview.read_bytes()).decode() if preview else None
-                about = {name: getattr(style, name) for name in ("name", "title", "prompt", "licence")}
-                found.append(about | {"preview": drawn})
+            lora_of(style)
+            preview = preview_of(style)
+            drawn = base64.b64encode(preview.read_bytes()).decode() if preview else None
+            about = {name: getattr(style, name) for name in ("name", "title", "prompt", "licence")}
+            found.append(about | {"preview": drawn})
     return found
 
 
 def styled(tools: Tools, said: dict[str, Any]) -> dict[str, Any]:
     """said: style, settings. UserError: there is none of that name, or it does not fit this service's model."""
-    from facefact.generate.styles import apply, check_fits, origin_of, styles
+    from facefact.generate.styles import apply, check_fits, lora_of, origin_of, styles
 
     style = next((one for one in styles() if one.name == said["style"]), None)  # no path of a caller is opened
     if style is None:
         raise UserError("there is no such style: GET /v1/styles lists them")
     check_fits(style, model=tools.opening.model)
-    if style.lora is not None:
-        raise UserError(f"the style {style.name} needs a LoRA, which this service has not opened")
-    return apply(style, said["settings"]) | origin_of(style)
+    try:
+        lora = lora_of(style)
+    except UserError:
+        needed = style.lora.file if style.lora else ""
+        raise UserError(f"the style {style.name} needs the LoRA {needed}, which is not here") from None
+    return apply(style, said["settings"]) | origin_of(style) | ({"style_lora": style.name} if lora else {})
+
+
+def loras() -> list[dict[str, Any]]:
+    """The LoRAs that may be named."""
+    from facefact.generate.borrowed import named_loras
+
+    return [{"name": name} for name in named_loras()]
+
+
+def check_lora(name: str) -> None:
+    """UserError: there is none of that name."""
+    from facefact.generate.borrowed import named_lora
+
+    named_lora(name)
 
 
 def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list[dict[str, Any]]:
     """How like the person each picture is. said: suffixes of the first parts, which show the person. Without a
     calibration of this encoder the similarity says it alone."""
     from facefact.faces import open_picture
-    from facefact.generate.likeness import encoder_name, similarities
+    from facefact.generate.likeness import calibrations, encoder_name, similarities
     from facefact.generate.studio import find_person
-    from facefact.metrics.likeness import load_calibrations
 
     suffixes = said["suffixes"]
     folder = Path(tempfile.mkdtemp(dir=tools.opening.scratch))
@@ -163,7 +144,7 @@ def likeness(tools: Tools, said: dict[str, Any], parts: Sequence[bytes]) -> list
         found = similarities(person, pictures, adapter=tools.adapter, detector=tools.detector)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    known = load_calibrations().get(encoder_name(tools.adapter.encoder))
+    known = calibrations().get(encoder_name(tools.adapter.encoder))
     return [
         {
             "similarity": None if math.isnan(one) else round(float(one), 4),
@@ -184,13 +165,6 @@ def kept_manifest(title: str, content: bytes) -> list[bytes]:
     return []
 
 
-def check_card(content: bytes) -> None:
-    """UserError: damaged, expired, or none."""
-    from facefact.encoder import load_card
-
-    load_card(content, name="the card")
-
-
 def jpeg(pixels: Any) -> str:
     """In base64."""
     from PIL import Image
@@ -199,40 +173,6 @@ def jpeg(pixels: Any) -> str:
     image.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
     image.save(out, format="JPEG", quality=85)
     return base64.b64encode(out.getvalue()).decode()
-
-
-def made_card(tools: Tools, said: dict[str, Any], photos: Sequence[bytes], warned: list[str]) -> bytes:
-    """The card's file. said: which, name, consent, expires (a day), thumbnail. UserErrors as `make_card`."""
-    from facefact.encoder import save_card
-    from facefact.generate.cards import make_card
-    from facefact.generate.studio import public_name
-
-    opening = tools.opening
-    folder = Path(tempfile.mkdtemp(dir=opening.scratch))
-    try:
-        paths = [folder / f"photo {number}" for number in range(1, len(photos) + 1)]
-        for path, photo in zip(paths, photos, strict=True):
-            path.write_bytes(photo)
-        card = make_card(
-            paths,
-            adapter=tools.adapter,
-            adapter_name=public_name(opening.adapter or opening.model),
-            detector=tools.detector,
-            which=int(said["which"]),
-            model=opening.model,
-            name=said["name"],
-            consent=said["consent"],
-            expires=date.fromisoformat(said["expires"]) if said["expires"] else None,
-            thumbnail=bool(said["thumbnail"]),
-        )
-        out = folder / "card.safetensors"
-        save_card(card, out)
-        warned[:] = [line.replace(f"{folder}/", "") for line in warned]
-        return out.read_bytes()
-    except UserError as error:
-        raise UserError(str(error).replace(f"{folder}/", "")) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

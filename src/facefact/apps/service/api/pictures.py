@@ -71,7 +71,22 @@ def clear_mask(content: bytes, limits: dict[str, int]) -> tuple[dict[str, Any], 
     return about, [as_png((alpha < 128).astype("uint8") * 255)]
 
 
-ROLES = {"face": face, "template": template, "mask": mask, "clear_mask": clear_mask}
+def lora(content: bytes, limits: dict[str, int]) -> tuple[dict[str, Any], list[bytes]]:
+    """A whole safetensors file with entries that are called as a LoRA's are, as it is. UserError: it is another one."""
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        names = [name for name, _ in deserialize(content)]
+    except SafetensorError:
+        raise UserError(
+            "it is not a whole .safetensors file; a .ckpt or .pt is a pickle, which is not opened"
+        ) from None
+    if not any("lora" in name.lower() for name in names):
+        raise UserError("it is no LoRA: none of its entries is called as a LoRA's are")
+    return {"suffix": ".safetensors"}, [content]
+
+
+ROLES = {"face": face, "template": template, "mask": mask, "clear_mask": clear_mask, "lora": lora}
 
 
 def read(content: bytes, limits: dict[str, int], side: int) -> tuple[Any, dict[str, Any]]:

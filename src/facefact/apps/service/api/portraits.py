@@ -10,7 +10,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from facefact.apps.service.api.faces import asked
-from facefact.apps.service.api.forms import GroupForm, PortraitForm, Sent, TemplateForm, form_body, read_form
+from facefact.apps.service.api.forms import (
+    LORA_FILE,
+    GroupForm,
+    PortraitForm,
+    Sent,
+    TemplateForm,
+    form_body,
+    read_form,
+)
 from facefact.apps.service.api.job_routes import PROBLEMS, accepted
 from facefact.apps.service.api.problems import ApiError
 from facefact.apps.service.api.submitting import IdempotencyKey, service_of, submit
@@ -35,13 +43,15 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     response_model=JobView,
     responses=ANSWERS,
     summary="Photos of a person and a prompt: portraits of that person",
-    openapi_extra=form_body(PortraitForm, {"face[]": PHOTOS}, required=("face",)),
+    openapi_extra=form_body(PortraitForm, {"face[]": PHOTOS, "lora_file": LORA_FILE}, required=("face",)),
 )
 async def portraits(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     service = service_of(request)
-    sent = await read_form(request, PortraitForm, files={"face": service.limits.photos}, limits=service.limits)
+    files = {"face": service.limits.photos, "lora_file": 1}
+    sent = await read_form(request, PortraitForm, files=files, limits=service.limits)
     if "face" not in sent.files:
         raise ApiError(400, "face: send at least one photo of the person, or a card", param="face", code="missing")
+    await check_lora(request, sent)
     job, new = await submit(
         request,
         kind="portrait",
@@ -51,6 +61,17 @@ async def portraits(request: Request, idempotency_key: IdempotencyKey = None) ->
         key=idempotency_key,
     )
     return await answered(request, job, new=new)
+
+
+async def check_lora(request: Request, sent: Sent[Any]) -> None:
+    """ApiError: there is no such LoRA here, or it is said twice which."""
+    lora, files = sent.fields.lora, sent.files
+    if lora is not None and "lora_file" in files:
+        raise ApiError(400, "lora names one that is here, lora_file sends one: choose one of them", param="lora")
+    if sent.fields.lora_weight is not None and lora is None and "lora_file" not in files:
+        raise ApiError(400, "lora_weight: of which LoRA? give lora or lora_file", param="lora_weight")
+    if lora is not None:
+        await asked(request, "lora", {"lora": lora}, [], param="lora")
 
 
 async def in_style(request: Request, settings: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +96,7 @@ async def in_style(request: Request, settings: dict[str, Any]) -> dict[str, Any]
             "mask": "white where it may change, in place of the region",
             "face[]": f"{PHOTOS}: for the one face `which`",
             "put.0[]": f"in place of `face`: {PUT} (0 is the largest face)",
+            "lora_file": LORA_FILE,
         },
         required=("template",),
     ),
@@ -82,7 +104,7 @@ async def in_style(request: Request, settings: dict[str, Any]) -> dict[str, Any]
 async def templates(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     service = service_of(request)
     photos = service.limits.photos
-    files = {"template": 1, "mask": 1, "face": photos, PUTS: photos}
+    files = {"template": 1, "mask": 1, "face": photos, PUTS: photos, "lora_file": 1}
     sent = await read_form(request, TemplateForm, files=files, limits=service.limits)
     if "template" not in sent.files:
         raise ApiError(400, "template: send the picture whose faces are to change", param="template", code="missing")
@@ -90,6 +112,7 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
     if ("face" in sent.files) == bool(puts):
         line = "say who is to be seen: `face` for one face, or `put.N` for each of several"
         raise ApiError(400, line, param="face", code="missing")
+    await check_lora(request, sent)
     settings = sent.fields.settings()
     which = settings.pop("which", None)
     if not puts:
@@ -117,14 +140,16 @@ async def templates(request: Request, idempotency_key: IdempotencyKey = None) ->
             "`words.N` is a prompt of one person's own",
             "template": "put the people into this picture's faces",
             "layout": "a colour for each person's region, on black",
+            "lora_file": LORA_FILE,
         },
         required=("put.0",),
     ),
 )
 async def groups(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     service = service_of(request)
-    files = {"template": 1, "layout": 1, PUTS: service.limits.photos}
+    files = {"template": 1, "layout": 1, PUTS: service.limits.photos, "lora_file": 1}
     sent = await read_form(request, GroupForm, files=files, limits=service.limits, texts=BOX)
+    await check_lora(request, sent)
     settings = sent.fields.settings() | places(sent, service.limits.people)
     job, new = await submit(
         request, kind="group", settings=settings, files=sent.files, count=sent.fields.n, key=idempotency_key

@@ -19,18 +19,18 @@ class Limits:
     """Of what may be asked for.
 
     body_bytes, body_seconds: of a whole request. picture_bytes, picture_pixels: of one upload. picture_side: photos of
-    people are shrunk to this longer side. decode_seconds: for one upload. photos: of one person. people: in one
-    picture. count: pictures of one job. steps: of a picture. side, least_side: width and height of a picture to be
-    made, at most and at least. queue:
-    jobs that wait. wait_seconds: how long a call of OpenAI's routes may wait for its pictures. streams: calls that
-    listen to events at a time.
+    people are shrunk to this longer side. lora_bytes: of a LoRA that is sent along. decode_seconds: for one upload.
+    photos: of one person. people: in one picture. count: pictures of one job. steps: of a picture. side, least_side:
+    width and height of a picture to be made, at most and at least. queue: jobs that wait. wait_seconds: how long a call
+    of OpenAI's routes may wait for its pictures. streams: calls that listen to events at a time.
     """
 
-    body_bytes: int = 64_000_000
+    body_bytes: int = 80_000_000
     body_seconds: float = 120.0
     picture_bytes: int = 20_000_000
     picture_pixels: int = 40_000_000
     picture_side: int = 2048
+    lora_bytes: int = 64_000_000
     decode_seconds: float = 15.0
     photos: int = 8
     people: int = 8

@@ -33,7 +33,7 @@ IdempotencyKey = Annotated[
 MOST_CREDENTIALS = 4 << 20  # bytes of those of one file
 READING = 60.0  # seconds for a card: the process that reads it may just be starting
 # The role of an input -> what the decoding process does with it; any other is a photo or a card.
-AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask"}
+AS = {"template": "template", "layout": "template", "mask": "mask", "clear_mask": "clear_mask", "lora_file": "lora"}
 
 
 def service_of(request: Request) -> Service:
@@ -67,6 +67,8 @@ async def submit(
     check_limits(service, settings, count)
     if await run_sync(_is_full, service, owner, key):
         raise too_busy("the queue is full: try again later", await run_sync(_wait, service))
+    if "lora_file" in files:
+        settings = settings | {"lora_file": hashlib.sha256(files["lora_file"][0]).hexdigest()[:16]}
     ready = {role: [await decoded(request, role, one) for one in several] for role, several in files.items()}
     for template in ready.get("template", []):
         check_markable(service, template)
@@ -193,10 +195,11 @@ async def decoded(request: Request, role: str, content: bytes) -> Upload:
     service = service_of(request)
     try:
         about, parts = await run_sync(_decode, service, AS.get(role, "face"), content)
-        if about.get("suffix") == ".safetensors":
+        if about.get("suffix") == ".safetensors" and role != "lora_file":
             await run_sync(_read_card, service, content)
     except UserError as error:
-        raise ApiError(400, f"{role}: {error}", param=role, code="bad_picture") from None
+        code = "bad_lora" if role == "lora_file" else "bad_picture"
+        raise ApiError(400, f"{role}: {error}", param=role, code=code) from None
     except Died as error:
         raise ApiError(400, f"{role}: the picture {error}", param=role, code="bad_picture") from None
     except Busy as error:
