@@ -9,7 +9,7 @@ import numpy as np
 
 from facefact.data.recognisers import Recogniser, unit
 from facefact.data.records import Unfit
-from facefact.evaluate.photos.layout import Layout, Photo
+from facefact.evaluate.photos.layout import Layout
 from facefact.evaluate.photos.paint import Wanted
 from facefact.evaluate.photos.text import Clip
 from facefact.faces import Detector
@@ -48,9 +48,6 @@ class Judge:
     recognisers: Mapping[str, Recogniser]
     clip: Clip | None = None
 
-    def faces(self, shown: Sequence[np.ndarray]) -> list[Face | None]:
-        return [self.face(one) for one in shown]
-
     def face(self, picture: np.ndarray) -> Face | None:
         try:
             found = self.detector.detect(picture)
@@ -58,34 +55,29 @@ class Judge:
             return None
         return found[0] if found else None
 
-    def heads(self, shown: Sequence[np.ndarray], faces: Sequence[Face | None]) -> np.ndarray:
-        """(n, h, w) bool."""
-        return np.stack(
-            [
-                np.zeros(one.shape[:2], bool) if face is None else self.detector.head_mask(one, face)
-                for one, face in zip(shown, faces, strict=True)
-            ]
-        )
+    def head(self, picture: np.ndarray, face: Face | None) -> np.ndarray:
+        """(h, w) bool."""
+        return np.zeros(picture.shape[:2], bool) if face is None else self.detector.head_mask(picture, face)
 
-    def embedded(self, name: str, photos: Sequence[Photo | None], *, width: int = 0) -> np.ndarray:
-        """(n, d) unit; 0, which is like nobody, where there is no face. width: d, where no photo may have one."""
-        recogniser, there = self.recognisers[name], [i for i, one in enumerate(photos) if one is not None]
-        views = [self._view(recogniser, one) for one in photos if one is not None]
-        if not views:
-            return np.zeros((len(photos), width))
-        seen = recogniser.embed(views)
-        found = np.zeros((len(photos), seen.shape[1]))
+    def views(self, picture: np.ndarray, face: Face) -> dict[str, np.ndarray]:
+        """By recogniser what it reads of a face."""
+        head = self.detector.head_mask(picture, face)
+        crop = face_crop_from(picture, landmarks=face.landmarks, head=head, face=face).pixels
+        return {name: one.view(picture, face, crop=crop) for name, one in self.recognisers.items()}
+
+    def embedded(self, name: str, views: Sequence[np.ndarray | None], *, width: int = 0) -> np.ndarray:
+        """(n, d) unit; 0, which is like nobody, where there is no face. width: d, where no picture may have one."""
+        there = [i for i, one in enumerate(views) if one is not None]
+        if not there:
+            return np.zeros((len(views), width))
+        seen = self.recognisers[name].embed([one for one in views if one is not None])
+        found = np.zeros((len(views), seen.shape[1]))
         for i, one in zip(there, seen, strict=True):
             try:
                 found[i] = unit(one)
             except Unfit:
                 continue
         return found
-
-    def _view(self, recogniser: Recogniser, one: Photo) -> np.ndarray:
-        head = self.detector.head_mask(one.picture, one.face)
-        crop = face_crop_from(one.picture, landmarks=one.face.landmarks, head=head, face=one.face).pixels
-        return recogniser.view(one.picture, one.face, crop=crop)
 
 
 @dataclass(frozen=True)
@@ -102,8 +94,9 @@ class Known:
         sizes = [len(one.photos) for one in layout.people]
         ends = np.cumsum(sizes)
         references, others = {}, {}
+        views = [judge.views(photo.picture, photo.face) for one in layout.people for photo in one.photos]
         for name in judge.recognisers:
-            seen = judge.embedded(name, [photo for one in layout.people for photo in one.photos])
+            seen = judge.embedded(name, [one[name] for one in views])
             references[name] = seen[ends - sizes]
             others[name] = [seen[end - size + 1 : end] for end, size in zip(ends, sizes, strict=True)]
         return cls(references, others, tones(layout))
@@ -124,27 +117,34 @@ def tones(layout: Layout) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Seen:
-    """One method's pictures. samples: of each, (n,), see `WORDS`; a recogniser's figures end in its name. embeddings:
-    by recogniser (n, d). features: (n, d) of CLIP, or none."""
+    """One method's pictures. faces: of each, or None. samples: of each, (n,), see `WORDS`; a recogniser's figures end
+    in its name. embeddings: by recogniser (n, d). features: (n, d) of CLIP, or none."""
 
+    faces: list[Face | None]
     samples: Samples
     embeddings: Mapping[str, np.ndarray]
     features: np.ndarray | None
 
 
 def seen_of(shown: Sequence[np.ndarray], asked: Sequence[Wanted], layout: Layout, known: Known, judge: Judge) -> Seen:
-    faces, own = judge.faces(shown), np.array([one.person for one in asked])
+    faces: list[Face | None] = []
+    views: list[dict[str, np.ndarray] | None] = []
+    for picture in shown:  # each is looked at once: thousands of them do not lie in memory
+        face = judge.face(picture)
+        faces.append(face)
+        views.append(None if face is None else judge.views(picture, face))
+    own = np.array([one.person for one in asked])
     found: Samples = {"no_face": np.array([float(face is None) for face in faces])}
-    photos = [None if face is None else Photo(one, face) for one, face in zip(shown, faces, strict=True)]
     embeddings = {}
     for name in judge.recognisers:
-        seen = embeddings[name] = judge.embedded(name, photos, width=known.references[name].shape[1])
+        mine = [None if one is None else one[name] for one in views]
+        seen = embeddings[name] = judge.embedded(name, mine, width=known.references[name].shape[1])
         found |= of_recogniser(name, seen, own, known)
     features = None
     if judge.clip is not None:
         features = judge.clip.pictures(shown)
         found["text"] = (features * judge.clip.prompts(layout.prompts)[[one.prompt for one in asked]]).sum(1)
-    return Seen(found, embeddings, features)
+    return Seen(faces, found, embeddings, features)
 
 
 def of_recogniser(name: str, seen: np.ndarray, own: np.ndarray, known: Known) -> Samples:
@@ -219,8 +219,13 @@ def preserved(mine: np.ndarray, base: np.ndarray, asked: Sequence[Wanted]) -> Fi
     return kid(mine[even], base[~even], prompt[even], prompt[~even])
 
 
-def changes(shown: Sequence[np.ndarray], base: Sequence[np.ndarray], judge: Judge) -> Samples:
+def changes(
+    shown: Sequence[np.ndarray], seen: Seen, base: Sequence[np.ndarray], base_seen: Seen, judge: Judge
+) -> Samples:
     """Against the base model's pictures of the same noise."""
-    inside = judge.heads(shown, judge.faces(shown)) | judge.heads(base, judge.faces(base))
-    made, before = np.stack(list(shown)), np.stack(list(base))
-    return {"outside_change": change_outside(made, before, inside), "locality": locality(made, before, inside)}
+    outside, local = [], []
+    for one, face, before, before_face in zip(shown, seen.faces, base, base_seen.faces, strict=True):
+        inside = (judge.head(one, face) | judge.head(before, before_face))[None]
+        outside.append(change_outside(one[None], before[None], inside)[0])
+        local.append(locality(one[None], before[None], inside)[0])
+    return {"outside_change": np.array(outside), "locality": np.array(local)}

@@ -103,7 +103,8 @@ def read_layout(
     photos: int = 6,
     progress: Progress | None = None,
 ) -> Layout:
-    """The first `people` of them by name with a usable photo, the first `photos` of each, the first `prompts` lines.
+    """The first `people` of them by name with a usable photo, the first `photos` of each, the first `prompts` lines of
+    prompts.txt.
     UserError: it is no such folder, or holds too little."""
     home = folder / "people"
     if not home.is_dir():
@@ -131,7 +132,7 @@ def read_layout(
     return Layout(
         tuple(found),
         (PROMPTS if asked is None else asked)[:prompts],
-        (lines(folder / "without.txt") or ())[:prompts],
+        lines(folder / "without.txt") or (),
         tuple(skipped),
     )
 

@@ -43,6 +43,22 @@ class Wanted:
         return Path(name) / f"{self.prompt:02d}_{self.number}.png"
 
 
+@dataclass(frozen=True)
+class Stored(Sequence[np.ndarray]):
+    """Pictures as files: each is read when it is asked for, (h, w, 3) uint8."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        with Image.open(self.paths[place]) as image:
+            return np.asarray(image.convert("RGB"))
+
+
 def wanted(layout: Layout, *, each: int, seed: int) -> list[Wanted]:
     """`each` pictures of every person and prompt, prompt by prompt."""
     return [
@@ -70,8 +86,8 @@ def pictures(
     *,
     at_once: int,
     progress: Progress | None = None,
-) -> list[np.ndarray]:
-    """(h, w, 3) uint8 each, from their files; what lacks is made first, `at_once` at a time. UserError: the folder
+) -> Stored:
+    """What lacks is made first, `at_once` at a time. UserError: the folder
     holds pictures that other settings decided about."""
     home = folder / folder_name(generator.name)
     settled(home, decides)
@@ -85,7 +101,7 @@ def pictures(
                 Image.fromarray(made).save(temporary, format="PNG")
         if progress:
             progress(generator.name, len(asked) - len(lacking) + first + len(part), len(asked))
-    return [np.asarray(Image.open(home / one.path(layout)).convert("RGB")) for one in asked]
+    return Stored(tuple(home / one.path(layout) for one in asked))
 
 
 def settled(home: Path, decides: Mapping[str, Any]) -> None:

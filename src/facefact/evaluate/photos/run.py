@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ class Painted:
     """One method's pictures: of the people, and of prompts without one (none where it cannot make them)."""
 
     name: str
-    shown: list[np.ndarray]
-    nobody: list[np.ndarray]
+    shown: Sequence[np.ndarray]
+    nobody: Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PhotoSuite:
         decides = {"seed": self.seed, "each": self.each, "prompts": self.layout.prompts, "of": self.decides}
         decides |= {"without": self.layout.without, "people": [one.name for one in self.layout.people]}
 
-        def made(asked: Sequence[Wanted]) -> list[np.ndarray]:
+        def made(asked: Sequence[Wanted]) -> Sequence[np.ndarray]:
             folder, layout = self.out / "pictures", self.layout
             return pictures(generator, asked, layout, folder, decides, at_once=self.at_once, progress=self.progress)
 
@@ -89,7 +89,7 @@ def run_photos(suite: PhotoSuite, generators: Sequence[Generator], base: Generat
     base_seen = seen_of(before.shown, suite.asked, suite.layout, known, suite.judge)
     for generator in generators:
         painted = before if generator is base else suite.paint(generator)
-        mine = base_seen if generator is base else judged(suite, painted, before, known)
+        mine = base_seen if generator is base else judged(suite, painted, before, base_seen, known)
         seen[painted.name] = mine
         found = figures(mine, suite.asked, known) | sets(suite, painted, before, mine, base_seen)
         methods[painted.name] = found | less(suite, mine, next(iter(seen.values())))
@@ -99,9 +99,9 @@ def run_photos(suite: PhotoSuite, generators: Sequence[Generator], base: Generat
     return Report("one's own people and prompts", about, methods, WORDS, galleries=galleries)
 
 
-def judged(suite: PhotoSuite, painted: Painted, before: Painted, known: Known) -> Seen:
+def judged(suite: PhotoSuite, painted: Painted, before: Painted, base: Seen, known: Known) -> Seen:
     mine = seen_of(painted.shown, suite.asked, suite.layout, known, suite.judge)
-    return Seen(mine.samples | changes(painted.shown, before.shown, suite.judge), mine.embeddings, mine.features)
+    return replace(mine, samples=mine.samples | changes(painted.shown, mine, before.shown, base, suite.judge))
 
 
 def sets(suite: PhotoSuite, painted: Painted, before: Painted, mine: Seen, base: Seen) -> dict[str, Figure]:
