@@ -158,8 +158,8 @@ def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
     assert holds("good", "bad", by=0.6) is False
     assert holds("good", "bad", "leakage") is True  # of leakage less is better
     assert holds("good", "absent") == "undecided"
-    assert holds("good", "bad", "diversity", by=0.19) is True  # in units of the true spread
-    assert holds("good", "bad", "diversity", by=0.21) is False
+    assert holds("good", "bad", "diversity", by=0.09) is True
+    assert holds("good", "bad", "diversity", by=0.11) is False
 
 
 def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:

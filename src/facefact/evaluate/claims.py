@@ -177,7 +177,8 @@ def of_sets(row: Row, cases: Cases) -> dict[str, Figure]:
     of = Pictures(*spread_places(row))
     found = {}
     if seen(spread):
-        found["diversity"] = pooled(spread, of, over=np.tile(cases.true_spread, len(row.said)))
+        found["diversity"] = pooled(spread, of)
+        found["diversity_true"] = pooled(spread, of, over=np.tile(cases.true_spread, len(row.said)))
     even = np.arange(len(cases.own)) % 2 == 0
     people = np.tile(cases.own[even], len(row.said))
     for name, parts in (("kid", [one.features for one in row.said]), ("kid_nobody", [one.nobody for one in row.said])):
@@ -213,7 +214,7 @@ def difference(better: Row, than: Row, name: str, cases: Cases, scale: float) ->
         raise UserError("methods of different training seeds are not compared")
     if name == "diversity":
         apart = [one.spread - other.spread for one, other in zip(better.said, than.said, strict=True)]
-        return pooled(np.concatenate(apart) / cases.true_spread.mean(), Pictures(*spread_places(better)))
+        return pooled(np.concatenate(apart), Pictures(*spread_places(better)))
     values = better.samples[scale][name] - than.samples[scale][name]
     return pooled(values, Pictures(np.tile(cases.own, len(better.seeds)), trainings=better.runs))
 

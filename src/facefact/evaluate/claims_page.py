@@ -9,8 +9,8 @@ from facefact.evaluate.claims_plan import FIGURES, OF_SETS
 from facefact.markdown import markdown_table
 from facefact.world import CHOICES
 
-PERSON = ("rank1", "rank1_factors", "cos_own", "factor_error", "face_error", "no_face", "diversity")
-REST = ("attributes", "expression", "pose", "leakage", "copy_paste", "outside_change", "locality", *OF_SETS)
+PERSON = ("rank1", "rank1_factors", "cos_own", "factor_error", "face_error", "no_face", "diversity", "diversity_true")
+REST = ("attributes", "expression", "pose", "leakage", "copy_paste", "outside_change", "locality", "kid", "kid_nobody")
 SHEET = ("rank1", "face_error", "no_face", "attributes", "leakage", "outside_change")  # of fairness, in the short form
 WORDS = {True: "holds", False: "**does not hold**", "undecided": "undecided"}
 

@@ -28,9 +28,10 @@ FIGURES = {
     "copy_paste": "M_CP of WithAnyone: 1 is the reference picture itself, -1 another true picture of the person",
     "outside_change": "change outside the face against the base model's picture, of 255",
     "locality": "share of all change that lies inside the faces",
-    "diversity": "spread of the faces of one person and prompt over seeds, over that of true renders",
+    "diversity": "spread (1 - cosine) of the faces of one person and prompt over seeds; of strangers: the base model's",
 }
 OF_SETS = {
+    "diversity_true": "the same over that of a person's true renders: 1 is right",
     "kid": "distance (KID) to the base model's pictures of other prompts",
     "kid_nobody": "the same with the null face in the person's place",
 }

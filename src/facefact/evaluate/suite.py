@@ -22,7 +22,7 @@ from facefact.evaluate.pictures import Progress
 from facefact.evaluate.protocol import Case, Protocol, protocol
 from facefact.evaluate.world import Samples, attribute_hits, identity_samples
 from facefact.metrics.decoupling import above, copy_paste, leaked, locality
-from facefact.metrics.distributions import kid, spread
+from facefact.metrics.distributions import as_long, kid, spread
 from facefact.metrics.resampling import Pictures, by_third, pooled
 from facefact.metrics.scores import Figure, change_outside, retrieved
 from facefact.metrics.views import to_pixels
@@ -51,6 +51,7 @@ WORDS = {
     "outside_change": "change (of 255) outside the faces, against the base model's picture of the same noise",
     "locality": "share of all change that lies inside the faces",
     "diversity": "spread of the faces of one person and prompt over seeds, over that of true renders",
+    "diversity_base": "the same over that of the base model's faces, which are strangers",
     "kid": "distance to the base model's pictures (KID on the attribute reader's features)",
     "kid_nobody": "the same of pictures that are made with the method in place and nobody's face",
     "by_skin": "fairness: every figure by third of skin tone; apart: the dark third less the light one",
@@ -248,11 +249,11 @@ def all_leaks(read: Sequence[Mapping[str, str]], plan: Protocol) -> Samples:
 
 @torch.no_grad()
 def features(judges: Judges, pictures: np.ndarray) -> np.ndarray:
-    """(n, d): what the attribute reader makes of whole pictures, before its heads."""
+    """(n, d): what the attribute reader makes of whole pictures, before its heads; each of one length (`as_long`)."""
     size = judges.reader.config.size
     pixels = torch.stack([to_pixels(one if one.shape[0] == size else resized(one, size)) for one in pictures])
     found = [judges.reader.hidden(judges.reader.body(part)) for part in pixels.split(64)]
-    return torch.cat(found).double().numpy()
+    return as_long(torch.cat(found).double().numpy())
 
 
 def spread_of(judges: Judges, pictures: np.ndarray, faces: int) -> np.ndarray:
@@ -274,9 +275,11 @@ def figures(suite: Suite, name: str) -> dict[str, Figure]:
     for key, values in own.items():
         if np.isfinite(values).any():
             found[key] = pooled(values, of)
-    found["diversity"] = pooled(
-        np.concatenate([one.spread for one in made]), spread_places(suite), over=np.concatenate(suite.true_spread)
-    )
+    mine, beside = (np.concatenate([one.spread for one in part]) for part in (made, suite.base))
+    if np.isfinite(mine).any():
+        where = spread_places(suite)
+        found["diversity"] = pooled(mine, where, over=np.concatenate(suite.true_spread))
+        found["diversity_base"] = pooled(mine, where, over=beside)
     found["kid"] = preservation(suite, [one.features for one in made])
     without = [one.nobody for one in made if one.nobody is not None]
     if without:

@@ -16,7 +16,7 @@ from facefact.faces import Detector
 from facefact.faces.crop import face_crop_from
 from facefact.generate.skin_tone import cheek_colour
 from facefact.metrics.decoupling import copy_paste, locality
-from facefact.metrics.distributions import kid, spread
+from facefact.metrics.distributions import as_long, kid, spread
 from facefact.metrics.resampling import Pictures, by_third, pooled
 from facefact.metrics.scores import Figure, change_outside, retrieved
 from facefact.types import Face, UserError
@@ -216,7 +216,7 @@ def preserved(mine: np.ndarray, base: np.ndarray, asked: Sequence[Wanted]) -> Fi
     even = prompt % 2 == 0
     if len(set(prompt.tolist())) < FEWEST_PROMPTS or min(even.sum(), (~even).sum()) < 3:
         return None
-    return kid(mine[even], base[~even], prompt[even], prompt[~even])
+    return kid(as_long(mine)[even], as_long(base)[~even], prompt[even], prompt[~even])
 
 
 def changes(
