@@ -66,6 +66,7 @@ ELSEWHERE = {
     "compare": "tests/evaluate/report/test_folder.py::test_compare_says_what_changed_beyond_the_intervals",
     "eval causal": "tests/evaluate/causal/test_run.py::test_the_command_compares_the_methods_and_writes_everything",
     "eval causal --photos": "tests/evaluate/causal/test_photos.py::test_the_command_on_ones_own_model",
+    "eval photos": "tests/evaluate/photos/test_run.py::test_the_command_on_ones_own_model_and_again",
     "eval recogniser": "tests/evaluate/test_recognisers.py::test_the_command_knows_the_bundles_encoder_again",
     "eval suite": "tests/evaluate/test_suite.py::test_the_command_gives_the_same_numbers_again",
     "eval encoder": "tests/evaluate/test_encoder.py::test_the_command_writes_the_figures_and_the_curve",

@@ -21,6 +21,7 @@ from facefact.encoder.files import save_transface
 from facefact.faces import face_crop_from, face_from_landmarks, get_detector, open_picture
 from facefact.types import UserError
 from facefact.world import HELD_OUT, look, person, render
+from onnx_file import pooled_colours
 
 JUDGE = AVATAR_ENCODER.parents[1] / "judges" / "recogniser"
 SHARED = Path(os.environ.get("FACEFACT_SHARED") or Path(__file__).parents[3] / "shared")
@@ -112,8 +113,33 @@ def test_what_cannot_be_opened_is_a_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(recognisers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install dlib-bin"):
         open_recogniser(PeopleSettings(recogniser="dlib"))
-    with pytest.raises(UserError, match="pip install insightface"):
+    with pytest.raises(UserError, match="pip install onnxruntime"):
         open_recogniser(PeopleSettings(recogniser="insightface"))
+    monkeypatch.setattr(recognisers, "find_spec", lambda name: name)
+    monkeypatch.setattr(recognisers, "HOME", tmp_path)
+    with pytest.raises(UserError, match=r"get https://.*buffalo_l\.zip .*non-commercial"):
+        open_recogniser(PeopleSettings(recogniser="insightface"))
+
+
+def test_insightface_is_fed_as_its_own_package_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of the same interface in the place of the pack's: mean colours of 49 squares, times a matrix."""
+    pytest.importorskip("onnxruntime")
+    weights = np.random.default_rng(0).normal(size=(3 * 7 * 7, 16)).astype(np.float32)
+    monkeypatch.setattr(recognisers, "HOME", tmp_path)
+    path = tmp_path / "models" / recognisers.PACK / recognisers.INSIGHTFACE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no network")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        open_recogniser(PeopleSettings(recogniser="insightface"))
+    path.write_bytes(pooled_colours(weights, side=112, square=16))
+    recogniser = open_recogniser(PeopleSettings(recogniser="insightface"))
+    assert recogniser is not None
+    drawn = render(person(1), look(1), size=200)
+    view = recogniser.view(drawn.image, face_from_landmarks(drawn.landmarks))
+    assert view.shape == (112, 112, 3)
+    squares = (view / 127.5 - 1).reshape(7, 16, 7, 16, 3).mean((1, 3)).transpose(2, 0, 1).ravel()
+    found = recogniser.embed([view] * (BATCH + 1))
+    np.testing.assert_allclose(found[-1], squares @ weights, atol=1e-4)
 
 
 def test_auto_takes_what_is_here(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,21 +10,21 @@ import pytest
 
 from facefact.apps.cli import main
 from facefact.demo import bundle_path, judges_path
-from facefact.evaluate.claims import FIGURES, Row, judged_claim, run_claims
-from facefact.evaluate.claims_page import COLUMNS, draw, markdown
-from facefact.evaluate.claims_plan import Claim, read_plan
-from facefact.evaluate.protocol import protocol
+from facefact.evaluate.claims import Cases, Row, judged_claim, run_claims
+from facefact.evaluate.claims_bench import Said
+from facefact.evaluate.claims_plan import FIGURES, OF_SETS, Claim, read_plan
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import load_base
 from facefact.train.adapter.opened import new_adapter, open_inputs
 from facefact.train.peers.decoupled import learned_weights
 from facefact.types import UserError
+from facefact.world import CHOICES
 
 CONFIG = Path(__file__).parents[2] / "configs" / "claims.yaml"
 SMALL = """
 base: base.yaml
 seeds: [1, 2]
-measured: {people: 6, seed: 11, steps: 2, scales: [0.7]}
+measured: {people: 6, seed: 11, steps: 2, scales: [0.7], faces: 2}
 methods:
   base: {way: base}
   image_to_image: {way: image_to_image}
@@ -54,20 +54,38 @@ def small(folder: Path, text: str = SMALL) -> Path:
     return folder / "claims.yaml"
 
 
+@pytest.fixture(autouse=True)
+def quick_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds instead of a quarter of a minute: it is the reading that suffers, and nothing here rests on it."""
+    monkeypatch.setattr("facefact.evaluate.claims_bench.RENDERS", 100)
+    monkeypatch.setattr("facefact.evaluate.claims_causal.RENDERS", 100)
+
+
 def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -> None:
     config, out = small(tmp_path), tmp_path / "out"
-    assert main(["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]) == 0
+    page = tmp_path / "page.md"
+    page.write_text("# Here\n<!-- CLAIMS claims -->\nold\n<!-- /CLAIMS claims -->\n")
+    call = ["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]
+    assert main([*call, "--page", str(page)]) == 0
     report = json.loads((out / "claims.json").read_text())
     assert json.loads((tmp_path / "copy.json").read_text()) == report
+    assert "| fact two photos |" in page.read_text()
+    assert "old" not in page.read_text()
     assert list(report["methods"]) == ["base", "image_to_image", "fact", "fact_two_photos", "embedded", "faceid"]
     assert report["methods"]["embedded"]["pictures_seen"] == 7
     assert not (out / "fact_two_photos" / "seed_1" / "adapter").exists()  # fact's training is its own
     assert (out / "fact_two_photos" / "seed_1" / "judged_0.7.json").is_file()
     fact, base = report["methods"]["fact"], report["methods"]["base"]
     assert (fact["seeds"], fact["pictures_seen"], base["learned_weights"]) == ([1, 2], 4, 0)
-    assert set(fact["figures"]) == set(FIGURES)
+    by_factor = {f"{name}.{factor}" for name in ("attributes", "leakage") for factor in CHOICES}
+    assert set(FIGURES) - {"copy_paste", "diversity"} <= set(
+        fact["figures"]
+    )  # (both need faces that are like somebody)
+    assert set(fact["figures"]) <= {*FIGURES, *OF_SETS, *by_factor, "rank5", "cos_other", "auc"}
     assert fact["figures"]["rank1"]["n"] == 12
+    assert {"light", "mid", "dark", "apart"} >= set(fact["fairness"]["rank1"])
     assert base["figures"]["outside_change"]["value"] == 0
+    assert "locality" not in base["figures"]  # nothing changed
     assert report["claims"][0]["holds"] in (True, False, "undecided")
     assert "| fact |" in capsys.readouterr().out
 
@@ -79,12 +97,36 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
     assert run_claims(config, out, judges=judges_path()) == report
 
 
+@pytest.mark.slow
+def test_the_causal_benchmark_of_all_methods(tmp_path, capsys, monkeypatch) -> None:
+    methods = "methods:\n  base: {way: base}\n  embedded: {way: there}\n"
+    measured = "measured: {people: 6, seed: 11, steps: 1, scales: [0.7], faces: 2, causal: 4}\n"
+    config, out = small(tmp_path, f"base: base.yaml\n{measured}{methods}"), tmp_path / "out"
+    call = ["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]
+    assert main(call) == 0
+    found = json.loads((tmp_path / "copy_causal.json").read_text())
+    assert list(found["methods"]) == ["embedded", "base"]
+    assert found["methods"]["base"]["leakage"]["value"] == 0
+    assert found["methods"]["embedded"]["leakage"]["value"] > 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("what is there is not made again")
+
+    monkeypatch.setattr("facefact.evaluate.claims_causal.generator_of", refuse)
+    assert main(call) == 0
+    assert json.loads((out / "causal.json").read_text()) == found
+
+
 def test_methods_must_share_what_is_compared(tmp_path) -> None:
     wrong = SMALL.replace("fact: {}", "fact: {set: [schedule.steps=9]}")
     with pytest.raises(UserError, match=r"fact changes schedule\.steps"):
         read_plan(small(tmp_path, wrong), tmp_path / "out")
     with pytest.raises(UserError, match="names nobody, which is none"):
         read_plan(small(tmp_path, SMALL.replace("than: faceid", "than: nobody")), tmp_path / "out")
+    with pytest.raises(UserError, match="rests on beauty; there are rank1"):
+        read_plan(small(tmp_path, SMALL.replace("figure: rank1", "figure: beauty")), tmp_path / "out")
+    with pytest.raises(UserError, match="6 people, 2 faces"):
+        read_plan(small(tmp_path, SMALL.replace("people: 6", "people: 5")), tmp_path / "out")
     with pytest.raises(UserError, match="no method fancy"):
         read_plan(small(tmp_path), tmp_path / "out", ["fancy"])
     with pytest.raises(UserError, match="is to be trained as nobody"):
@@ -94,13 +136,16 @@ def test_methods_must_share_what_is_compared(tmp_path) -> None:
 
 
 def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
-    cases = protocol(1, people=40, per_person=1)
+    nothing = np.zeros(0)
+    cases = Cases(np.arange(40), nothing, nothing, np.full(5, 0.5))
     rng = np.random.default_rng(0)
 
     def row(mean: float, noise: float = 0.1) -> Row:
         return Row({0.7: {"rank1": mean + noise * rng.standard_normal(40)}}, np.zeros(40, int), [1])
 
     rows = {"good": row(0.8), "bad": row(0.4), "same": row(0.8)}
+    rows["good"].said.append(Said({}, nothing, nothing, np.full(5, 0.4), nothing))
+    rows["bad"].said.append(Said({}, nothing, nothing, np.full(5, 0.3), nothing))
     rows["good"].samples[0.7]["leakage"] = np.full(40, 0.1)
     rows["bad"].samples[0.7]["leakage"] = np.full(40, 0.3)
 
@@ -113,6 +158,8 @@ def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
     assert holds("good", "bad", by=0.6) is False
     assert holds("good", "bad", "leakage") is True  # of leakage less is better
     assert holds("good", "absent") == "undecided"
+    assert holds("good", "bad", "diversity", by=0.09) is True
+    assert holds("good", "bad", "diversity", by=0.11) is False
 
 
 def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
@@ -120,7 +167,7 @@ def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
     runs = {run.method: run.config for run in plan.runs if run.seed == plan.claims.seeds[0] and run.config is not None}
     frozen = open_inputs(runs["fact"]).frozen
     fact = learned_weights(new_adapter(runs["fact"], frozen))
-    for name in ("ip_adapter", "faceid", "pulid_like", "gligen_like", "fact_without_fair"):
+    for name in ("ip_adapter", "faceid", "pulid_like", "gligen_like", "fact_without_fair", "fact_last_layer"):
         assert abs(learned_weights(new_adapter(runs[name], frozen)) / fact - 1) < 0.1, name
     embedded = FaceAdapter.from_pretrained(bundle_path() / "adapter")
     assert (
@@ -129,29 +176,11 @@ def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
     assert len(plan.claims.seeds) >= 3  # headlines rest on several seeds
 
 
-def test_table_and_plot(tmp_path) -> None:
-    one = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
-    figures = dict.fromkeys(COLUMNS, one)
-    method = {
-        "seeds": [1],
-        "pictures_seen": 1000,
-        "learned_weights": 3000,
-        "hours": 1.0,
-        "note": "a note",
-        "figures": figures,
-        "scales": {"0.4": figures, "0.7": figures},
-    }
-    claim = {"claim": "it works", "holds": False, "figure": "rank1", "why": "-0.1"}
-    report = {
-        "measured": {"people": 10, "steps": 12, "scale": 0.7},
-        "hours": 1.0,
-        "methods": {"fact": method},
-        "claims": [claim],
-    }
-    text = markdown(report)
-    assert "0.50 [0.40, 0.60]" in text
-    assert "**does not hold**" in text
-    assert "fact: a note" in text
-    pytest.importorskip("matplotlib")
-    assert draw(report, tmp_path / "claims.png")
-    assert (tmp_path / "claims.png").stat().st_size > 5000
+def test_the_short_plan_is_the_full_one_shortened(tmp_path) -> None:
+    full, short = read_plan(CONFIG, tmp_path).claims, read_plan(CONFIG.with_stem("claims_short"), tmp_path).claims
+    assert {name: full.methods[name] for name in short.methods} == short.methods
+    assert set(short.claims) < set(full.claims)
+    steps = [next(one for one in claims.set if one.startswith("schedule")) for claims in (full, short)]
+    assert "steps: 3000" in steps[0]
+    assert "steps: 500" in steps[1]
+    assert short.set[2:] == full.set[1:]

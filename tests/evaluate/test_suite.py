@@ -15,6 +15,7 @@ from facefact.evaluate.causal.reading import Reader
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.protocol import protocol
 from facefact.evaluate.suite import (
+    TRUTH,
     WORDS,
     Gallery,
     Suite,
@@ -65,6 +66,8 @@ def test_true_pictures_are_right_in_every_figure(suite: Suite) -> None:
     found = figures(suite, "true")
     assert found["rank1"].value == 1
     assert found["rank1_factors"].value > 0.8
+    assert found["factor_error"].value < 0.6 * figures(suite, "base")["factor_error"].value
+    assert found["factor_error"] == figures(suite, TRUTH)["factor_error"], "it is the world itself"
     assert found["no_face"].value == 0
     assert found["face_error"].value < 6
     assert found["attributes"].value > 0.9
@@ -139,7 +142,9 @@ def test_the_command_gives_the_same_numbers_again(tmp_path: Path, capsys: pytest
     for name in ("report.json", "report.md", "report.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     found = json.loads((tmp_path / "a/report.json").read_text())
-    assert list(found["methods"]) == ["FACT", "FACT without FAIR"]
+    assert list(found["methods"]) == ["FACT", "FACT without FAIR", TRUTH]
+    assert "kid_nobody" in found["methods"]["FACT"]
+    assert "attributes.hat" in found["methods"]["FACT"]
     assert "by_skin.rank1.light" in found["methods"]["FACT"]
     capsys.readouterr()
     assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 
 from facefact.data.prepare_config import PeopleSettings
@@ -187,16 +186,26 @@ def dlib_chip(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 # InsightFace
 
 
+INSIGHTFACE = "w600k_r50.onnx"  # of the pack
+INSIGHTFACE_SITE = "https://github.com/deepinsight/insightface/releases/download/v0.7"
+
+
 def insightface_lacks() -> str:
     """What is missing for InsightFace's recogniser and how to mend it; "" if nothing is."""
-    if find_spec("insightface") is None or find_spec("onnxruntime") is None:
-        return "InsightFace is not installed: pip install insightface onnxruntime"
+    if find_spec("onnxruntime") is None:
+        return "InsightFace's recogniser needs ONNX Runtime: pip install onnxruntime"
     where = HOME / "models" / PACK
-    return "" if where.is_dir() else f"InsightFace's models are not in {where}: put its pack {PACK} there"
+    if (where / INSIGHTFACE).is_file():
+        return ""
+    return (
+        f"InsightFace's recogniser {INSIGHTFACE} is not in {where}: get {INSIGHTFACE_SITE}/{PACK}.zip (for "
+        "non-commercial research only) and unpack it there"
+    )
 
 
 class InsightFaceRecogniser:
-    """The ArcFace network of InsightFace's model pack, on our alignment; 512 numbers. Nothing is fetched.
+    """The ArcFace network of InsightFace's model pack, on our alignment, by ONNX Runtime; 512 numbers. Nothing is
+    fetched.
 
     Its distances are not measured by this project: they are the cosines of 0.4 and 0.25 that are in use with it.
     """
@@ -211,20 +220,27 @@ class InsightFaceRecogniser:
         if lack := insightface_lacks():
             raise UserError(lack)
         try:
-            from insightface.app import FaceAnalysis
+            import onnxruntime
 
-            tasks = ["detection", "recognition"]  # it does not open without a detector
-            app = FaceAnalysis(name=PACK, allowed_modules=tasks, providers=["CPUExecutionProvider"])
-            app.prepare(ctx_id=-1, det_size=(640, 640))
-            self._net = app.models["recognition"]
-        except Exception as error:  # onnxruntime and assertion errors alike
+            path = HOME / "models" / PACK / INSIGHTFACE
+            self._net = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._input = self._net.get_inputs()[0]
+            self._side = int(self._input.shape[2])
+        except Exception as error:  # onnxruntime's have no common class
             raise UserError(f"InsightFace's models {PACK} cannot be loaded: {' '.join(str(error).split())}") from error
 
     def view(self, pixels: np.ndarray, face: Face, *, crop: np.ndarray | None = None) -> np.ndarray:
-        return align(pixels, face.landmarks, int(self._net.input_size[0]))[0]
+        return align(pixels, face.landmarks, self._side)[0]
 
     def embed(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate([self._net.get_feat(cv2.cvtColor(one, cv2.COLOR_RGB2BGR)) for one in views])
+        return in_batches(views, self._network)
+
+    def _network(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As insightface.model_zoo's ArcFaceONNX feeds it: RGB in [-1, 1]."""
+        import torch
+
+        fed = {self._input.name: (pixels.numpy() - 127.5) / np.float32(127.5)}
+        return torch.from_numpy(self._net.run(None, fed)[0])
 
 
 # TransFace

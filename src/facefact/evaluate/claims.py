@@ -2,16 +2,18 @@
 
 OUT/<method>/seed_<n>/    a run of `facefact train` each; what is finished is not trained again
 OUT/<method>/seed_<n>/judged_<scale>.json    what the judges say of its pictures; not made again either
-OUT/claims.{json,md,png}
+OUT/<method>/seed_<n>/causal.json    its effects in the causal benchmark (`measured.causal` people)
+OUT/claims.{json,md,png}, OUT/causal.{json,png}
 
 Same frozen base model, data, pictures seen, seeds, sampling and noise; differences are taken picture by picture.
+Intervals are over people and training seeds, crossed (`metrics.resampling`).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,50 +22,46 @@ import numpy as np
 import torch
 
 from facefact.checkpoint import replacing
-from facefact.demo import BUNDLE
-from facefact.evaluate.ablation import remembered, train_run
+from facefact.evaluate.ablation import train_run
 from facefact.evaluate.ablation_plan import warm_up_folder_of
-from facefact.evaluate.claims_page import draw, markdown
-from facefact.evaluate.claims_plan import Claim, Method, Plan, Run, read_plan
-from facefact.evaluate.face_error import other_errors
-from facefact.evaluate.judges import Judges
-from facefact.evaluate.naive import from_the_reference
-from facefact.evaluate.pictures import Painter, Progress, Sampling
-from facefact.evaluate.protocol import Protocol, protocol
-from facefact.evaluate.world import CHOICES, LEAKS, Samples, judging
-from facefact.face_adapter import FaceAdapter
-from facefact.generate import model_hash
-from facefact.metrics.scores import Figure, change_outside, figure
-from facefact.train.adapter.opened import EMBEDDED
-from facefact.train.peers.decoupled import learned_weights, open_adapter
-from facefact.types import FaceTokens, UserError
-from facefact.world import held_out_seed, look, render
-
-# What is compared, and what a reader should know of each.
-FIGURES = {
-    "rank1": "retrieved first among the references of all people",
-    "cos_own": "similarity to the own reference, by an independent recogniser",
-    "face_error": "aligned face against the true render: 0 the autoencoder's, 1 another person's",
-    "attributes": "what the prompt asks for, over ten factors",
-    "expression": "the expression that was asked for",
-    "pose": "the pose that was asked for",
-    "leakage": "the reference's glasses, hat, hair, pose, expression, light where something else was asked for",
-    "outside_change": "change outside the face against the base model's picture, of 255",
-    "no_face": "pictures in which no face is found",
-}
-LESS = ("face_error", "leakage", "outside_change", "no_face")  # of these less is better
+from facefact.evaluate.causal.page import draw as draw_causal
+from facefact.evaluate.claims_bench import Bench, Said
+from facefact.evaluate.claims_causal import causal_of
+from facefact.evaluate.claims_page import markdown
+from facefact.evaluate.claims_plan import FIGURES, LESS, Claim, Plan, Run, read_plan
+from facefact.evaluate.claims_plot import draw
+from facefact.evaluate.pictures import Progress
+from facefact.evaluate.world import Samples
+from facefact.metrics.distributions import kid
+from facefact.metrics.resampling import Pictures, by_third, pooled
+from facefact.metrics.scores import Figure
+from facefact.train.peers.decoupled import learned_weights
+from facefact.types import UserError
 
 
 @dataclass
 class Row:
-    """A method's samples by scale and figure, all its seeds one after the other, and what it cost."""
+    """A method: by scale and figure its samples, all its seeds one after the other, and what it cost. said: of the
+    table's scale, one of each seed. change: by scale its maps of change, one of each seed."""
 
     samples: dict[float, Samples] = field(default_factory=dict)
     runs: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     seeds: list[int] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     pictures_seen: int = 0
     learned_weights: int = 0
     hours: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What the figures of all methods share. own: (cases,) whose picture. tone: (cases,) that person's skin tone.
+    base: (cases, d) features of the base model's pictures. true_spread: (people,), see `Bench`."""
+
+    own: np.ndarray
+    tone: np.ndarray
+    base: np.ndarray
+    true_spread: np.ndarray
 
 
 def run_claims(
@@ -75,8 +73,8 @@ def run_claims(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train what is not trained yet, judge, and write OUT/claims.*; returns the report as JSON values. UserError:
-    settings that are wrong, or methods that cannot be compared, before anything is computed."""
+    """Train what is not trained yet, judge, and write OUT/claims.* and OUT/causal.*; returns the report as JSON values.
+    UserError: settings that are wrong, or methods that cannot be compared, before anything is computed."""
     plan = read_plan(path, out, only)
     bases = {run.config.base.source for run in plan.runs if run.config is not None}
     if bases - {"bundle"}:
@@ -86,12 +84,12 @@ def run_claims(
             began = time.monotonic()
             train_run(run.config, run.training, warm_up_folder_of(run.config, out))
             note_time(run.training, time.monotonic() - began)
-    bench = Bench.open(plan, judges, device, progress)
+    bench = Bench.open(plan.claims.measured, judges, device, progress)
     rows: dict[str, Row] = {}
     for run in plan.runs:
-        bench.add(rows.setdefault(run.method, Row()), run)
-    report = report_of(plan, rows, bench.cases)
-    write(report, out)
+        add(rows.setdefault(run.method, Row()), run, plan, bench)
+    report = report_of(plan, rows, cases_of(bench))
+    write(report, causal_of(plan, bench) if plan.claims.measured.causal else None, out)
     return report
 
 
@@ -103,194 +101,131 @@ def note_time(folder: Path, seconds: float) -> None:
         temporary.write_text(json.dumps({"seconds": round(before + seconds, 1)}) + "\n", encoding="utf-8")
 
 
-# Pictures and what the judges say of them
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One protocol for all methods. judged: pictures of its cases -> samples. base: what the base model makes."""
-
-    plan: Plan
-    cases: Protocol
-    judges: Judges
-    judged: Callable[[np.ndarray], Samples]
-    painter: Callable[[Sampling], Painter]
-    base: np.ndarray
-    limits: Mapping[str, np.ndarray]
-    about: Mapping[str, Any]
-
-    @classmethod
-    def open(cls, plan: Plan, judges_dir: Path, device: str | torch.device, progress: Progress | None) -> Bench:
-        asked = plan.claims.measured
-        cases = protocol(asked.seed, people=asked.people, per_person=1)
-        judges = Judges.open(judges_dir, BUNDLE)
-        judged = judging(cases, judges, None)
-        opened = Painter.open(BUNDLE, Sampling(), device=device, progress=progress)
-
-        def painter(sampling: Sampling) -> Painter:
-            return Painter(opened.pipe, sampling, opened.progress)
-
-        sampling = Sampling(steps=asked.steps, guidance_scale=asked.guidance_scale)
-        base = painter(sampling).base(cases.cases)
-        real = np.stack([render(cases.people[case.own], case.wanted).image for case in cases.cases])
-        least = judged(opened.reconstruct(real))["face_error"]
-        limits = {"least": least, "other": other_errors(cases.cases, cases.people)}
-        models = {"base": model_hash(BUNDLE), "judges": model_hash(judges_dir / "recogniser")}
-        about = {"models": models, "people": asked.people, "seed": asked.seed, "steps": asked.steps}
-        return cls(plan, cases, judges, judged, painter, base, limits, about | {"guidance": asked.guidance_scale})
-
-    def add(self, row: Row, run: Run) -> None:
-        """The samples of one run at every scale, judged once."""
-        method = self.plan.claims.methods[run.method]
-        adapter = self.adapter_of(run, method)
-        scales = self.plan.claims.measured.scales if adapter is not None else (self.plan.claims.measured.scale,)
-        for scale in scales:
-            found = self.samples(run, method, adapter, scale)
-            known = row.samples.setdefault(scale, {})
-            for name, values in found.items():
-                known[name] = np.concatenate([known[name], values]) if name in known else values
-        row.runs = np.concatenate([row.runs, np.full(len(self.cases.cases), run.seed)])
-        row.seeds.append(run.seed)
-        if adapter is not None:
-            row.pictures_seen, row.learned_weights = method.pictures_seen, learned_weights(adapter)
-        if run.config is not None:
-            row.pictures_seen = run.config.schedule.steps * run.config.schedule.batch
-        if run.training == run.folder and run.config is not None:  # (a training counts once)
-            row.hours += json.loads((run.training / "hours.json").read_text(encoding="utf-8"))["seconds"] / 3600
-
-    def adapter_of(self, run: Run, method: Method) -> FaceAdapter | None:
-        """The trained one, the one that is there, or none."""
-        if run.config is not None:
-            return open_adapter(run.training / "adapter")
-        return open_adapter(EMBEDDED.get(method.adapter, method.adapter)) if method.way == "there" else None
-
-    def samples(self, run: Run, method: Method, adapter: FaceAdapter | None, scale: float) -> Samples:
-        decides: dict[str, Any] = {**self.about, "way": method.way, "scale": scale, "photos": method.photos}
-        if method.way == "image_to_image":
-            decides["strength"] = method.strength
-        if adapter is not None:
-            decides["adapter"] = adapter.content_hash()
-
-        def make() -> dict[str, list[float]]:
-            pictures = self.pictures(method, adapter, scale, title=f"{run.method}, seed {run.seed}, scale {scale:g}")
-            return {name: values.tolist() for name, values in self.figures_of(pictures).items()}
-
-        found = remembered(run.folder / f"judged_{scale:g}.json", decides, make)
-        return {name: np.array(values, np.float64) for name, values in found.items()}
-
-    def pictures(self, method: Method, adapter: FaceAdapter | None, scale: float, *, title: str) -> np.ndarray:
-        """(cases, h, w, 3) uint8."""
-        asked = self.plan.claims.measured
-        painter = self.painter(Sampling(steps=asked.steps, guidance_scale=asked.guidance_scale, scale=scale))
-        if method.way == "image_to_image":
-            return from_the_reference(painter, self.cases, strength=method.strength, title=title)
-        if adapter is None:
-            return self.base
-        tokens = tokens_of(adapter, self.cases, self.judges, photos=method.photos)
-        return painter.adapted(self.cases.cases, adapter, tokens, title=title)
-
-    def figures_of(self, pictures: np.ndarray) -> Samples:
-        """`FIGURES` of each picture, (cases,) each; NaN where one asks nothing."""
-        judged = self.judged(pictures)
-        inside = self.judges.faces(self.base) | self.judges.faces(pictures)
-        blank = np.array([not self.judges.view(picture).any() for picture in pictures])
-        error = (judged["face_error"] - self.limits["least"]) / (self.limits["other"] - self.limits["least"]).mean()
-        with np.errstate(invalid="ignore"):
-            leaks = _mean([judged[f"leak_{name}"] for name in LEAKS])
-        return {
-            "rank1": judged["rank1"].astype(float),
-            "cos_own": judged["cos_own"],
-            "face_error": error,
-            "attributes": _mean([judged[name] for name in CHOICES]),
-            "expression": judged["expression"],
-            "pose": judged["pose"],
-            "leakage": leaks,
-            "outside_change": change_outside(pictures, self.base, inside),
-            "no_face": blank.astype(float),
-        }
-
-
-def _mean(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,): of those that are no NaN; NaN where all are."""
-    stacked = np.stack(parts)
-    counts = (~np.isnan(stacked)).sum(0)
-    return np.where(counts > 0, np.nansum(stacked, 0) / np.maximum(counts, 1), np.nan)
-
-
-def tokens_of(adapter: FaceAdapter, cases: Protocol, judges: Judges, *, photos: int) -> FaceTokens:
-    """One row for each person: of the reference, and of `photos` - 1 more pictures of them in other looks."""
-    rows = []
-    for own, reference in enumerate(cases.references):
-        rng = np.random.default_rng((own, 4111))
-        more = [render(cases.people[own], _bare_eyes(rng)).image for _ in range(photos - 1)]
-        rows.append(adapter.encode([reference.image, *more], detector=judges.detector))
-    return FaceTokens(torch.cat([one.face for one in rows]), torch.cat([one.null for one in rows]))
-
-
-def _bare_eyes(rng: np.random.Generator) -> Any:
-    """A look without dark glasses, as those of the references."""
-    drawn = look(held_out_seed(rng))
-    while drawn["glasses"] == "sun":
-        drawn = look(held_out_seed(rng))
-    return drawn
+def add(row: Row, run: Run, plan: Plan, bench: Bench) -> None:
+    """What is said of one run at every scale."""
+    method, asked = plan.claims.methods[run.method], plan.claims.measured
+    adapter = bench.adapter_of(run, method)
+    for scale in asked.scales if adapter is not None else (asked.scale,):
+        found = bench.said(run, method, adapter, scale)
+        known = row.samples.setdefault(scale, {})
+        for name, values in found.samples.items():
+            known[name] = np.concatenate([known[name], values]) if name in known else values
+        if scale == asked.scale:
+            row.said.append(found)
+    row.runs = np.concatenate([row.runs, np.full(len(bench.cases.cases), run.seed)])
+    row.seeds.append(run.seed)
+    if adapter is not None:
+        row.pictures_seen, row.learned_weights = method.pictures_seen, learned_weights(adapter)
+    if run.config is not None:
+        row.pictures_seen = run.config.schedule.steps * run.config.schedule.batch
+    if run.training == run.folder and run.config is not None:  # (a training counts once)
+        row.hours += json.loads((run.training / "hours.json").read_text(encoding="utf-8"))["seconds"] / 3600
 
 
 # The report
 
 
-def report_of(plan: Plan, rows: Mapping[str, Row], cases: Protocol) -> dict[str, Any]:
-    """All JSON values: `methods` with their figures at the table's scale and their curves, and `claims`."""
+def cases_of(bench: Bench) -> Cases:
+    plan = bench.cases
+    tone = np.array([plan.people[own]["skin_tone"] for own in plan.own])
+    return Cases(plan.own, tone, bench.seen(bench.base), bench.true_spread)
+
+
+def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases) -> dict[str, Any]:
+    """All JSON values: `methods` with their figures at the table's scale, by third of skin tone, their curves and maps
+    of change; and `claims`."""
     asked = plan.claims.measured
     methods = {}
     for name, row in rows.items():
-        people = np.tile(cases.own, len(row.seeds))
+        of = Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
+        tone = np.tile(cases.tone, len(row.seeds))
         curve = {
-            f"{scale:g}": {key: figure(values, people, row.runs).as_json() for key, values in samples.items()}
+            f"{scale:g}": as_json({key: pooled(values, of) for key, values in samples.items() if seen(values)})
             for scale, samples in row.samples.items()
         }
+        mine = row.samples[asked.scale]
+        fairness = {key: as_json(by_third(mine[key], tone, of)) for key in FIGURES if key in mine and seen(mine[key])}
         methods[name] = {
             "seeds": row.seeds,
             "pictures_seen": row.pictures_seen,
             "learned_weights": row.learned_weights,
             "hours": round(row.hours, 3),
             "note": plan.claims.methods[name].note,
-            "figures": curve[f"{asked.scale:g}"],
+            "figures": curve[f"{asked.scale:g}"] | as_json(of_sets(row, cases)),
+            "fairness": fairness,
             "scales": curve,
+            "change": np.round(np.mean([one.change for one in row.said], axis=0), 2).tolist(),
         }
     claims = [judged_claim(claim, rows, cases, asked.scale) for claim in plan.claims.claims]
     about = {"people": asked.people, "seed": asked.seed, "steps": asked.steps, "scale": asked.scale}
     hours = round(sum(row.hours for row in rows.values()), 2)
-    return {"version": 1, "measured": about, "hours": hours, "methods": methods, "claims": claims}
+    return {"version": 2, "measured": about, "hours": hours, "methods": methods, "claims": claims}
 
 
-def judged_claim(claim: Claim, rows: Mapping[str, Row], cases: Protocol, scale: float) -> dict[str, Any]:
+def seen(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).any())
+
+
+def as_json(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    return {name: one.as_json() for name, one in figures.items()}
+
+
+def of_sets(row: Row, cases: Cases) -> dict[str, Figure]:
+    """What is of several pictures together: diversity, and both distances to the base model's pictures. Every second
+    picture of a method against the base model's other ones, as in `suite.preservation`."""
+    spread = np.concatenate([one.spread for one in row.said])
+    of = Pictures(*spread_places(row))
+    found = {}
+    if seen(spread):
+        found["diversity"] = pooled(spread, of)
+        found["diversity_true"] = pooled(spread, of, over=np.tile(cases.true_spread, len(row.said)))
+    even = np.arange(len(cases.own)) % 2 == 0
+    people = np.tile(cases.own[even], len(row.said))
+    for name, parts in (("kid", [one.features for one in row.said]), ("kid_nobody", [one.nobody for one in row.said])):
+        if all(len(part) for part in parts):
+            mine = np.concatenate([part[even] for part in parts])
+            found[name] = kid(mine, cases.base[~even], people, cases.own[~even])
+    return found
+
+
+def spread_places(row: Row) -> tuple[np.ndarray, None, np.ndarray]:
+    """People, galleries and trainings of all spreads, one after the other."""
+    sizes = [len(one.spread) for one in row.said]
+    return np.concatenate([np.arange(n) for n in sizes]), None, np.repeat(row.seeds, sizes)
+
+
+def judged_claim(claim: Claim, rows: Mapping[str, Row], cases: Cases, scale: float) -> dict[str, Any]:
     """Whether the interval of the paired difference lies on the claimed side of `by`."""
     about: dict[str, Any] = {"claim": claim.claim, "figure": claim.figure, "better": claim.better, "than": claim.than}
     if claim.better not in rows or claim.than not in rows:
         return about | {"holds": "undecided", "why": "a method that it rests on was not made"}
-    if claim.figure not in FIGURES:
-        raise UserError(f"the claim {claim.claim!r} rests on {claim.figure}; there are {', '.join(FIGURES)}")
     found = difference(rows[claim.better], rows[claim.than], claim.figure, cases, scale)
     gained = -found.value if claim.figure in LESS else found.value
     low, high = (-found.high, -found.low) if claim.figure in LESS else (found.low, found.high)
     holds: bool | str = True if low > claim.by else False if high < claim.by else "undecided"
-    seeds = len(rows[claim.better].seeds)
-    why = f"{gained:+.3f} [{low:+.3f}, {high:+.3f}] paired over {found.n} pictures, {seeds} training seed(s)"
+    seeds, of = len(rows[claim.better].seeds), "people" if claim.figure == "diversity" else "pictures"
+    why = f"{gained:+.3f} [{low:+.3f}, {high:+.3f}] paired over {found.n} {of}, {seeds} training seed(s)"
     return about | {"holds": holds, "difference": found.as_json(), "why": why}
 
 
-def difference(better: Row, than: Row, name: str, cases: Protocol, scale: float) -> Figure:
+def difference(better: Row, than: Row, name: str, cases: Cases, scale: float) -> Figure:
     """Of the same pictures with training seeds in the same order (what needs no training is the same for each)."""
     if better.seeds != than.seeds:
         raise UserError("methods of different training seeds are not compared")
+    if name == "diversity":
+        apart = [one.spread - other.spread for one, other in zip(better.said, than.said, strict=True)]
+        return pooled(np.concatenate(apart), Pictures(*spread_places(better)))
     values = better.samples[scale][name] - than.samples[scale][name]
-    return figure(values, np.tile(cases.own, len(better.seeds)), better.runs)
+    return pooled(values, Pictures(np.tile(cases.own, len(better.seeds)), trainings=better.runs))
 
 
-def write(report: Mapping[str, Any], out: Path) -> None:
-    """OUT/claims.json, .md, and (with matplotlib) .png."""
-    texts = {"json": json.dumps(report, indent=2) + "\n", "md": markdown(report)}
-    for suffix, text in texts.items():
-        with replacing(out / f"claims.{suffix}") as temporary:
+def write(report: Mapping[str, Any], causal: Mapping[str, Any] | None, out: Path) -> None:
+    """OUT/claims.json, .md, and (with matplotlib) .png; the same of the causal benchmark, where it was asked for."""
+    texts = {"claims.json": json.dumps(report, indent=1) + "\n", "claims.md": markdown(report)}
+    if causal is not None:
+        texts["causal.json"] = json.dumps(causal) + "\n"
+    for name, text in texts.items():
+        with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    draw(report, out / "claims.png")
+    if draw(report, out / "claims.png") and causal is not None:
+        draw_causal(causal, out / "causal.png")

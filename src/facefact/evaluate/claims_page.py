@@ -1,86 +1,103 @@
-"""The report of `facefact eval claims` as Markdown and as a plot: identity against text following, a curve a method."""
+"""The report of `facefact eval claims` as Markdown: tables of methods, the claims, and a fairness sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from facefact.evaluate.claims_plan import FIGURES, OF_SETS
 from facefact.markdown import markdown_table
+from facefact.world import CHOICES
 
-COLUMNS = (
-    "rank1",
-    "cos_own",
-    "face_error",
-    "attributes",
-    "expression",
-    "pose",
-    "leakage",
-    "outside_change",
-    "no_face",
-)
+PERSON = ("rank1", "rank1_factors", "cos_own", "factor_error", "face_error", "no_face", "diversity", "diversity_true")
+REST = ("attributes", "expression", "pose", "leakage", "copy_paste", "outside_change", "locality", "kid", "kid_nobody")
+SHEET = ("rank1", "face_error", "no_face", "attributes", "leakage", "outside_change")  # of fairness, in the short form
 WORDS = {True: "holds", False: "**does not hold**", "undecided": "undecided"}
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The table of methods, then the claims."""
-    about = report["measured"]
-    rows = [
+    """Everything: `summary`, then the tables factor by factor and the whole fairness sheet."""
+    methods = report["methods"]
+    parts = [summary(report), "### Factor by factor"]
+    for name in ("attributes", "leakage"):
+        keys = [f"{name}.{factor}" for factor in CHOICES]
+        heads = [name, *(factor.replace("_", " ") for factor in CHOICES)]
+        rows = [[said(who), *(short(one["figures"].get(key)) for key in keys)] for who, one in methods.items()]
+        parts.append(markdown_table(heads, rows))
+    parts += ["### Fairness: every figure by third of skin tone", fairness(methods, FIGURES)]
+    parts.append("\n".join(f"- {said(name)}: {words}" for name, words in (FIGURES | OF_SETS).items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """What a reader needs first: the two tables of methods, the claims, the short fairness sheet."""
+    methods, about = report["methods"], report["measured"]
+    cost = [
         [
-            name.replace("_", " "),
-            _thousands(one["pictures_seen"]),
-            _thousands(one["learned_weights"]),
+            said(name),
+            f"{one['pictures_seen']:,}" if one["pictures_seen"] else "-",
+            f"{one['learned_weights']:,}" if one["learned_weights"] else "-",
             str(len(one["seeds"])) if one["pictures_seen"] else "-",
-            *(_cell(one["figures"][key]) for key in COLUMNS),
+            f"{one['hours']:.2f}" if one["hours"] else "-",
         ]
-        for name, one in report["methods"].items()
+        for name, one in methods.items()
     ]
-    heads = ["method", "pictures seen", "learned weights", "seeds", *(key.replace("_", " ") for key in COLUMNS)]
-    notes = [f"- {name.replace('_', ' ')}: {one['note']}" for name, one in report["methods"].items() if one["note"]]
-    claims = [
-        [one["claim"], WORDS[one["holds"]], one["figure"].replace("_", " "), one["why"]] for one in report["claims"]
-    ]
-    said = f"{about['people']} unseen people, {about['steps']} steps, scale {about['scale']:g}"
+    notes = "\n".join(f"- {said(name)}: {one['note']}" for name, one in methods.items() if one["note"])
+    claims = [[one["claim"], WORDS[one["holds"]], said(one["figure"]), one["why"]] for one in report["claims"]]
     parts = [
-        f"{said}; training: {report['hours']:g} hours in all.",
-        markdown_table(heads, rows),
-        "\n".join(notes),
+        f"{about['people']} unseen people, {about['steps']} steps, scale {about['scale']:g}; training: "
+        f"{report['hours']:g} hours in all. In brackets 95 % intervals over people and training seeds.",
+        markdown_table(["method", "pictures seen", "learned weights", "trainings", "hours"], cost),
+        notes,
+        "The person:",
+        of_methods(methods, PERSON),
+        "Everything else:",
+        of_methods(methods, REST),
         markdown_table(["claim", "here", "figure", "paired difference"], claims) if claims else "",
+        "By third of skin tone, light / middle / dark:",
+        fairness(methods, SHEET),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part)
 
 
-def draw(report: Mapping[str, Any], path: Path) -> bool:
-    """Retrieval against what the prompt asks for, with the adapter's scale along each curve. False: no matplotlib."""
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    for axis, asked in zip(axes, ("attributes", "outside_change"), strict=True):
-        for name, one in report["methods"].items():
-            points = sorted((float(scale), figures) for scale, figures in one["scales"].items())
-            x = [figures[asked]["value"] for _, figures in points]
-            y = [figures["rank1"]["value"] for _, figures in points]
-            axis.plot(x, y, marker="o", label=name.replace("_", " "), linewidth=1.4)
-        axis.set_xlabel(
-            {"attributes": "attributes as asked", "outside_change": "change outside the face, of 255"}[asked]
-        )
-        axis.set_ylabel("rank-1 retrieval of the person")
-        axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=8, frameon=False, loc="center right")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return True
+def of_methods(methods: Mapping[str, Any], figures: Sequence[str]) -> str:
+    """A row a method, a column a figure."""
+    rows = [[said(name), *(cell(one["figures"].get(key)) for key in figures)] for name, one in methods.items()]
+    return markdown_table(["method", *map(said, figures)], rows)
 
 
-def _cell(one: Mapping[str, float]) -> str:
-    digits = 1 if abs(one["value"]) >= 10 else 2
-    return f"{one['value']:.{digits}f} [{one['low']:.{digits}f}, {one['high']:.{digits}f}]"
+def fairness(methods: Mapping[str, Any], figures: Iterable[str]) -> str:
+    """A row a figure, a column a method: the thirds, and in brackets the interval of dark less light."""
+    rows = [
+        [said(key), *(thirds(one["fairness"].get(key)) for one in methods.values())]
+        for key in figures
+        if any(key in one["fairness"] for one in methods.values())
+    ]
+    return markdown_table(["figure", *map(said, methods)], rows)
 
 
-def _thousands(number: int) -> str:
-    return f"{number:,}" if number else "-"
+def thirds(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return "-"
+    parts = " / ".join(short(found.get(name)) for name in ("light", "mid", "dark"))
+    apart = found.get("apart")
+    return parts if apart is None else f"{parts} [{apart['low']:+.2f}, {apart['high']:+.2f}]"
+
+
+def said(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def short(one: Mapping[str, float] | None) -> str:
+    return "-" if one is None else f"{one['value']:.{_digits(one)}f}"
+
+
+def cell(one: Mapping[str, float] | None) -> str:
+    if one is None:
+        return "-"
+    value, low, high = (f"{one[name]:.{_digits(one)}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _digits(one: Mapping[str, float]) -> int:
+    return 1 if abs(one["value"]) >= 10 else 2

@@ -8,10 +8,34 @@ from pathlib import Path
 from typing import Literal
 
 from facefact.config import load_config
+from facefact.evaluate.causal.run import FEWEST
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
 Way = Literal["trained", "there", "base", "image_to_image"]
+# What is compared, and what a reader should know of each.
+FIGURES = {
+    "rank1": "retrieved first among the references of all people, by an independent recogniser",
+    "rank1_factors": "the same by the person's numbers as they are read off the pixels",
+    "cos_own": "similarity to the own reference, by that recogniser",
+    "factor_error": "distance of the numbers (-1 to 1) that are read to the person's own",
+    "face_error": "aligned face against the true render: 0 the autoencoder's, 1 another person's",
+    "no_face": "pictures in which no face is found",
+    "attributes": "what the prompt asks for, over ten factors",
+    "expression": "the expression that was asked for",
+    "pose": "the pose that was asked for",
+    "leakage": "what the reference has and the prompt does not ask for, over ten factors",
+    "copy_paste": "M_CP of WithAnyone: 1 is the reference picture itself, -1 another true picture of the person",
+    "outside_change": "change outside the face against the base model's picture, of 255",
+    "locality": "share of all change that lies inside the faces",
+    "diversity": "spread (1 - cosine) of the faces of one person and prompt over seeds; of strangers: the base model's",
+}
+OF_SETS = {
+    "diversity_true": "the same over that of a person's true renders: 1 is right",
+    "kid": "distance (KID) to the base model's pictures of other prompts",
+    "kid_nobody": "the same with the null face in the person's place",
+}
+LESS = ("factor_error", "face_error", "leakage", "copy_paste", "outside_change", "no_face")  # of these less is better
 # In which methods may not differ: the base model, what is learned from, and how many pictures are seen.
 COMMON = ("base", "data.source", "data.size", "data.seed", "data.people", "schedule.steps", "schedule.batch")
 
@@ -36,7 +60,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` has more of `figure` than `than` (less, where less is wanted: see `claims.LESS`), by at least `by`."""
+    """`better` has more of `figure` than `than` (less, where less is wanted: see `LESS`), by at least `by`."""
 
     claim: str
     figure: str
@@ -48,7 +72,8 @@ class Claim:
 @dataclass(frozen=True)
 class Measured:
     """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
-    of the adapter, one point of a method's curve each; the table is of `scale`."""
+    of the adapter, one point of a method's curve each; the table is of `scale`. faces: of one person and prompt, for
+    diversity. causal: people of the causal benchmark, on each method's first training; 0 for none."""
 
     people: int = 100
     seed: int = 11
@@ -56,6 +81,8 @@ class Measured:
     guidance_scale: float = 3.0
     scale: float = 0.7
     scales: tuple[float, ...] = (0.4, 0.7, 1.0)
+    faces: int = 3
+    causal: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,10 +125,13 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
     for claim in claims.claims:
         if lost := sorted({claim.better, claim.than} - set(claims.methods)):
             raise UserError(f"{path}: the claim {claim.claim!r} names {lost[0]}, which is none of its methods")
+        if claim.figure not in FIGURES:
+            raise UserError(
+                f"{path}: the claim {claim.claim!r} rests on {claim.figure}; there are {', '.join(FIGURES)}"
+            )
     if not claims.seeds or len(set(claims.seeds)) < len(claims.seeds):
         raise UserError(f"{path}: seeds must be one or more different numbers, not {list(claims.seeds)}")
-    if claims.measured.scale not in claims.measured.scales:
-        raise UserError(f"{path}: measured.scale {claims.measured.scale} is none of measured.scales")
+    check_measured(claims.measured, path)
 
     def settings(overrides: Sequence[str]) -> AdapterTraining:
         made = load_config(AdapterTraining, path.parent / claims.base, overrides=[*claims.set, *overrides])
@@ -130,6 +160,16 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
             config = replace(config, schedule=replace(config.schedule, seed=seed))
             runs.append(Run(name, seed, config, folder, out / trained_as / f"seed_{seed}"))
     return Plan(claims, out, tuple(runs))
+
+
+def check_measured(asked: Measured, path: Path) -> None:
+    """UserError: too little to measure anything, or a table of a scale that is not made."""
+    if asked.scale not in asked.scales:
+        raise UserError(f"{path}: measured.scale {asked.scale} is none of measured.scales")
+    if asked.people < 6 or asked.faces < 2 or 0 < asked.causal < FEWEST or asked.causal < 0:
+        raise UserError(
+            f"{path}: measured needs 6 people, 2 faces of one prompt, and {FEWEST} people (or none) for causal, or more"
+        )
 
 
 def _at(config: object, dotted: str) -> object:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facefact.checkpoint import replacing
-from facefact.markdown import markdown_table
-from facefact.types import UserError
+from facefact.markdown import markdown_table, put_between
 
 # what, where in the figures, digits, bar
 ROWS: tuple[tuple[str, str, int, str], ...] = (
@@ -42,7 +39,6 @@ ROWS: tuple[tuple[str, str, int, str], ...] = (
     ("without FAIR: rank-1", "adapter_without_fair.rank1", 3, ""),
 )
 LEAKS = ("glasses", "hat", "hair_colour", "pose", "expression", "light")
-BLOCK = re.compile(r"(<!-- FIGURES [^\n]*-->\n).*?(<!-- /FIGURES -->)", re.DOTALL)
 
 
 def figures_table(figures: Mapping[str, Any]) -> str:
@@ -74,12 +70,4 @@ def _figure(one: Mapping[str, float], digits: int) -> str:
 
 def write_table(page: Path, figures: Mapping[str, Any]) -> None:
     """Put the table between the page's marks `<!-- FIGURES ... -->` and `<!-- /FIGURES -->`. UserError: it has none."""
-    try:
-        text = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{page} cannot be read: {error.strerror}") from error
-    if not BLOCK.search(text):
-        raise UserError(f"{page} has no marks <!-- FIGURES ... --> and <!-- /FIGURES --> between which the table goes")
-    with replacing(page) as temporary:
-        new = BLOCK.sub(lambda found: f"{found[1]}{figures_table(figures)}\n{found[2]}", text)
-        temporary.write_text(new, encoding="utf-8")
+    put_between(page, "FIGURES", figures_table(figures))

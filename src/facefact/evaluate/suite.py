@@ -8,13 +8,13 @@ judges of different kinds: an embedding (the recogniser), and the person's numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from facefact.checkpoint import content_hash
-from facefact.evaluate.causal.generators import Generator, Request
+from facefact.evaluate.causal.generators import Generator, Request, paints_nobody
 from facefact.evaluate.causal.reading import Reader, resized
 from facefact.evaluate.face_error import face_errors
 from facefact.evaluate.judges import Judges
@@ -22,7 +22,7 @@ from facefact.evaluate.pictures import Progress
 from facefact.evaluate.protocol import Case, Protocol, protocol
 from facefact.evaluate.world import Samples, attribute_hits, identity_samples
 from facefact.metrics.decoupling import above, copy_paste, leaked, locality
-from facefact.metrics.distributions import kid, spread
+from facefact.metrics.distributions import as_long, kid, spread
 from facefact.metrics.resampling import Pictures, by_third, pooled
 from facefact.metrics.scores import Figure, change_outside, retrieved
 from facefact.metrics.views import to_pixels
@@ -31,7 +31,7 @@ from facefact.world import CHOICES, IDENTITY, Look, caption, held_out_seed, look
 
 ALIKE = 0.4  # cosine to the true picture from which copy-paste is looked at, as WithAnyone's authors do
 SPREAD_PEOPLE = 12  # for each gallery, of whom several pictures of one prompt are made
-FAIR = ("rank1", "rank1_factors", "cos_own", "no_face", "face_error", "attributes")  # by third of skin tone
+TRUTH = "the world itself"  # true renders in the place of pictures: what the judges would say of a method that is right
 LESS = ("rank1", "cos_own", "face_error", "attributes", "outside_change", "copy_paste")  # paired, against the first
 WORDS = {
     "rank1": "the right one of the gallery's people, by the recogniser",
@@ -39,19 +39,22 @@ WORDS = {
     "auc": "share of the other people that are less like the picture than the right one",
     "cos_other": "mean cosine to the references of the other people",
     "rank1_factors": "the right one, by the person's numbers read off the pixels",
+    "factor_error": "distance of the person's numbers (-1 to 1), as read off the pixels, to the true ones",
     "cos_own": "cosine to the reference of the right person",
     "no_face": "share of pictures in which no face is found",
     "face_error": "mean difference (of 255) to the true render's face",
-    "attributes": "share of what the prompt names that is seen",
+    "attributes": "share of what the prompt names that is seen; and factor by factor",
     "expression": "the expression as the prompt names it",
     "pose": "the pose as the prompt names it",
-    "leakage": "share of pictures that show what the reference has and the prompt does not ask for",
+    "leakage": "share of pictures that show what the reference has and the prompt does not ask for; and by factor",
     "copy_paste": "M_CP of WithAnyone: 1 is the reference picture, -1 another true picture of the person",
     "outside_change": "change (of 255) outside the faces, against the base model's picture of the same noise",
     "locality": "share of all change that lies inside the faces",
     "diversity": "spread of the faces of one person and prompt over seeds, over that of true renders",
+    "diversity_base": "the same over that of the base model's faces, which are strangers",
     "kid": "distance to the base model's pictures (KID on the attribute reader's features)",
-    "by_skin": "the same by third of skin tone; apart: the dark third less the light one",
+    "kid_nobody": "the same of pictures that are made with the method in place and nobody's face",
+    "by_skin": "fairness: every figure by third of skin tone; apart: the dark third less the light one",
     "less": "less the first method's, paired",
 }
 
@@ -86,12 +89,14 @@ def request_of(plan: Protocol, case: Case, seed: int) -> Request:
 @dataclass(frozen=True)
 class Made:
     """What one method made for one gallery: pictures (cases, h, w, 3) uint8, the samples of each, features (cases, d),
-    and the spread of each person that several pictures were made of."""
+    the spread of each person that several pictures were made of, and the features of pictures without a person (none
+    where the method cannot make them)."""
 
     pictures: np.ndarray
     samples: Samples
     features: np.ndarray
     spread: np.ndarray
+    nobody: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,11 @@ def run_suite(
                 "outside_change": change_outside(pictures, beside, inside),
                 "locality": locality(pictures, beside, inside),
             }
-        return Made(pictures, samples, features(judges, pictures), spread_of(judges, several, faces))
+        nobody = None
+        if paints_nobody(generator):
+            without = [replace(one, references=()) for one in gallery.requests]
+            nobody = features(judges, asked(generator, without, f"{title}, nobody", progress))
+        return Made(pictures, samples, features(judges, pictures), spread_of(judges, several, faces), nobody)
 
     bases = tuple(paint(base, gallery, None) for gallery in galleries)
     made = {
@@ -152,8 +161,17 @@ def run_suite(
         else tuple(paint(one, gallery, b.pictures) for gallery, b in zip(galleries, bases, strict=True))
         for one in generators
     }
-    true = tuple(spread_of(judges, gallery.true_several, faces) for gallery in galleries)
+    made[TRUTH] = tuple(truth(gallery, judges, reader, faces) for gallery in galleries)
+    true = tuple(one.spread for one in made[TRUTH])
     return Suite(galleries, made, bases, true, f"AttributeReader {content_hash(judges.reader.state_dict())[:12]}")
+
+
+def truth(gallery: Gallery, judges: Judges, reader: Reader, faces: int) -> Made:
+    """The renders of the people in the looks that the prompts name."""
+    plan = gallery.plan
+    pictures = np.stack([render(plan.people[case.own], case.wanted).image for case in plan.cases])
+    samples = judged(pictures, plan, judges, reader)
+    return Made(pictures, samples, features(judges, pictures), spread_of(judges, gallery.true_several, faces))
 
 
 def asked(
@@ -182,10 +200,12 @@ def judged(pictures: np.ndarray, plan: Protocol, judges: Judges, reader: Reader)
     with np.errstate(invalid="ignore"):
         attributes = np.nanmean(np.stack([hits[name] for name in CHOICES]), axis=0)
     copied = copy_paste(embeddings, references[plan.own], true)
+    numbers = reader.read(list(pictures)).identity
     return (
         identity_samples(embeddings, references, plan.own)
         | {
-            "rank1_factors": retrieved(nearness(reader, pictures, plan), plan.own),
+            "rank1_factors": retrieved(nearness(reader, numbers, plan), plan.own),
+            "factor_error": factor_error(reader, numbers, plan),
             "no_face": (~found).astype(float),
             "face_error": face_errors(pictures, plan.cases, plan.people, judges),
             "attributes": attributes,
@@ -193,14 +213,23 @@ def judged(pictures: np.ndarray, plan: Protocol, judges: Judges, reader: Reader)
             "pose": hits["pose"],
             "copy_paste": np.where(found, above(copied, (embeddings * true).sum(1), ALIKE), np.nan),
         }
+        | {f"attributes.{name}": hits[name] for name in CHOICES}
         | {f"leakage.{name}": values for name, values in all_leaks(read, plan).items()}
     )
 
 
-def nearness(reader: Reader, pictures: np.ndarray, plan: Protocol) -> np.ndarray:
-    """(cases, people): how near what is read off a picture is to each person's own numbers, each number as heavy as it
-    can be read; of a picture without a face, equally near to all."""
-    read = np.nan_to_num(reader.read(list(pictures)).identity)
+def factor_error(reader: Reader, numbers: np.ndarray, plan: Protocol) -> np.ndarray:
+    """(cases,): the mean distance of what is read, (cases, identity factors), to the person's own numbers, of those
+    that can be read; where no face is found, as of one who always says the farther end."""
+    true = np.stack([plan.people[own].factors for own in plan.own])
+    apart = np.where(np.isnan(numbers), 1 + np.abs(true), np.abs(np.clip(numbers, -1, 1) - true))
+    return np.asarray(apart[:, reader.readable].mean(1))
+
+
+def nearness(reader: Reader, numbers: np.ndarray, plan: Protocol) -> np.ndarray:
+    """(cases, people): how near what is read off a picture, (cases, identity factors), is to each person's own numbers,
+    each number as heavy as it can be read; of a picture without a face, equally near to all."""
+    read = np.nan_to_num(numbers)
     r2 = np.clip([reader.scores[name] for name in IDENTITY], 0, 0.99)
     people = np.stack([who.factors for who in plan.people])
     return -(((read[:, None] - people) ** 2) * (r2 / (1 - r2))).sum(-1)
@@ -220,11 +249,11 @@ def all_leaks(read: Sequence[Mapping[str, str]], plan: Protocol) -> Samples:
 
 @torch.no_grad()
 def features(judges: Judges, pictures: np.ndarray) -> np.ndarray:
-    """(n, d): what the attribute reader makes of whole pictures, before its heads."""
+    """(n, d): what the attribute reader makes of whole pictures, before its heads; each of one length (`as_long`)."""
     size = judges.reader.config.size
     pixels = torch.stack([to_pixels(one if one.shape[0] == size else resized(one, size)) for one in pictures])
     found = [judges.reader.hidden(judges.reader.body(part)) for part in pixels.split(64)]
-    return torch.cat(found).double().numpy()
+    return as_long(torch.cat(found).double().numpy())
 
 
 def spread_of(judges: Judges, pictures: np.ndarray, faces: int) -> np.ndarray:
@@ -246,13 +275,19 @@ def figures(suite: Suite, name: str) -> dict[str, Figure]:
     for key, values in own.items():
         if np.isfinite(values).any():
             found[key] = pooled(values, of)
-    found["diversity"] = pooled(
-        np.concatenate([one.spread for one in made]), spread_places(suite), over=np.concatenate(suite.true_spread)
-    )
-    found["kid"] = preservation(suite, made)
-    for key in FAIR:
-        found |= {f"by_skin.{key}.{third}": one for third, one in by_third(own[key], tone, of).items()}
-    if name != first:
+    mine, beside = (np.concatenate([one.spread for one in part]) for part in (made, suite.base))
+    if np.isfinite(mine).any():
+        where = spread_places(suite)
+        found["diversity"] = pooled(mine, where, over=np.concatenate(suite.true_spread))
+        found["diversity_base"] = pooled(mine, where, over=beside)
+    found["kid"] = preservation(suite, [one.features for one in made])
+    without = [one.nobody for one in made if one.nobody is not None]
+    if without:
+        found["kid_nobody"] = preservation(suite, without)
+    for key in own:
+        if "." not in key:
+            found |= {f"by_skin.{key}.{third}": one for third, one in by_third(own[key], tone, of).items()}
+    if name not in (first, TRUTH):
         other = pool(suite.made[first])
         for key in LESS:
             if key in own and key in other and np.isfinite(own[key] - other[key]).any():
@@ -279,10 +314,10 @@ def tones(suite: Suite) -> np.ndarray:
     return np.array([one.plan.people[case.own]["skin_tone"] for one in suite.galleries for case in one.plan.cases])
 
 
-def preservation(suite: Suite, made: Sequence[Made]) -> Figure:
+def preservation(suite: Suite, features: Sequence[np.ndarray]) -> Figure:
     """KID of every second picture of the method to the base model's other ones: neither prompt nor noise is shared, so
-    that the base model's own distance to itself is 0 on average."""
-    mine = np.concatenate([one.features for one in made])
+    that the base model's own distance to itself is 0 on average. features: of one gallery each."""
+    mine = np.concatenate(list(features))
     base = np.concatenate([one.features for one in suite.base])
     of = places(suite)
     person = of.people + 1_000_000 * (0 if of.galleries is None else of.galleries)

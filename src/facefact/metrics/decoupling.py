@@ -41,3 +41,13 @@ def locality(pictures: np.ndarray, others: np.ndarray, inside: np.ndarray) -> np
     change = np.abs(pictures.astype(np.float64) - others).mean(-1)
     with np.errstate(invalid="ignore"):
         return (change * inside).sum((1, 2)) / change.sum((1, 2))
+
+
+def change_map(pictures: np.ndarray, others: np.ndarray, cells: int) -> np.ndarray:
+    """(cells, cells): the mean change (0..255) of two (n, h, w, 3) uint8 arrays by place, over all pictures. The sides
+    are multiples of `cells`."""
+    change = np.abs(pictures.astype(np.float64) - others).mean((0, 3))
+    height, width = change.shape
+    if height % cells or width % cells:
+        raise ValueError(f"pictures of {width} x {height} do not fall into {cells} cells")
+    return change.reshape(cells, height // cells, cells, width // cells).mean((1, 3))

@@ -12,6 +12,13 @@ def kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one @ other.T / one.shape[1] + 1) ** 3
 
 
+def as_long(features: np.ndarray) -> np.ndarray:
+    """(n, d) features, each made sqrt(d) long: the kernel then reads cosines, and a distance has the same scale
+    whatever the network."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(length, 1e-12) * features.shape[1] ** 0.5
+
+
 def squared_mmd(one: np.ndarray, other: np.ndarray) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy of two samples, (n, d) and (m, d): 0 on average
     where both are of one distribution (single estimates lie on both sides)."""

@@ -273,14 +273,14 @@ class AdapterTraining:
         if (peer := self.adapter.peer) is None:
             return
         peer.check()
-        if self.loss.fair != 0.0:
+        if self.loss.fair != 0.0 and not peer.is_fact:
             raise UserError(
                 f"loss.fair is for FACT's increments, and {peer.kind} has none: set it to 0 (output_fair is for all)"
             )
-        if self.adapter.blocks is not None or self.adapter.gate != 0.0:
+        if self.adapter.blocks is not None or (self.adapter.gate != 0.0 and not peer.is_fact):
             raise UserError(f"adapter.blocks and adapter.gate are FACT's: {peer.kind} has neither")
-        if peer.kind == "faceid" and self.adapter.warm_up is not None:
-            raise UserError("adapter.warm_up is the resampler's, and faceid has none: set it to null")
+        if peer.kind != "ip_adapter" and self.adapter.warm_up is not None:
+            raise UserError(f"adapter.warm_up is the resampler's, and {peer.kind} has none: set it to null")
 
 
 # What a run's folder keeps of them, and what compares them

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from facefact.evaluate.causal.generators import Adapted, Generator, OneByOne, Pipeline, Request, from_picture
 from facefact.evaluate.pictures import Sampling
 from facefact.faces import get_detector
 from facefact.world import look, person, render
-from ip_adapter import ip_adapter_state
+from ip_adapter import with_ip_adapter
 from tiny import tiny_adapter
 
 ONE = render(person(1), look(1, glasses="none"), size=128).image
@@ -32,30 +31,6 @@ def same_noise_other_reference(generator: Generator) -> tuple[np.ndarray, np.nda
     assert all(one.dtype == np.uint8 and one.shape[2] == 3 for one in made)
     np.testing.assert_allclose(made[0].astype(int), made[2], atol=1)
     return made[0], made[1], made[2]
-
-
-def with_ip_adapter(pipe: Any) -> Any:
-    """diffusers' own IP-Adapter on a pipeline: image encoder, projection, and decoupled cross-attention; random."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(2)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = CLIPVisionConfig(image_size=32, patch_size=8, projection_dim=10, **sizes)
-    pipe.register_modules(image_encoder=CLIPVisionModelWithProjection(vision).eval(), feature_extractor=Extractor())
-    pipe.unet._load_ip_adapter_weights([ip_adapter_state(pipe.unet)])
-    pipe.set_ip_adapter_scale(0.8)
-    return pipe
-
-
-class Extractor:
-    """What CLIP's image processor does, without torchvision: 32 x 32, normalised."""
-
-    def __call__(self, image: Any, return_tensors: str = "pt") -> Any:
-        from types import SimpleNamespace
-
-        pictures = image if isinstance(image, list) else [image]
-        pixels = [np.asarray(one.resize((32, 32)), np.float32) / 127.5 - 1 for one in pictures]
-        return SimpleNamespace(pixel_values=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
 
 
 def test_diffusers_ip_adapter_is_a_generator(pipe: Any) -> None:

@@ -10,13 +10,18 @@ import pytest
 
 from facefact.apps import cli
 from facefact.demo import bundle_path, judges_path
-from facefact.evaluate.causal.generators import OneByOne, Request
+from facefact.evaluate.causal.generators import OneByOne, Pipeline, Request
 from facefact.evaluate.causal.interventions import FACTORS
 from facefact.evaluate.causal.reading import Reader
 from facefact.evaluate.causal.run import Measured, Plan, measure, report
 from facefact.evaluate.judges import Judges
+from facefact.face_adapter import FaceAdapter
+from facefact.generate import load_base
+from facefact.train.peers.config import PeerConfig
+from facefact.train.peers.decoupled import DecoupledAdapter
 from facefact.types import UserError
 from facefact.world import IDENTITY
+from ip_adapter import with_ip_adapter
 from synthetic import UNREAD, synthetic
 
 PLAN = Plan.of(5, 4)
@@ -107,6 +112,24 @@ def test_too_few_people_and_two_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.slow
+def test_diffusers_ip_adapter_goes_through_the_whole_benchmark(reader: Reader) -> None:
+    """Random weights on the embedded base model: what it changes is read, and at scale 0 nothing is."""
+    pipe = with_ip_adapter(load_base(bundle_path(), device="cpu"))
+    steps = {"num_inference_steps": 3, "guidance_scale": 3.0}
+
+    def measured_at(scale: float) -> Measured:
+        pipe.set_ip_adapter_scale(scale)
+        return measure(
+            PLAN, [Pipeline(name="IP-Adapter", pipe=pipe, reference="ip_adapter_image", arguments=steps)], reader
+        )
+
+    acts = report(measured_at(0.3))["methods"]["IP-Adapter"]
+    assert acts["leakage"]["value"] > 0.001
+    off = measured_at(0.0)
+    assert np.nanmax(np.abs(off.methods[0].effects)) < 1e-3
+
+
+@pytest.mark.slow
 def test_the_command_compares_the_methods_and_writes_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,11 +137,12 @@ def test_the_command_compares_the_methods_and_writes_everything(
     of the suite.)"""
     pytest.importorskip("matplotlib")
     call = ["eval", "causal", "--people", "4", "--renders", "100", "--steps", "1", "--device", "cpu", "--seed", "9"]
-    call += ["--methods", "fact", "base"]
+    call += ["--methods", "fact", "base", "--beside", f"peer={saved_peer(tmp_path / 'peer')}"]
     files = ["--plot", str(tmp_path / "m.png"), "--sheet", str(tmp_path / "s.png"), "--out", str(tmp_path / "report")]
     assert cli.main([*call, "--json", str(tmp_path / "a.json"), *files]) == 0
     found = json.loads((tmp_path / "a.json").read_text())
-    assert list(found["methods"]) == ["FACT", "base model"]
+    assert list(found["methods"]) == ["FACT", "base model", "peer"]
+    assert found["methods"]["peer"]["leakage"]["value"] == pytest.approx(0, abs=1e-3), "a fresh one adds nothing"
     assert (
         found["methods"]["base model"]["fidelity"]["value"] == found["methods"]["base model"]["leakage"]["value"] == 0
     )
@@ -126,6 +150,16 @@ def test_the_command_compares_the_methods_and_writes_everything(
     assert (tmp_path / "m.png").is_file()
     assert (tmp_path / "s.png").is_file()
     assert "| FACT |" in capsys.readouterr().out
+
+
+def saved_peer(folder: Path) -> Path:
+    """A fresh IP-Adapter as `eval claims` trains it."""
+    base, adapter = load_base(bundle_path(), device="cpu"), FaceAdapter.from_pretrained(bundle_path() / "adapter")
+    made = DecoupledAdapter.fresh(
+        base.unet, encoder=adapter.encoder, peer=PeerConfig("ip_adapter"), resampler_config=adapter.resampler.config
+    )
+    made.save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize(

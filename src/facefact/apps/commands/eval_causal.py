@@ -29,6 +29,26 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what is compared; the first is what the others are less than (default: {' '.join(METHODS)})",
     )
+    add_beside(parser)
+
+
+def add_beside(parser: argparse.ArgumentParser) -> None:
+    """More adapters."""
+    parser.add_argument(
+        "--beside",
+        type=named_folder,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="another adapter of the same base, a peer of `eval claims` too; repeat it for several",
+    )
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    name, is_there, folder = text.partition("=")
+    if not is_there or not name.strip() or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name.strip(), Path(folder)
 
 
 def add_making(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +127,7 @@ def _measured(args: argparse.Namespace) -> Any:
     compared = generators(args, bundle, judges_at, judges)
     sampling = {"steps": args.steps, "guidance_scale": args.guidance_scale, "scale": args.scale}
     models = {"base": model_hash(bundle), "adapter": model_hash(args.adapter or bundle / "adapter")}
+    models |= {name: model_hash(folder) for name, folder in args.beside}
     about = {"sampling": sampling | {"strength": args.strength}, "models": models, "fitted_on": args.renders}
 
     def keep(so_far: Any) -> None:
@@ -122,8 +143,8 @@ def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: 
     from facefact.device import choose_device
     from facefact.evaluate.causal.generators import Adapted, Pipeline, from_picture, sampled
     from facefact.evaluate.pictures import Sampling
-    from facefact.face_adapter import FaceAdapter
     from facefact.generate import load_base
+    from facefact.train.peers.decoupled import open_adapter
 
     sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale)
     device = choose_device(args.device)
@@ -133,7 +154,7 @@ def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: 
         fast_kernels(pipe)
 
     def adapted(name: str, folder: Path) -> Generator:
-        adapter = FaceAdapter.from_pretrained(folder)
+        adapter = open_adapter(folder)
         return Adapted(name=name, pipe=pipe, adapter=adapter, detector=judges.detector, sampling=sampling, crops=crops)
 
     makers = {
@@ -142,7 +163,7 @@ def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: 
         "base": lambda: Pipeline(name="base model", pipe=pipe, arguments=sampled(sampling), batch=sampling.batch),
         "image-to-image": lambda: from_picture(pipe, sampling, strength=args.strength),
     }
-    return [makers[name]() for name in args.methods]
+    return [*(makers[name]() for name in args.methods), *(adapted(name, folder) for name, folder in args.beside)]
 
 
 def _photos(args: argparse.Namespace) -> int:
@@ -150,9 +171,9 @@ def _photos(args: argparse.Namespace) -> int:
     from facefact.evaluate.causal.generators import Adapted, Pipeline, from_picture, sampled
     from facefact.evaluate.causal.photos import markdown, measure_photos, photo_pairs
     from facefact.evaluate.pictures import Sampling
-    from facefact.face_adapter import FaceAdapter
     from facefact.faces import get_detector
     from facefact.generate import load_base, locate
+    from facefact.train.peers.decoupled import open_adapter
 
     if args.model is None or args.adapter is None:
         raise UserError("--photos needs the model that is measured: --model MODEL --adapter DIR")
@@ -161,11 +182,15 @@ def _photos(args: argparse.Namespace) -> int:
     pairs = photo_pairs(args.photos, detector, per_person=args.pairs, progress=show)
     pipe = load_base(locate(args.model), device=choose_device(args.device))
     sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale, batch=2)
-    adapter = FaceAdapter.from_pretrained(args.adapter)
+
+    def adapted(name: str, folder: Path) -> Generator:
+        return Adapted(name=name, pipe=pipe, adapter=open_adapter(folder), detector=detector, sampling=sampling)
+
     compared: list[Generator] = [
-        Adapted(name="FACT", pipe=pipe, adapter=adapter, detector=detector, sampling=sampling),
+        adapted("FACT", args.adapter),
         Pipeline(name="base model", pipe=pipe, arguments=sampled(sampling)),
         from_picture(pipe, sampling, strength=args.strength),
+        *(adapted(name, folder) for name, folder in args.beside),
     ]
     found = measure_photos(pairs, compared, detector, prompt=args.prompt, seed=args.seed, progress=show)
     _write(found, args.json)

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     compared = generators(args, bundle, judges_at, judges)
     base = next((one for one in compared if one.name == "base model"), None)
     if base is None:
-        base = generators(_with_methods(args, ["base"]), bundle, judges_at, judges)[0]
+        base = generators(_base_alone(args), bundle, judges_at, judges)[0]
     suite = run_suite(
         compared,
         base,
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("seed", "seeds", "people", "per_person", "faces", "steps", "scale", "guidance_scale", "strength")
     about = {name: getattr(args, name) for name in names}
     models = {"base": model_hash(bundle), "adapter": model_hash(args.adapter or bundle / "adapter")}
+    models |= {name: model_hash(folder) for name, folder in args.beside}
     made = suite_report(suite, about | {"models": models})
     write_folder(made, args.out)
     print(as_markdown(made), end="")
@@ -83,8 +84,8 @@ def _opened(args: argparse.Namespace) -> tuple[Path, Path, Any, Any]:
     return bundle, judges_at, judges, Reader.fit(judges, people=args.renders, looks=no_dark_glasses)
 
 
-def _with_methods(args: argparse.Namespace, methods: list[str]) -> argparse.Namespace:
-    return argparse.Namespace(**{**vars(args), "methods": methods})
+def _base_alone(args: argparse.Namespace) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(args), "methods": ["base"], "beside": []})
 
 
 def recogniser_figures(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from facefact.apps.commands import (
     eval_groups,
     eval_inpaint,
     eval_layers,
+    eval_photos,
     eval_suite,
     eval_watermark,
 )
@@ -36,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     eval_claims.add(protocols)
     eval_causal.add(protocols)
     eval_suite.add(protocols)
+    eval_photos.add(protocols)
     eval_groups.add(protocols)
     eval_inpaint.add(protocols)
     eval_watermark.add(protocols)
@@ -291,6 +293,7 @@ TABLES = {
     "claims": eval_claims.run,
     "layers": eval_layers.run,
     "local": _local,
+    "photos": eval_photos.run,
     "steps": _steps,
     "suite": eval_suite.run,
     "watermark": eval_watermark.run,

@@ -26,7 +26,8 @@ from facefact.types import FaceCrop, FaceTokens
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """references: one or more (h, w, 3) uint8 RGB pictures of one person. The same request gives the same picture."""
+    """references: one or more (h, w, 3) uint8 RGB pictures of one person; none asks for a picture with nobody's face,
+    of methods that `paints_nobody` names. The same request gives the same picture."""
 
     references: tuple[np.ndarray, ...]
     prompt: str
@@ -104,7 +105,7 @@ class Adapted:
                 self.adapter.detach()
 
     def _paint(self, part: Sequence[Request]) -> list[np.ndarray]:
-        rows = [self.adapter.encode([self._crop(shown) for shown in one.references]) for one in part]
+        rows = [self._tokens(one) for one in part]
         tokens = FaceTokens(torch.cat([row.face for row in rows]), torch.cat([row.null for row in rows]))
         sampling = self.sampling
         condition = self.adapter.condition(
@@ -112,11 +113,24 @@ class Adapted:
         )
         return painted(self.pipe, part, cross_attention_kwargs=condition, **sampled(sampling))
 
+    @torch.no_grad()
+    def _tokens(self, one: Request) -> FaceTokens:
+        """Of the references; of none, the null face's in the place of the person's."""
+        if one.references:
+            return self.adapter.encode([self._crop(shown) for shown in one.references])
+        null = self.adapter.null_tokens()
+        return FaceTokens(null, null)
+
     def _crop(self, shown: np.ndarray) -> FaceCrop:
         key = shown.tobytes()
         if key not in self.crops:
             self.crops[key] = face_crop(shown, detector=self.detector, warn=False)
         return self.crops[key]
+
+
+def paints_nobody(generator: Generator) -> bool:
+    """Whether it can be in place without a person: what reads no reference, and adapters, which have a null face."""
+    return isinstance(generator, Adapted) or (isinstance(generator, Pipeline) and not generator.reference)
 
 
 def sampled(sampling: Sampling) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from facefact.evaluate.causal.run import Measured
 from facefact.markdown import markdown_table
 
 SHOWN = ("skin_tone", "face_width", "eye_spacing", "iris", "nose_length", "glasses", "hat", "hair_colour", "expression")
+ACROSS = 6  # matrices beside each other
 NAMES = {"fidelity": "fidelity", "entanglement": "entanglement", "leakage": "leakage"}
 WORDS = {
     "fidelity": "fidelity (1 is right)",
@@ -66,12 +68,15 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure as Page
 
     panels = {"the world itself": report["world"]} | dict(report["methods"])
-    page = Page(figsize=(1.7 + 3.6 * len(panels), 5.0), dpi=110, layout="constrained")
-    axes = page.subplots(1, len(panels), squeeze=False)[0]
+    across, down = min(len(panels), ACROSS), math.ceil(len(panels) / ACROSS)
+    page = Page(figsize=(1.7 + 3.6 * across, 5.0 * down), dpi=110 if down == 1 else 80, layout="constrained")
+    axes = page.subplots(down, across, squeeze=False).ravel()
+    for spare in axes[len(panels) :]:
+        spare.set_axis_off()
     factors, split = report["factors"], report["identity"] - 0.5
     dull = [i for i, name in enumerate(factors) if name not in report["reading"]["counts"]]
     names = [name.replace("_", " ") for name in factors]
-    for at, (ax, (name, one)) in enumerate(zip(axes, panels.items(), strict=True)):
+    for at, (ax, (name, one)) in enumerate(zip(axes, panels.items(), strict=False)):
         cells = np.array([[np.nan if cell is None else cell for cell in row] for row in one["matrix"]])
         cells[:, dull] = np.nan
         shown = ax.imshow(np.clip(cells, -1, 1), vmin=-1, vmax=1, cmap="RdBu", interpolation="nearest")
@@ -79,11 +84,12 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         ax.axhline(split, color="black", linewidth=0.7)
         ax.axvline(split, color="black", linewidth=0.7)
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.5)
-        ax.set_yticks(range(len(names)), names if at == 0 else [], fontsize=5.5)
+        ax.set_yticks(range(len(names)), names if at % across == 0 else [], fontsize=5.5)
         figures = ", ".join(f"{label} {one[key]['value']:.2f}" for key, label in NAMES.items())
         ax.set_title(f"{name}\n{figures}", fontsize=7.5)
         ax.set_xlabel("changes in the result", fontsize=7)
-    axes[0].set_ylabel("changed in the reference", fontsize=7)
+        if at % across == 0:
+            ax.set_ylabel("changed in the reference", fontsize=7)
     bar = page.colorbar(shown, ax=list(axes), shrink=0.7, pad=0.01)
     bar.ax.tick_params(labelsize=6)
     bar.set_label("effect, in the world's own", fontsize=7)

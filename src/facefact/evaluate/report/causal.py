@@ -62,5 +62,5 @@ def galleries(measured: Measured, *, worst: int = 8) -> dict[str, tuple[Tile, ..
         for i in np.argsort(-np.nan_to_num(wrong))[:worst]:
             pair = beside(references[1 + i], method.first[1 + i])
             tiles.append(Tile(pair, FACTORS[i].replace("_", " "), f"changed in the reference (left): {wrong[i]:.2f}"))
-        found[f"{method.name}: the changes that moved most else"] = tuple(tiles)
+        found[f"{method.name}: changes that moved most of what they should not"] = tuple(tiles)
     return found

@@ -14,29 +14,40 @@ from facefact.page import escape, gallery, page, section
 from facefact.page import table as plain_table
 from facefact.types import UserError
 
+NOTHING = "–"
 # A click on a column's head sorts by it: the only script, inside the page. Without it the table is read as it stands.
 SORT = """
 <script>
 for (const head of document.querySelectorAll("table.sorts thead th")) {
   head.tabIndex = 0; head.setAttribute("role", "button");
   const sort = () => {
-    const at = head.cellIndex, body = head.closest("table").tBodies[0], down = head.dataset.down !== "1";
-    head.dataset.down = down ? "1" : "0";
+    const at = head.cellIndex, body = head.closest("table").tBodies[0];
+    const down = head.getAttribute("aria-sort") !== "descending";
+    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = row => row.cells[at].dataset.value ?? row.cells[at].textContent;
-    const order = (a, b) => isNaN(key(a)) || isNaN(key(b)) ? key(a).localeCompare(key(b)) : key(a) - key(b);
-    [...body.rows].sort((a, b) => down ? order(b, a) : order(a, b)).forEach(row => body.append(row));
+    const order = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+    const known = [...body.rows].filter(row => key(row) !== "NOTHING");
+    const rest = [...body.rows].filter(row => key(row) === "NOTHING");  // what says nothing stays below
+    known.sort((a, b) => down ? order(key(b), key(a)) : order(key(a), key(b)));
+    body.append(...known, ...rest);
   };
   head.onclick = sort; head.onkeydown = event => { if (event.key === "Enter") sort(); };
 }
 </script>
 <style>
-table.sorts thead th { cursor: pointer; } table.sorts td { white-space: nowrap; }
-table.heat { font-size: .6rem; border-collapse: separate; border-spacing: 1px; }
-table.heat th, table.heat td { border: 0; padding: 0 .15rem; } table.heat td { min-width: .9rem; height: .9rem; }
-table.heat thead th { writing-mode: vertical-rl; vertical-align: bottom; }
+table.sorts thead th { cursor: pointer; white-space: nowrap; } table.sorts td { white-space: nowrap; }
+table.sorts thead th::after { content: " ↕"; opacity: .4; }
+table.sorts thead th[aria-sort]::after { opacity: 1; content: " ▲"; }
+table.sorts thead th[aria-sort=descending]::after { content: " ▼"; }
+.heats { display: flex; flex-wrap: wrap; gap: 0 1.5rem; }
+table.heat { font-size: .6rem; line-height: 1; border-collapse: separate; border-spacing: 1px; }
+table.heat th, table.heat td { border: 0; padding: 0; font-size: .6rem; }
+table.heat td { width: .75rem; min-width: .75rem; height: .75rem; } table.heat td.unread { background: #8886; }
+table.heat tbody th { padding-right: .3rem; text-align: right; white-space: nowrap; }
+table.heat thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; white-space: nowrap; }
 </style>
-"""
-NOTHING = "–"
+""".replace("NOTHING", NOTHING)
 
 
 def write_folder(report: Report, folder: Path) -> None:
@@ -83,15 +94,30 @@ def as_page(report: Report) -> str:
     parts = [section("What was measured", about)]
     if report.words:
         parts.append(section("What the figures mean", plain_table(list(report.words.items()))))
-    parts.append(section("Figures", f'<div class="wide">{figures_content(report)}</div>'))
+    parts.append(section("Methods", f'<div class="wide">{methods_content(report)}</div>'))
     if report.matrices:
-        heats = "".join(f"<h3>{escape(title)}</h3>{heat_content(one)}" for title, one in report.matrices.items())
-        parts.append(section("Matrices", f'<div class="wide">{heats}</div>'))
+        heats = "".join(
+            f"<div><h3>{escape(title)}</h3>{heat_content(one)}</div>" for title, one in report.matrices.items()
+        )
+        said_of = "Row: what was changed in the reference; column: what changed in the result. Grey: not read."
+        words = f'<p class="pale">{said_of}</p>'
+        parts.append(section("Matrices", f'{words}<div class="wide"><div class="heats">{heats}</div></div>'))
+    parts.append(section("All figures", f'<div class="wide">{figures_content(report)}</div>'))
     parts += [
         section(title, gallery((tile.pixels, tile.name, tile.words) for tile in tiles))
         for title, tiles in report.galleries.items()
     ]
     return page(report.suite, [*parts, SORT])
+
+
+def methods_content(report: Report) -> str:
+    """A row a method, a column for each figure that is of no part: to sort methods by."""
+    names = [name for name in names_of(report) if "." not in name] or names_of(report)
+    rows = [
+        f"<tr><th>{escape(method)}</th>{''.join(_cell(figures.get(name)) for name in names)}</tr>"
+        for method, figures in report.methods.items()
+    ]
+    return _sorting(["method", *names], rows)
 
 
 def figures_content(report: Report) -> str:
@@ -128,7 +154,7 @@ def heat_content(heat: Heat) -> str:
 
 def _coloured(value: float, words: str) -> str:
     if value != value:
-        return f'<td title="{escape(words)}: not read"></td>'
+        return f'<td class="unread" title="{escape(words)}: not read"></td>'
     colour = "37 99 235" if value >= 0 else "200 40 40"
     depth = min(1.0, abs(float(value)))
     return f'<td style="background: rgb({colour} / {depth:.2f})" title="{escape(words)}: {value:.2f}"></td>'

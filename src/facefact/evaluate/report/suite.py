@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facefact.evaluate.report.record import Report, Tile, beside
-from facefact.evaluate.suite import WORDS, Suite, figures
+from facefact.evaluate.suite import TRUTH, WORDS, Suite, figures
 
 WORST = 12
 
@@ -17,7 +17,7 @@ def suite_report(suite: Suite, about: Mapping[str, Any]) -> Report:
     """Figures of every method, and of each the pictures that look least like the person."""
     methods = {name: figures(suite, name) for name in suite.made}
     kid = {"kid": f"{WORDS['kid']}: {suite.network}"}
-    galleries = {f"{name}: least like the person": worst(suite, name) for name in suite.made}
+    galleries = {f"{name}: least like the person": worst(suite, name) for name in suite.made if name != TRUTH}
     return Report("methods on the portrait world", about, methods, WORDS | kid, galleries=galleries)
 
 

@@ -31,6 +31,7 @@ from facefact.train.material.regular import RegularSource, check_shapes, with_re
 from facefact.train.material.samples import Source
 from facefact.train.material.sources import held_out, open_regular, open_source, with_views
 from facefact.train.peers.decoupled import DecoupledAdapter, open_adapter
+from facefact.train.peers.last_layer import LastLayerAdapter
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -196,7 +197,10 @@ def split_people(cache: Cache, last: int) -> tuple[Cache, Cache]:
 def new_adapter(config: AdapterTraining, frozen: Frozen) -> FaceAdapter:
     """A fresh one, or the one to go on from. UserError: it does not fit the base model or the encoder."""
     torch.manual_seed(config.schedule.seed)
-    if config.adapter.start is None and (peer := config.adapter.peer) is not None:
+    peer = config.adapter.peer
+    if config.adapter.start is None and peer is not None and peer.is_fact:
+        return LastLayerAdapter.fresh(frozen.unet, encoder=frozen.encoder, peer=peer, gate=config.adapter.gate)
+    if config.adapter.start is None and peer is not None:
         return DecoupledAdapter.fresh(
             frozen.unet, encoder=frozen.encoder, peer=peer, resampler_config=config.adapter.resampler
         )

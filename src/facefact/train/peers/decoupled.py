@@ -25,12 +25,11 @@ from facefact.adapter.unet_seam import layer_configs
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.face_adapter import FaceAdapter
-from facefact.train.peers.config import PeerConfig
+from facefact.train.peers.config import FORMAT, VERSION, PeerConfig
 from facefact.train.peers.global_face import GlobalFace
+from facefact.train.peers.last_layer import LastLayerAdapter
 from facefact.types import FaceTokens, UserError
 
-FORMAT = "facefact.Peer"
-VERSION = 1
 SLOT = "facefact_peer"  # of `cross_attention_kwargs`
 
 
@@ -62,11 +61,12 @@ class DecoupledAdapter(FaceAdapter):
         self.encoder = encoder.requires_grad_(False)
         self.peer, self.widths = peer, dict(widths)
         self.resampler: Any = resampler
-        tokens = resampler.tokens if isinstance(resampler, GlobalFace) else resampler.config.queries
-        self.token_width = _output_width(resampler)
+        self.token_width = resampler.config.output_width
         self.layers: Any = nn.ModuleDict(
             {
-                name.replace(".", "/"): IPAdapterAttnProcessor2_0(width, self.token_width, num_tokens=(tokens,))
+                name.replace(".", "/"): IPAdapterAttnProcessor2_0(
+                    width, self.token_width, num_tokens=(resampler.config.queries,)
+                )
                 for name, width in self.widths.items()
             }
         )
@@ -243,7 +243,9 @@ def learned_weights(adapter: FaceAdapter) -> int:
 def open_adapter(directory: str | Path) -> FaceAdapter:
     """A FaceAdapter or a peer, as its config says. UserError: neither."""
     config = checkpoint.read_config(Path(directory))
-    kind = DecoupledAdapter if config.get("format") == FORMAT else FaceAdapter
+    if config.get("format") != FORMAT:
+        return FaceAdapter.from_pretrained(directory)
+    kind = LastLayerAdapter if "layers" in config else DecoupledAdapter
     return kind.from_pretrained(directory)
 
 
@@ -254,9 +256,3 @@ def _reader(encoder: TransFace, peer: PeerConfig, config: ResamplerConfig | None
     if config is None or config.output_width != width:
         raise UserError(f"the resampler's tokens must be {width} wide, as the model's text is")
     return Resampler(config)
-
-
-def _output_width(resampler: Resampler | GlobalFace) -> int:
-    if isinstance(resampler, GlobalFace):
-        return resampler.norm.normalized_shape[0]
-    return resampler.config.output_width

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facefact.encoder import TransFace
+
+
+@dataclass(frozen=True)
+class GlobalConfig:
+    """As much of a ResamplerConfig as others ask of what stands in the resampler's place."""
+
+    input_width: int
+    queries: int
+    output_width: int
 
 
 class GlobalFace(nn.Module):
@@ -20,6 +31,7 @@ class GlobalFace(nn.Module):
         super().__init__()
         self._encoder = (encoder,)  # in a tuple nn.Module does not register it
         self.tokens = tokens
+        self.config = GlobalConfig(encoder.config.width, tokens, output_width)
         self.enter = nn.Linear(encoder.config.embedding_size, hidden)
         self.leave = nn.Linear(hidden, tokens * output_width)
         self.norm = nn.LayerNorm(output_width)

@@ -1,0 +1,1 @@
+"""One's own people and prompts: the suite for models of photos."""
