@@ -154,10 +154,11 @@ def test_stock_kernels_make_the_same_picture_but_for_rounding(call: list[str], t
 
 
 def test_turbo_settings_reach_the_recipe(call: list[str], tmp_path: Path) -> None:
-    more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9", "--local"]
+    more = ["--steps", "1", "--guidance-scale", "0", "--start", "0.1", "--end", "0.9", "--local", "--no-face-guidance"]
     assert cli.main(["generate", *call, *more]) == 0
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
-    assert {"steps": 1, "guidance_scale": 0.0, "start": 0.1, "end": 0.9, "local": True}.items() <= recipe.items()
+    asked = {"steps": 1, "guidance_scale": 0.0, "start": 0.1, "end": 0.9, "local": True, "face_guidance": False}
+    assert asked.items() <= recipe.items()
 
 
 def test_nothing_is_overwritten_silently(call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

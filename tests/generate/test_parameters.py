@@ -72,7 +72,12 @@ def test_values_are_quoted_and_read_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"model": MODEL | {"loras": LORAS}}, {"kind": "inpainting", "strength": 0.8, "local": True}]
+    "more",
+    [
+        {},
+        {"model": MODEL | {"loras": LORAS}},
+        {"kind": "inpainting", "strength": 0.8, "local": True, "face_guidance": False},
+    ],
 )
 def test_the_settings_are_read_back(more: dict[str, Any]) -> None:
     recipe = RECIPE | {"prompt": "two\nlines <b>", "negative_prompt": "more\nlines, a: b"} | more

@@ -50,6 +50,14 @@ def test_with_and_without_guidance(pipe: Any, adapter: Any, tokens: FaceTokens, 
     assert portrait.image.size == (64, 64)
 
 
+def test_guidance_may_strengthen_the_words_alone(pipe: Any, adapter: Any, tokens: FaceTokens) -> None:
+    other = FaceTokens(tokens.face, tokens.null + 1)  # another null face: it counts where the face is guided
+    for face_guidance in (True, False):
+        settings = replace(SETTINGS, face_guidance=face_guidance)
+        one, two = (array(text_to_image(pipe, adapter, who, settings)) for who in (tokens, other))
+        assert (one != two).any() == face_guidance
+
+
 def test_sizes(pipe: Any, adapter: Any, tokens: FaceTokens) -> None:
     portrait = text_to_image(pipe, adapter, tokens, replace(SETTINGS, width=96, height=80))
     assert portrait.image.size == (96, 80)

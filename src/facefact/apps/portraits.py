@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from facefact.types import Portrait
 
 # The options that are named as the fields of `Settings` that they fill.
-FACE_SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "start", "end")
+FACE_SETTINGS = ("negative_prompt", "seed", "steps", "scale", "guidance_scale", "face_guidance", "start", "end")
 SETTINGS = (*FACE_SETTINGS, "local", "control_scale")
 
 # (the settings of each picture, what to call after every denoising step) -> the portraits, in the same order

@@ -27,11 +27,12 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How pictures are made. scale: of the adapter, 0 is the base model; or by block, as `FaceAdapter.condition` takes
-    it. start, end: the part of the noise schedule in which the face counts. local: settings of local mode. batch:
-    pictures at a time."""
+    it. face_guidance: False: guidance strengthens the words alone. start, end: the part of the noise schedule in which
+    the face counts. local: settings of local mode. batch: pictures at a time."""
 
     steps: int = 12
     guidance_scale: float = 3.0
+    face_guidance: bool = True
     scale: float | Mapping[str, float] = 0.7
     start: float = 0.0
     end: float = 1.0
@@ -70,7 +71,7 @@ class Painter:
         """(cases, h, w, 3) uint8: the same with each case's person. people: one row of tokens per person. during:
         entered while the adapter is attached and the pictures are made."""
         sampling = self.sampling
-        guidance = sampling.guidance_scale > 1
+        guidance = sampling.guidance_scale > 1 and sampling.face_guidance
 
         def condition(part: Sequence[Case]) -> dict[str, Any]:
             rows = [case.own for case in part]

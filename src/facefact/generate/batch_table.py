@@ -46,6 +46,7 @@ class Columns:
     steps: int | None = None
     scale: float | None = None
     guidance_scale: float | None = None
+    face_guidance: bool | None = None
     start: float | None = None
     end: float | None = None
     local: bool | None = None
@@ -207,7 +208,7 @@ def _cell(name: str, text: str) -> Any:
         return None
     if name == "face":
         return [one.strip() for one in text.split(SEPARATOR) if one.strip()]
-    if name == "local":
+    if name in ("local", "face_guidance"):
         return WORDS.get(text.lower(), text)
     if name in WHOLE and re.fullmatch(r"-?[0-9]{1,30}", text):
         return int(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from facefact.types import Portrait, UserError
 S = TypeVar("S", bound=Settings)
 
 UNCOMPARED = ("licences",)  # of a recipe, when work is resumed: they are about the models, whose hashes are compared
+USUAL = {field.name: field.default for field in fields(Settings)}  # a setting that an older recipe does not know
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -63,7 +64,7 @@ def _fitting_recipe(path: Path, settings: Settings, origin: Mapping[str, Any]) -
     recipe = read_recipe(path)
     asked = {name: value for name, value in written(settings).items() if value is not None} | dict(origin)
     for name, value in asked.items():
-        if name not in UNCOMPARED and recipe.get(name) != value:
+        if name not in UNCOMPARED and recipe.get(name, USUAL.get(name)) != value:
             raise UserError(
                 f"{path} has another `{name}` in its recipe: choose another --out, or --overwrite instead of --resume"
             )

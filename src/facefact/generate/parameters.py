@@ -37,6 +37,8 @@ def parameters_text(recipe: Mapping[str, Any]) -> str:
     settings["Size"] = f"{recipe['width']}x{recipe['height']}"
     if recipe.get("local"):
         settings["Face local"] = True
+    if recipe.get("face_guidance") is False:
+        settings["Face guidance"] = False
     if adapter := recipe.get("adapter"):
         settings |= {"Face adapter hash": _short(adapter), "Face adapter": _name(adapter)}
     if model := recipe.get("model"):
@@ -77,6 +79,7 @@ def recipe_of(text: str) -> dict[str, Any] | None:
         "negative_prompt": negative,
         **{field: kind(settings[name]) for name, (field, kind) in FIELDS.items() if name in settings},
         "local": "Face local" in settings,
+        **({"face_guidance": False} if "Face guidance" in settings else {}),
         "width": int(width),
         "height": int(height),
         **_parts(settings, loras),

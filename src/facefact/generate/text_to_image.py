@@ -34,6 +34,8 @@ class Settings:
 
     prompt, negative_prompt: of any length, with weights such as (red coat:1.3).
     guidance_scale: up to 1 there is no guidance (and no negative prompt), as turbo models and LCM LoRAs want it.
+    face_guidance: guidance strengthens the face as it strengthens the words (the unguided half of a step has the null
+    face). False: the words alone, with the same face in both halves; take a scale about 1 then.
     start, end: fractions of the noise schedule between which the face counts; in the other steps it costs nothing.
     local: work for the face's region only, which is cheaper and leaves the rest to the base model.
     width, height: pixels; None is the model's native size. control_image: what a ControlNet or T2I-Adapter reads
@@ -47,6 +49,7 @@ class Settings:
     steps: int = 25
     scale: float = 0.7
     guidance_scale: float = 5.0
+    face_guidance: bool = True
     start: float = 0.0
     end: float = 1.0
     local: bool = False
@@ -234,7 +237,9 @@ def call_arguments(
     guidance = guides and one.guidance_scale > 1 and pipe.unet.config.time_cond_proj_dim is None
     negative = [each.negative_prompt for each in settings] if guides else None
     local: bool | torch.Tensor = one.local if region is None else region
-    condition = adapter.condition(tokens, one.scale, guidance, start=one.start, end=one.end, local=local)
+    condition = adapter.condition(
+        tokens, one.scale, guidance and one.face_guidance, start=one.start, end=one.end, local=local
+    )
     return {
         **prompts.arguments(pipe, [each.prompt for each in settings], negative),
         "num_inference_steps": one.steps,

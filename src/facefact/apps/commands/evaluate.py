@@ -70,6 +70,7 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
+    parser.add_argument("--no-face-guidance", action="store_true", help="guidance strengthens the words alone")
     add_bundle(parser)
 
 
@@ -209,7 +210,12 @@ def _world(args: argparse.Namespace) -> dict[str, Any]:
         seeds=args.seeds,
         people=args.people,
         per_person=args.per_person,
-        sampling=Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale),
+        sampling=Sampling(
+            steps=args.steps,
+            guidance_scale=args.guidance_scale,
+            scale=args.scale,
+            face_guidance=not args.no_face_guidance,
+        ),
         device=choose_device(args.device),
         progress=show,
     )

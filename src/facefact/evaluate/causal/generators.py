@@ -108,9 +108,8 @@ class Adapted:
         rows = [self._tokens(one) for one in part]
         tokens = FaceTokens(torch.cat([row.face for row in rows]), torch.cat([row.null for row in rows]))
         sampling = self.sampling
-        condition = self.adapter.condition(
-            tokens, sampling.scale, sampling.guidance_scale > 1, start=sampling.start, end=sampling.end
-        )
+        guidance = sampling.guidance_scale > 1 and sampling.face_guidance
+        condition = self.adapter.condition(tokens, sampling.scale, guidance, start=sampling.start, end=sampling.end)
         return painted(self.pipe, part, cross_attention_kwargs=condition, **sampled(sampling))
 
     @torch.no_grad()

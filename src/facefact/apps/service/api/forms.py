@@ -70,6 +70,9 @@ class Picture(BaseModel):
     steps: int | None = Field(None, ge=1, le=1000, description="denoising steps (default 25)")
     scale: float | None = Field(None, ge=0, le=3, description="how much the face counts, 0 is not at all (default 0.7)")
     guidance_scale: float | None = Field(None, ge=0, le=50, description="how strictly to follow the prompt")
+    face_guidance: bool | None = Field(
+        None, description="false: guidance strengthens the words alone, not the face; with a scale about 1"
+    )
     start: float | None = Field(None, ge=0, le=1, description="the face counts from this part of the noise schedule on")
     end: float | None = Field(None, ge=0, le=1, description="the face counts up to this part")
     local: bool | None = Field(None, description="work for the face's region only: cheaper")
