@@ -83,4 +83,5 @@ $(VENV)/.dev: $(VENV)/.core
 	-$(BIN)/python -m pip install --quiet absl-py attrs flatbuffers 'protobuf<5' matplotlib
 	-$(BIN)/python -m pip install --quiet --no-deps mediapipe==0.10.14
 	-$(BIN)/python -m pip install --quiet 'ray>=2.40' pandas datasets webdataset
+	-$(BIN)/python -m pip install --quiet 'protobuf<5' onnxruntime
 	@touch $@

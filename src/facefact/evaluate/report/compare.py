@@ -9,6 +9,8 @@ from typing import Any
 from facefact.markdown import markdown_table
 from facefact.types import UserError
 
+PARTS = ("by_skin.", "less.", "attributes.", "leakage.", "gain.")  # of figures, which come after them
+
 
 @dataclass(frozen=True)
 class Change:
@@ -70,10 +72,11 @@ def as_json(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
 
 def markdown(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """What changed beyond the intervals, one row a figure; first what the two were measured on, where it differs."""
+    """What changed beyond the intervals, one row a figure, whole figures before their parts; first what the two were
+    measured on, where it differs."""
     found = changes(before, after)
     lines = [f"{key}: {one} -> {two}" for key, (one, two) in settings_apart(before, after).items()]
-    beyond = sorted((one for one in found if one.beyond), key=lambda one: -abs(one.by))
+    beyond = sorted((one for one in found if one.beyond), key=lambda one: (one.figure.startswith(PARTS), -abs(one.by)))
     lines.append(f"{len(beyond)} of {len(found)} figures changed beyond their intervals")
     if not beyond:
         return "\n".join(lines) + "\n"
