@@ -94,8 +94,9 @@ def with_pictures(body: dict[str, Any], picture: bytes) -> None:
 
 
 def checked(statuses: Counter[int], *, calls: int) -> None:
-    assert sum(statuses.values()) >= calls, statuses
-    assert not [status for status in statuses if status >= 500 and status != 503], statuses
+    print("\ncalls:", statuses.total(), dict(sorted(statuses.items())))
+    assert statuses.total() >= calls, statuses
+    assert not [status for status in statuses if status >= 500], statuses
     assert {200, 202, 400, 404} <= set(statuses), statuses
 
 
