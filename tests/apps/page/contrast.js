@@ -21,11 +21,12 @@
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
-    if (!text || element.closest("button:disabled, script, style, #made") || !element.checkVisibility({visibilityProperty: true})) continue;
+    if (!text || element.closest("button:disabled, script, style, #made, [data-testid=status-tracker]") || !element.checkVisibility({visibilityProperty: true})) continue;
     const box = element.getBoundingClientRect(), style = getComputedStyle(element), below = background(element);
     if (!box.width || !box.height || below === null) continue;
     const own = colour(style.color);
     own[3] *= parents(element).reduce((all, one) => all * Number(getComputedStyle(one).opacity), 1);
+    if (own[3] < 0.05) continue;  // not to be seen
     const [most, least] = [light(over(own, below)), light(below)].sort((a, b) => b - a);
     const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.6 && Number(style.fontWeight) >= 700);
     const ratio = (most + 0.05) / (least + 0.05);
