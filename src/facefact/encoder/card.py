@@ -6,6 +6,7 @@ written for its owner alone, and carries what the person agreed to and until whe
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -72,6 +73,19 @@ class Card:
     @property
     def expired(self) -> bool:
         return self.expires is not None and self.expires < today()
+
+    def said(self) -> dict[str, Any]:
+        """What it says besides the numbers, in plain types; thumbnail: its bytes in base64."""
+        return {
+            "name": self.name,
+            "consent": self.consent,
+            "made": self.made.isoformat(),
+            "expires": self.expires and self.expires.isoformat(),
+            "expired": self.expired,
+            "adapter": self.adapter,
+            "sources": [asdict(one) for one in self.sources],
+            "thumbnail": self.thumbnail and base64.b64encode(self.thumbnail).decode(),
+        }
 
 
 def today() -> date:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import logging
 import re
 import stat
-from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,14 +284,7 @@ def as_json(card: Card, path: Path) -> dict[str, Any]:
         "sha256": file_hash(path),
         "bytes": path.stat().st_size,
         "others_read": others_read(path),
-        "name": card.name,
-        "consent": card.consent,
-        "made": card.made.isoformat(),
-        "expires": card.expires and card.expires.isoformat(),
-        "expired": card.expired,
-        "adapter": card.adapter,
         "encoder": card.encoder,
         "tokens": list(card.tokens.face.shape),
-        "sources": [asdict(one) for one in card.sources],
-        "thumbnail": card.thumbnail and base64.b64encode(card.thumbnail).decode(),
+        **card.said(),
     }

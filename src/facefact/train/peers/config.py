@@ -1,10 +1,15 @@
-"""Which peer, and how large."""
+"""Which peer, and how large; and how all of them are written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
+
+from facefact import checkpoint
 from facefact.types import UserError
 
 FORMAT = "facefact.Peer"
@@ -32,3 +37,22 @@ class PeerConfig:
     def check(self) -> None:
         if self.tokens < 1 or self.hidden < 1:
             raise UserError(f"adapter.peer: {self.tokens} tokens and a width of {self.hidden} are none: at least 1")
+
+
+def save_peer(
+    adapter: Any,
+    directory: str | Path,
+    parts: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes a peer as `FaceAdapter.save_pretrained` writes an adapter. parts: what its kind needs to be opened."""
+    state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in adapter.state_dict().items()}
+    common = {
+        "format": FORMAT,
+        "version": VERSION,
+        "peer": asdict(adapter.peer),
+        "encoder": asdict(adapter.encoder.config),
+    }
+    checkpoint.save(directory, state, {**common, **parts, "about": dict(about)})

@@ -25,7 +25,7 @@ from facefact.adapter.unet_seam import layer_configs
 from facefact.config import from_tree
 from facefact.encoder import Resampler, ResamplerConfig, TransFace, TransFaceConfig
 from facefact.face_adapter import FaceAdapter
-from facefact.train.peers.config import FORMAT, VERSION, PeerConfig
+from facefact.train.peers.config import FORMAT, VERSION, PeerConfig, save_peer
 from facefact.train.peers.global_face import GlobalFace
 from facefact.train.peers.last_layer import LastLayerAdapter
 from facefact.types import FaceTokens, UserError
@@ -121,18 +121,12 @@ class DecoupledAdapter(FaceAdapter):
         self, directory: str | Path, *, dtype: torch.dtype | None = None, about: Mapping[str, Any] | None = None
     ) -> None:
         """As `FaceAdapter.save_pretrained`."""
-        state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in self.state_dict().items()}
-        config = {
-            "format": FORMAT,
-            "version": VERSION,
-            "peer": asdict(self.peer),
-            "encoder": asdict(self.encoder.config),
+        parts = {
             "resampler": asdict(self.resampler.config) if isinstance(self.resampler, Resampler) else None,
             "token_width": self.token_width,
             "widths": self.widths,
-            "about": dict(self.about if about is None else about),
         }
-        checkpoint.save(directory, state, config)
+        save_peer(self, directory, parts, dtype=dtype, about=self.about if about is None else about)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "_undo": None}

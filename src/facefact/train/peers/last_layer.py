@@ -18,7 +18,7 @@ from facefact.adapter.unet_seam import UNET, layer_configs
 from facefact.config import from_tree
 from facefact.encoder import TransFace, TransFaceConfig
 from facefact.face_adapter import FaceAdapter
-from facefact.train.peers.config import FORMAT, VERSION, PeerConfig
+from facefact.train.peers.config import FORMAT, VERSION, PeerConfig, save_peer
 from facefact.train.peers.global_face import GlobalFace
 from facefact.types import UserError
 
@@ -72,13 +72,5 @@ class LastLayerAdapter(FaceAdapter):
         self, directory: str | Path, *, dtype: torch.dtype | None = None, about: Mapping[str, Any] | None = None
     ) -> None:
         """As `FaceAdapter.save_pretrained`."""
-        state = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in self.state_dict().items()}
-        config = {
-            "format": FORMAT,
-            "version": VERSION,
-            "peer": asdict(self.peer),
-            "encoder": asdict(self.encoder.config),
-            "layers": {name: asdict(layer) for name, layer in self.layers.configs.items()},
-            "about": dict(self.about if about is None else about),
-        }
-        checkpoint.save(directory, state, config)
+        parts = {"layers": {name: asdict(layer) for name, layer in self.layers.configs.items()}}
+        save_peer(self, directory, parts, dtype=dtype, about=self.about if about is None else about)

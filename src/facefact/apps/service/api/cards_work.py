@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,17 +34,7 @@ def looked_at(tools: Tools, content: bytes) -> dict[str, Any]:
     card = load_card(content, name="the card", even_expired=True)
     if card.thumbnail is not None:
         open_picture(card.thumbnail, name="the thumbnail of the card", max_pixels=1 << 20)
-    return {
-        "name": card.name,
-        "consent": card.consent,
-        "made": card.made.isoformat(),
-        "expires": card.expires and card.expires.isoformat(),
-        "expired": card.expired,
-        "adapter": card.adapter,
-        "fits": card.encoder == encoder_hash(tools.adapter.encoder, tools.adapter.resampler),
-        "sources": [asdict(one) for one in card.sources],
-        "thumbnail": card.thumbnail and base64.b64encode(card.thumbnail).decode(),
-    }
+    return card.said() | {"fits": card.encoder == encoder_hash(tools.adapter.encoder, tools.adapter.resampler)}
 
 
 def merged_card(tools: Tools, said: dict[str, Any], cards: Sequence[bytes]) -> bytes:
