@@ -185,6 +185,7 @@ class Loss:
     layer off. squared: both ask for the square of the share of change instead of the share, which pulls ever less at
     what is small (docs/evidence/training.md, "Why FAIR holds closed gates closed").
     face_weight, feature_weight: how much more the diffusion loss counts inside the face, and about eyes and mouth.
+    weber: above 0, the error in a dark face counts more, in a bright one less: (0.5 / its luminance) ** weber.
     snr_gamma: min-SNR weighting (Hang et al. 2023), None for none. high_noise: above 1, timesteps are drawn towards
     high noise (t = 1 - (1 - u)^high_noise), where a face's identity is decided. identity: weight of the identity loss
     (0: the published method): 1 - cosine between the person whom the face encoder sees in the believed clean picture
@@ -200,6 +201,7 @@ class Loss:
     squared: bool = False
     face_weight: float = 1.0
     feature_weight: float = 1.0
+    weber: float = 0.0
     snr_gamma: float | None = None
     high_noise: float = 1.0
     identity: Curve = 0.0
@@ -214,6 +216,8 @@ class Loss:
         check_curve("loss.alignment", self.alignment)
         if not 0 < self.identity_below <= 1:
             raise UserError(f"setting loss.identity_below must be above 0 and at most 1, not {self.identity_below}")
+        if not 0 <= self.weber <= 4:
+            raise UserError(f"setting loss.weber must be from 0 to 4, not {self.weber}")
         if self.high_noise < 1:
             raise UserError(f"setting loss.high_noise must be at least 1, not {self.high_noise}")
         if self.snr_gamma is not None and self.snr_gamma <= 0:

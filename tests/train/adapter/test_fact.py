@@ -188,6 +188,16 @@ def test_the_face_is_weighted_by_place(cache, stage) -> None:
     assert float(weight[face == 0].min()) == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_dark_face_counts_more_and_what_is_around_it_does_not(cache, stage) -> None:
+    given = batch(cache)
+    given["light"] = torch.linspace(0.1, 0.9, len(given["light"]))
+    plain, weber = (stage(Loss(face_weight=3.0, weber=power)).place_weight(given) for power in (0.0, 1.0))
+    inside, outside = given["face"] == 1, given["face"] == 0
+    for row, light in enumerate(given["light"].tolist()):
+        torch.testing.assert_close(weber[row][inside[row]], plain[row][inside[row]] * 0.5 / light)
+    torch.testing.assert_close(weber[outside], plain[outside])
+
+
 def test_the_identity_loss_asks_only_where_the_noise_is_low_enough(cache, stage, parts) -> None:
     centres = person_centres(parts.encoder, cache)
     made = stage(Loss(identity=1.0, identity_below=0.6), shown=ShownIdentity(parts.vae, parts.encoder), centres=centres)

@@ -64,6 +64,20 @@ def place_weight(face: Tensor, features: Tensor, *, face_weight: float, feature_
     return 1 + (face_weight - 1) * face + (feature_weight - 1) * features
 
 
+DARKEST = 0.1  # mean luminance of a face below which its errors count no more than at it
+
+
+def weber_weight(light: Tensor, power: float) -> Tensor:
+    """(b,): how much more the error inside a face counts that is darker than middle grey, less in a brighter one:
+    (0.5 / luminance) ** power.
+
+    What the eye sees of a difference is its share of the brightness (Weber's law): brows and lips of dark skins differ
+    little from it in numbers, and a plain squared error hardly asks for them. light: (b,) mean luminance of each face in
+    [0, 1]. power: 0 for every face alike; 2: the squared error of relative brightness.
+    """
+    return (0.5 / light.clamp(min=DARKEST)) ** power
+
+
 def diffusion_loss(predicted: Tensor, target: Tensor, place: Tensor, weight: Tensor) -> Tensor:
     """Squared error; a number. predicted, target: (b, c, h, w); place: (b, h, w) how much each cell counts, of which
     only the ratios matter; weight: (b,) of each sample."""

@@ -135,7 +135,7 @@ class Cache:
         """Of the pictures (b,) of one shape, float32 unless said otherwise: latents (b, c, h, w) as the U-Net reads
         them; face (b, h, w), share of each latent cell that is face; head_mask (b, 112, 112) bool, what of the aligned
         head is head; head_to_picture (b, 2, 3) from pixels of the aligned head to those of the picture; time_ids (b,
-        6)."""
+        6); light (b,) mean luminance of the face in [0, 1]."""
         bits = self._read("shown", index, self._row).numpy()
         return {
             "latents": self._cells("latents", index).float(),
@@ -143,6 +143,7 @@ class Cache:
             "head_mask": torch.from_numpy(np.unpackbits(bits, axis=-1).astype(bool)),
             "time_ids": torch.from_numpy(self._numbers["time_ids"][index]),
             "head_to_picture": torch.from_numpy(self._numbers["place"][index]),
+            "light": torch.from_numpy(self.light[index]),
         }
 
     def tokens_of(self, index: np.ndarray) -> Tensor:

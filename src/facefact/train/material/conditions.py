@@ -146,7 +146,7 @@ def batches(
     """number -> iterator of batches from there on, `accumulate` of them for each step, `batch` pictures per process.
 
     A batch is what one training step reads, a dict of tensors on the CPU (float32 unless said otherwise):
-    latents (b, c, h, w), face (b, h, w), head_mask, head_to_picture, time_ids: of the pictures, as `Cache.gather` says.
+    latents (b, c, h, w), face (b, h, w), head_mask, head_to_picture, time_ids, light: as `Cache.gather` says.
     tokens (b, n, t, width): the face encoder's for n pictures of each person.
     face_dropped (b,) bool: the null face stands in the place of the tokens; no_other_picture (b,) bool: it does so
     because another picture of the person was asked for and there is none.

@@ -30,6 +30,7 @@ SETTINGS = (  # those that decide most; as in config.yaml
     "loss.fair",
     "loss.increment",
     "loss.face_weight",
+    "loss.weber",
     "loss.identity",
     "loss.snr_gamma",
     "loss.high_noise",
