@@ -72,8 +72,8 @@ def weber_weight(light: Tensor, power: float) -> Tensor:
     (0.5 / luminance) ** power.
 
     What the eye sees of a difference is its share of the brightness (Weber's law): brows and lips of dark skins differ
-    little from it in numbers, and a plain squared error hardly asks for them. light: (b,) mean luminance of each face in
-    [0, 1]. power: 0 for every face alike; 2: the squared error of relative brightness.
+    little from it in numbers, and a plain squared error hardly asks for them. light: (b,) mean luminance of each face
+    in [0, 1]. power: 0 for every face alike; 2: the squared error of relative brightness.
     """
     return (0.5 / light.clamp(min=DARKEST)) ** power
 
