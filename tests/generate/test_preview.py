@@ -1,7 +1,8 @@
-"""Previews: what is behind the noise, from two steps of a sampler; and that looking changes nothing."""
+"""Previews: what is behind the noise, as the model answers; and that looking changes nothing."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import diffusers
@@ -11,34 +12,38 @@ import torch
 from PIL import Image
 
 from facefact.generate import Settings, text_to_images
-from facefact.generate.preview import SIDE, behind_noise, noise_level, small_pictures
+from facefact.generate.preview import SIDE, Preview, behind_noise, noise_level, small_pictures
 from facefact.types import FaceTokens
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
-def test_a_step_that_changes_no_noise_shows_nothing() -> None:
-    scheduler = diffusers.PNDMScheduler(skip_prk_steps=True, **BETAS)
-    scheduler.set_timesteps(8)
-    same = torch.zeros(1, 4, 8, 8)
-    assert [step for step in range(7) if behind_noise(scheduler, step, same, same) is None] == [1]
-
-
-@pytest.mark.parametrize("name", ["DDIM", "EulerDiscrete"])
-@pytest.mark.parametrize("step", [0, 3, 6])
-def test_a_model_that_knows_the_picture_shows_it_after_any_step(name: str, step: int) -> None:
-    """With the true noise as the model's answer a step stays on the straight way, and the picture comes out exactly."""
-    scheduler = getattr(diffusers, f"{name}Scheduler")(prediction_type="epsilon", **BETAS)
-    if name == "DDIM":
-        scheduler.register_to_config(clip_sample=False)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("name", ["DDIM", "DDPM", "EulerDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep"])
+@pytest.mark.parametrize("step", [0, 3, 7])
+def test_a_model_that_knows_the_picture_shows_it_at_any_step(name: str, kind: str, step: int) -> None:
+    scheduler = getattr(diffusers, f"{name}Scheduler")(prediction_type=kind, **BETAS)
     scheduler.set_timesteps(8)
     generator = torch.Generator().manual_seed(step)
     picture, noise = torch.randn(2, 2, 4, 8, 8, generator=generator)
     a, s = noise_level(scheduler, step)
-    before = a * picture + s * noise
-    after = scheduler.step(noise, scheduler.timesteps[step], before).prev_sample
-    assert not torch.allclose(after, before)
-    torch.testing.assert_close(behind_noise(scheduler, step, before, after), picture, atol=2e-3, rtol=1e-3)
+    whole = (a * a + s * s) ** 0.5
+    answer = {"epsilon": noise, "v_prediction": (a * noise - s * picture) / whole, "sample": picture}[kind]
+    seen = behind_noise(scheduler, step, a * picture + s * noise, answer)
+    torch.testing.assert_close(seen, picture, atol=2e-3, rtol=1e-3)
+
+
+def test_what_a_scheduler_is_given_is_seen_and_its_step_looks_as_before() -> None:
+    scheduler = diffusers.DDPMScheduler(**BETAS)
+    scheduler.set_timesteps(8)
+    before, given = inspect.signature(scheduler.step), torch.randn(2, 1, 4, 8, 8)
+    preview = Preview(lambda number, image: None, [0], 8)
+    with preview.watching(scheduler):
+        assert inspect.signature(scheduler.step) == before, "pipelines ask it what it takes"
+        scheduler.step(given[0], scheduler.timesteps[2], given[1], generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(preview.answer, given[0])
+    torch.testing.assert_close(preview.latents, given[1])
+    assert "step" not in vars(scheduler)
 
 
 def test_looking_changes_nothing_and_each_picture_has_its_own(pipe: Any, adapter: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,36 +23,52 @@ OnPreview = Callable[[int, Image.Image], None]
 
 
 class Preview:
-    """Looks at the latents after every step of one call, and changes nothing.
-
-    numbers: of the pictures in the batch. The picture is that of two steps' latents: on a straight way from noise to
-    picture, x = a * picture + s * noise at both, which are two equations for the two.
-    """
+    """Looks at what the model answers at some steps of one call, and changes nothing. numbers: of the pictures in the
+    batch."""
 
     def __init__(self, on_preview: OnPreview, numbers: Sequence[int], steps: int) -> None:
         self.on_preview, self.numbers = on_preview, numbers
         self.wanted = {steps * part // SHOWN - 1 for part in range(1, SHOWN)}
-        self.before: Tensor | None = None
+        self.answer, self.latents = torch.zeros(()), torch.zeros(())
+
+    @contextlib.contextmanager
+    def watching(self, scheduler: Any) -> Iterator[None]:
+        """While a pipeline is called: what its scheduler is given for each step is seen here too."""
+        step = scheduler.step
+
+        @functools.wraps(step)  # pipelines read the signature to see what it takes
+        def seen(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+            self.answer, self.latents = model_output, sample
+            return step(model_output, timestep, sample, *args, **kwargs)
+
+        scheduler.step = seen
+        try:
+            yield
+        finally:
+            del scheduler.step
 
     def __call__(self, pipe: Any, step: int, latents: Tensor) -> Tensor:
         """What diffusers calls after each step, from 0; (n, c, h, w), returned as they are."""
-        if step in self.wanted and self.before is not None:
-            behind = behind_noise(pipe.scheduler, step, self.before, latents)
-            shown = [] if behind is None else small_pictures(pipe.vae, behind)
-            for number, image in zip(self.numbers, shown, strict=False):
+        if step in self.wanted:
+            behind = behind_noise(pipe.scheduler, step, self.latents, self.answer)
+            for number, image in zip(self.numbers, small_pictures(pipe.vae, behind), strict=False):
                 self.on_preview(number, image)
-        self.before = latents.clone() if step + 1 in self.wanted else None
         return latents
 
 
-def behind_noise(scheduler: Any, step: int, before: Tensor, after: Tensor) -> Tensor | None:
-    """(n, c, h, w) twice, from before and after a step (not the last) -> the picture's latents, the same shape. Exact
-    for DDIM and Euler's method; the other schedulers' ways are nearly as straight. None: the noise did not change
-    (PNDM takes its second step twice)."""
-    (a, s), (b, r) = noise_level(scheduler, step), noise_level(scheduler, step + 1)
-    if abs(r * a - s * b) < 1e-6:
-        return None
-    return (r * before.float() - s * after.float()) / (r * a - s * b)
+def behind_noise(scheduler: Any, step: int, latents: Tensor, answer: Tensor) -> Tensor:
+    """The picture's latents (n, c, h, w) as the model believes them to be at a step, from those that it was shown and
+    its answer (guided), both of that shape: the noise, the velocity or the picture, as the scheduler's prediction type
+    says. Whatever the sampler does then, fresh noise included, is not in it."""
+    a, s = noise_level(scheduler, step)
+    x, answer = latents.float(), answer.float()
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    if kind == "sample":
+        return answer
+    if kind == "epsilon":
+        return (x - s * answer) / max(a, 1e-3)
+    whole = (a * a + s * s) ** 0.5  # 1 unless the noise is laid over the picture
+    return (a * x / whole - s * answer) / whole
 
 
 def noise_level(scheduler: Any, step: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -176,7 +177,8 @@ def _paint(
     preview = None if on_preview is None else Preview(on_preview, [job.number for job in jobs], settings[0].steps)
     width, height = picture_size(pipe, settings[0])
     arguments = call_arguments(pipe, adapter, rows_of([job.person for job in jobs]), settings)
-    with finite_pictures(pipe):
+    looked = contextlib.nullcontext() if preview is None else preview.watching(pipe.scheduler)
+    with finite_pictures(pipe), looked:
         result = pipe(
             width=width,
             height=height,
