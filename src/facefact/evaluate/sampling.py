@@ -30,7 +30,7 @@ from facefact.markdown import markdown_table
 from facefact.metrics.scores import change_outside, figure, own_and_other, retrieved
 from facefact.types import FaceTokens, UserError
 
-SCHEDULERS = {"ddim": "DDIM", "dpm++ 2m": "DPMSolverMultistep", "unipc": "UniPCMultistep", "lcm": "LCM"}
+SCHEDULERS = {"ddim": "DDIM", "ddpm": "DDPM", "dpm++ 2m": "DPMSolverMultistep", "unipc": "UniPCMultistep", "lcm": "LCM"}
 STEPS = (1, 2, 4, 8, 12, 25)
 GUIDANCE = (3.0, 1.0)
 STARTS = (0.1, 0.2, 0.3, 0.4)

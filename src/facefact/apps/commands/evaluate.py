@@ -133,7 +133,7 @@ def _add_steps(protocols: Any) -> None:
         "--schedulers",
         nargs="+",
         metavar="NAME",
-        help="of the curve: ddim, dpm++ 2m, unipc, lcm (default: all but unipc)",
+        help="of the curve: ddim, ddpm, dpm++ 2m, unipc, lcm (default: ddim, dpm++ 2m, lcm)",
     )
     parser.add_argument("--guidance-scale", type=float, nargs="+", metavar="SCALE", help="of the curve (default 3 1)")
     parser.add_argument(

@@ -18,7 +18,7 @@ from facefact.encoder.files import load_transface, save_transface
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector, save_avatar_net
 from facefact.metrics.reader import AttributeReader
-from facefact.train.bundle.base_model import new_scheduler
+from facefact.train.bundle.base_model import new_sampler
 from facefact.train.bundle.parts import DONE, PARTS, Build, write_done
 
 RECIPE = "recipe.json"  # of the bundle: what each part's `done.json` said
@@ -89,7 +89,7 @@ def save_pipeline(
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=new_scheduler(),
+        scheduler=new_sampler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -7,13 +7,14 @@ decided.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -115,6 +116,7 @@ def new_unet(config: BaseConfig) -> UNet2DConditionModel:
 
 
 def new_scheduler() -> DDIMScheduler:
+    """What training noises with."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
@@ -127,6 +129,16 @@ def new_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         steps_offset=1,  # (the trailing spacing does not use it; Stable Diffusion pipelines expect it)
     )
+
+
+def new_sampler() -> DDPMScheduler:
+    """What the bundle samples with: the same noise levels, but each step adds fresh noise.
+
+    A small model's errors stay in a deterministic sampler's picture; here later steps see them and mend them: edges are
+    sharper, and faces that went wrong come right (docs/evidence/figures.md).
+    """
+    known = inspect.signature(DDPMScheduler).parameters
+    return DDPMScheduler(**{name: value for name, value in new_scheduler().config.items() if name in known})
 
 
 class BaseStage(nn.Module):
