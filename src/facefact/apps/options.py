@@ -34,13 +34,12 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_face(person: argparse._ArgumentGroup) -> None:
     """How much a face counts, when and where, and what finds it."""
-    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7)")
+    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 1)")
     person.add_argument(
-        "--no-face-guidance",
-        dest="face_guidance",
-        action="store_false",
+        "--face-guidance",
+        action=argparse.BooleanOptionalAction,
         default=None,
-        help="guidance strengthens the words alone, not the face: better drawn, less like; with --scale 1",
+        help="guidance strengthens the face as the words: more like, drawn worse; take --scale 0.7 (default no)",
     )
     person.add_argument(
         "--start",

@@ -17,7 +17,7 @@ from facefact.evaluate.claims_plan import Measured, Method, Run
 from facefact.evaluate.face_error import other_errors
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.naive import from_the_reference
-from facefact.evaluate.pictures import Painter, Progress, Sampling
+from facefact.evaluate.pictures import Painter, Progress
 from facefact.evaluate.protocol import Case, Protocol
 from facefact.evaluate.suite import Gallery, features, judged, no_dark_glasses, spread_of
 from facefact.evaluate.world import Samples
@@ -79,9 +79,7 @@ class Bench:
         gallery = Gallery.of(asked.seed, people=asked.people, per_person=1, faces=asked.faces)
         judges = Judges.open(judges_dir, BUNDLE)
         reader = Reader.fit(judges, people=RENDERS, looks=no_dark_glasses)
-        opened = Painter.open(
-            BUNDLE, Sampling(steps=asked.steps, guidance_scale=asked.guidance_scale), device=device, progress=progress
-        )
+        opened = Painter.open(BUNDLE, asked.sampling(asked.scale), device=device, progress=progress)
         plan = gallery.plan
         real = np.stack([render(plan.people[case.own], case.wanted).image for case in plan.cases])
         least = judged(opened.reconstruct(real), plan, judges, reader)["face_error"]
@@ -145,7 +143,7 @@ class Bench:
         return self.seen(made)
 
     def painter(self, scale: float) -> Painter:
-        sampling = Sampling(steps=self.asked.steps, guidance_scale=self.asked.guidance_scale, scale=scale)
+        sampling = self.asked.sampling(scale)
         return Painter(self.opened.pipe, sampling, self.opened.progress)
 
     def decided_by(self, method: Method, adapter: FaceAdapter | None, scale: float) -> dict[str, Any]:

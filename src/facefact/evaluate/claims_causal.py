@@ -54,7 +54,7 @@ def effects(run: Run, method: Method, bench: Bench, causal: CausalPlan, reader: 
 
 def sampling_of(bench: Bench) -> Sampling:
     asked = bench.asked
-    return Sampling(steps=asked.steps, guidance_scale=asked.guidance_scale, scale=asked.scale)
+    return asked.sampling(asked.scale)
 
 
 def generator_of(name: str, method: Method, adapter: FaceAdapter | None, bench: Bench) -> Generator:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from facefact.config import load_config
 from facefact.evaluate.causal.run import FEWEST
+from facefact.evaluate.pictures import Sampling
 from facefact.train.settings import AdapterTraining
 from facefact.types import UserError
 
@@ -83,6 +84,10 @@ class Measured:
     scales: tuple[float, ...] = (0.4, 0.7, 1.0)
     faces: int = 3
     causal: int = 0
+
+    def sampling(self, scale: float) -> Sampling:
+        """Guidance with the null face, as peers are run: without it theirs hardly show the person."""
+        return Sampling(steps=self.steps, guidance_scale=self.guidance_scale, scale=scale, face_guidance=True)
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ Progress = Callable[[str, int, int], None]  # title, done, total
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How pictures are made. scale: of the adapter, 0 is the base model; or by block, as `FaceAdapter.condition` takes
-    it. face_guidance: False: guidance strengthens the words alone. start, end: the part of the noise schedule in which
-    the face counts. local: settings of local mode. batch: pictures at a time."""
+    it. face_guidance: True: guidance strengthens the face as it does the words. start, end: the part of the noise
+    schedule in which the face counts. local: settings of local mode. batch: pictures at a time."""
 
     steps: int = 12
     guidance_scale: float = 3.0
-    face_guidance: bool = True
-    scale: float | Mapping[str, float] = 0.7
+    face_guidance: bool = False
+    scale: float | Mapping[str, float] = 1.0
     start: float = 0.0
     end: float = 1.0
     local: Local | None = None

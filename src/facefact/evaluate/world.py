@@ -81,9 +81,7 @@ def evaluate_world(
         alive.append(
             layers_alive(plan.cases[::per_person][:8], painter, adapters["adapter"], tokens["adapter"], judges)
         )
-    settings = {"steps": sampling.steps, "guidance_scale": sampling.guidance_scale, "scale": sampling.scale}
-    if not sampling.face_guidance:
-        settings["face_guidance"] = False
+    settings = {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale", "face_guidance")}
     about = {"people": people, "images": sum(len(one.plan.cases) for one in made), "seed": seed, "seeds": seeds}
     return {**about, "sampling": settings, **as_json(report(made) | {"layers_alive": figure(np.concatenate(alive))})}
 

@@ -122,4 +122,4 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} carries no recipe: it was not made by facefact, or its metadata was removed")
     if not isinstance(recipe, dict):
         raise UserError(f"{path} carries a damaged recipe")
-    return recipe
+    return {"face_guidance": True} | recipe  # recipes older than that setting are of the only way there was

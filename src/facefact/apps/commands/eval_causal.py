@@ -54,7 +54,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 def add_making(parser: argparse.ArgumentParser) -> None:
     """How the pictures are made, and what reads them."""
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
     parser.add_argument(

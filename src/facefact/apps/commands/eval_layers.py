@@ -17,7 +17,7 @@ def add(protocols: Any) -> None:
     parser = protocols.add_parser("layers", help=line, description=f"Measure {line}.")
     add_table(parser)
     parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the layers that stay (default 0.7)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the layers that stay (default 1)")
     parser.add_argument(
         "--without",
         action="append",

@@ -68,9 +68,9 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--people", type=int, default=100, help="unseen people of each seed (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
-    parser.add_argument("--no-face-guidance", action="store_true", help="guidance strengthens the words alone")
+    parser.add_argument("--face-guidance", action="store_true", help="guidance strengthens the face, too")
     add_bundle(parser)
 
 
@@ -214,7 +214,7 @@ def _world(args: argparse.Namespace) -> dict[str, Any]:
             steps=args.steps,
             guidance_scale=args.guidance_scale,
             scale=args.scale,
-            face_guidance=not args.no_face_guidance,
+            face_guidance=args.face_guidance,
         ),
         device=choose_device(args.device),
         progress=show,

@@ -75,7 +75,7 @@ def form() -> Form:
     with gr.Row():
         number = gr.Slider(1, 8, 2, step=1, label="How many", elem_id="number")
         about = "How much the face counts: 0 is anybody, 1 as close as it gets"
-        scale = gr.Slider(0, 1.2, 0.7, step=0.05, label="Likeness", info=about, elem_id="likeness")
+        scale = gr.Slider(0, 1.5, 1.0, step=0.05, label="Likeness", info=about, elem_id="likeness")
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
         dice = gr.Button("Another seed", size="sm", elem_id="dice")
