@@ -16,6 +16,7 @@ RECIPE: dict[str, Any] = {
     "steps": 25,
     "scale": 0.7,
     "guidance_scale": 5.0,
+    "face_guidance": True,
     "start": 0.1,
     "end": 0.9,
     "local": False,

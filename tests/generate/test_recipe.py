@@ -19,6 +19,7 @@ RECIPE: dict[str, Any] = {
     "steps": 25,
     "scale": 0.7,
     "guidance_scale": 5.0,
+    "face_guidance": True,
     "width": 8,
     "height": 8,
     "scheduler": "PNDMScheduler",
@@ -33,6 +34,12 @@ def test_round_trip(tmp_path: Path, name: str) -> None:
     save_portrait(Portrait(Image.new("RGB", (8, 8), "red"), RECIPE), path)
     assert read_recipe(path) == RECIPE
     assert [file.name for file in path.parent.iterdir()] == [name]  # no temporary file is left
+
+
+def test_recipes_older_than_the_choice_are_of_the_only_way_there_was(tmp_path: Path) -> None:
+    older = {field: value for field, value in RECIPE.items() if field != "face_guidance"}
+    save_portrait(Portrait(Image.new("RGB", (8, 8), "red"), older), tmp_path / "a.png")
+    assert read_recipe(tmp_path / "a.png") == RECIPE
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp"])

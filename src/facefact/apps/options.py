@@ -34,12 +34,14 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_face(person: argparse._ArgumentGroup) -> None:
     """How much a face counts, when and where, and what finds it."""
-    person.add_argument("--scale", type=float, help="how much the face counts, 0 is not at all (default 1)")
+    person.add_argument(
+        "--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7, the demo model 1)"
+    )
     person.add_argument(
         "--face-guidance",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="guidance strengthens the face as the words: more like, drawn worse; take --scale 0.7 (default no)",
+        help="whether guidance strengthens the face, too; without, take --scale 1 (default yes, the demo model no)",
     )
     person.add_argument(
         "--start",

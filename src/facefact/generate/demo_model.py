@@ -22,7 +22,8 @@ log = logging.getLogger("facefact")
 S = TypeVar("S", bound=Settings)
 
 DEMO = "demo"  # the name that it is opened by
-DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": 3.0}  # what it was tuned and measured at
+# What it was measured at, and is drawn best with (docs/evidence/figures.md, "What guidance does to a face").
+DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": 3.0, "scale": 1.0, "face_guidance": False}
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
 TURNED = 11.0  # degrees: between what its captions call facing forward and turned

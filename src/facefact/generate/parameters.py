@@ -37,8 +37,8 @@ def parameters_text(recipe: Mapping[str, Any]) -> str:
     settings["Size"] = f"{recipe['width']}x{recipe['height']}"
     if recipe.get("local"):
         settings["Face local"] = True
-    if "face_guidance" in recipe:
-        settings["Face guidance"] = recipe["face_guidance"]
+    if recipe.get("face_guidance") is False:
+        settings["Face guidance"] = False
     if adapter := recipe.get("adapter"):
         settings |= {"Face adapter hash": _short(adapter), "Face adapter": _name(adapter)}
     if model := recipe.get("model"):
@@ -79,7 +79,7 @@ def recipe_of(text: str) -> dict[str, Any] | None:
         "negative_prompt": negative,
         **{field: kind(settings[name]) for name, (field, kind) in FIELDS.items() if name in settings},
         "local": "Face local" in settings,
-        "face_guidance": settings.get("Face guidance", "True") == "True",  # which before 2026-11-27 was the only way
+        "face_guidance": settings.get("Face guidance") != "False",
         "width": int(width),
         "height": int(height),
         **_parts(settings, loras),

@@ -236,7 +236,7 @@ class Validation:
     prompts: tuple[str, ...] | None = None
     num_inference_steps: int = 12
     guidance_scale: float = 3.0
-    scale: float = 1.0
+    scale: float = 0.7
     seed: int = 0
 
 

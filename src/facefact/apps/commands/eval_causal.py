@@ -54,7 +54,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 def add_making(parser: argparse.ArgumentParser) -> None:
     """How the pictures are made, and what reads them."""
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
+    parser.add_argument("--scale", type=float, help="of the adapter (default 1, with --photos 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
     parser.add_argument(
@@ -125,7 +125,7 @@ def _measured(args: argparse.Namespace) -> Any:
     bundle, judges_at = args.bundle or bundle_path(), args.judges or judges_path()
     judges, plan = Judges.open(judges_at, bundle), Plan.of(args.seed, args.people)
     compared = generators(args, bundle, judges_at, judges)
-    sampling = {"steps": args.steps, "guidance_scale": args.guidance_scale, "scale": args.scale}
+    sampling = {"steps": args.steps, "guidance_scale": args.guidance_scale, "scale": scale_of(args)}
     models = {"base": model_hash(bundle), "adapter": model_hash(args.adapter or bundle / "adapter")}
     models |= {name: model_hash(folder) for name, folder in args.beside}
     about = {"sampling": sampling | {"strength": args.strength}, "models": models, "fitted_on": args.renders}
@@ -137,6 +137,11 @@ def _measured(args: argparse.Namespace) -> Any:
     return measure(plan, compared, reader, about=about, keep=keep, progress=show)
 
 
+def scale_of(args: argparse.Namespace) -> float:
+    """Of the adapter: as `facefact generate` has it with the demo model, and with a model for photos."""
+    return args.scale if args.scale is not None else 0.7 if args.photos else 1.0
+
+
 def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: Any) -> list[Generator]:
     """The methods that are compared, on one base model."""
     from facefact.adapter import fast_kernels
@@ -146,7 +151,7 @@ def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: 
     from facefact.generate import load_base
     from facefact.train.peers.decoupled import open_adapter
 
-    sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale)
+    sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=scale_of(args))
     device = choose_device(args.device)
     pipe = load_base(bundle, device=device)
     crops: dict[bytes, Any] = {}
@@ -181,7 +186,9 @@ def _photos(args: argparse.Namespace) -> int:
     detector = get_detector(model=args.yunet)
     pairs = photo_pairs(args.photos, detector, per_person=args.pairs, progress=show)
     pipe = load_base(locate(args.model), device=choose_device(args.device))
-    sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale, batch=2)
+    sampling = Sampling(
+        steps=args.steps, guidance_scale=args.guidance_scale, scale=scale_of(args), face_guidance=True, batch=2
+    )
 
     def adapted(name: str, folder: Path) -> Generator:
         return Adapted(name=name, pipe=pipe, adapter=open_adapter(folder), detector=detector, sampling=sampling)

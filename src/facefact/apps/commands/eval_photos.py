@@ -46,7 +46,7 @@ def add(protocols: Any) -> None:
     parser.add_argument("--clip", type=Path, metavar="DIR", help="a CLIP with its tokenizer: text following, KID")
     parser.add_argument("--seed", type=int, default=1, help="other noise (default 1)")
     parser.add_argument("--steps", type=at_least(1), default=30, help="denoising steps (default 30)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
+    parser.add_argument("--scale", type=float, default=0.7, help="of the adapter (default 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=5.0, help="of the text (default 5)")
     parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
     parser.add_argument("--batch", type=at_least(1), default=4, help="pictures at a time (default 4)")
@@ -107,7 +107,13 @@ def _methods(args: argparse.Namespace, detector: Any, device: Any) -> tuple[Gene
 
     place = locate(args.model)
     pipe = load_base(place, device=device)
-    sampling = Sampling(steps=args.steps, guidance_scale=args.guidance_scale, scale=args.scale, batch=args.batch)
+    sampling = Sampling(
+        steps=args.steps,
+        guidance_scale=args.guidance_scale,
+        scale=args.scale,
+        face_guidance=True,
+        batch=args.batch,
+    )
     crops: dict[bytes, Any] = {}
 
     def adapted(name: str, folder: Path) -> Generator:

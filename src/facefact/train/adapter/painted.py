@@ -65,7 +65,7 @@ class Painter:
     def with_face(self, tokens: Tensor) -> np.ndarray:
         """(n, t, width) encoder tokens -> (prompts, s, s, 3) uint8: one person's row."""
         face = FaceTokens(face_tokens(self.adapter, tokens[None]).face, self.adapter.null_tokens(len(tokens)))
-        condition = self.adapter.condition(face, scale=self.settings.scale, guidance=False)
+        condition = self.adapter.condition(face, scale=self.settings.scale, guidance=self.guided)
         return self._paint(lambda part: {"cross_attention_kwargs": condition})
 
     def _paint(self, extra: Callable[[slice], dict[str, Any]]) -> np.ndarray:

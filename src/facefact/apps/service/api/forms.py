@@ -68,10 +68,13 @@ class Picture(BaseModel):
     n: int = Field(1, ge=1, le=64, description="how many pictures, with the seeds seed, seed + 1, ...")
     seed: int | None = Field(None, ge=0, le=MOST_SEED, description="of the first picture (default 0)")
     steps: int | None = Field(None, ge=1, le=1000, description="denoising steps (default 25)")
-    scale: float | None = Field(None, ge=0, le=3, description="how much the face counts, 0 is not at all (default 1)")
+    scale: float | None = Field(
+        None, ge=0, le=3, description="how much the face counts, 0 is not at all (default 0.7, the demo model 1)"
+    )
     guidance_scale: float | None = Field(None, ge=0, le=50, description="how strictly to follow the prompt")
     face_guidance: bool | None = Field(
-        None, description="true: guidance strengthens the face, too (default false); with a scale of 0.7"
+        None,
+        description="whether guidance strengthens the face (default true, the demo model false); if not, take scale 1",
     )
     start: float | None = Field(None, ge=0, le=1, description="the face counts from this part of the noise schedule on")
     end: float | None = Field(None, ge=0, le=1, description="the face counts up to this part")

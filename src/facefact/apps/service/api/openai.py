@@ -3,7 +3,7 @@
     image (one or several)  photos of the person, who is seen in a new picture
     with a mask             the first image is the template, what is transparent in the mask changes; the person is
                             shown by the other images or, where there is only one, is who is seen there already
-    input_fidelity          how much the face counts: high 1.2, low 0.7 (neither: the default, 1)
+    input_fidelity          how much the face counts: high 0.9, low 0.6 (neither: the default, 0.7)
     quality                 low 12, medium 25, high 40 steps, unless num_inference_steps says it
 
 A call waits for its job; a caller who hangs up cancels it. What OpenAI's service knows and this does not is refused.
@@ -32,7 +32,7 @@ from facefact.apps.service.api.submitting import owner_of, service_of, submit
 from facefact.apps.service.jobs import Event, Job
 
 router = APIRouter(prefix="/v1/images", tags=["openai"], responses=PROBLEMS)
-FIDELITY = {"high": 1.2, "low": 0.7}
+FIDELITY = {"high": 0.9, "low": 0.6}
 STEPS = {"low": 12, "medium": 25, "standard": 25, "high": 40, "hd": 40}
 MOST_JSON = 100_000  # bytes of the body of a generation: prompts and numbers
 SIZE = "^(auto|[1-9][0-9]{1,3}x[1-9][0-9]{1,3})$"
