@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from facefact.demo import SCALE
+
 
 def add_person(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Whose face, and how much it counts. Options without a default have theirs in the settings record. required:
@@ -35,7 +37,7 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_face(person: argparse._ArgumentGroup) -> None:
     """How much a face counts, when and where, and what finds it."""
     person.add_argument(
-        "--scale", type=float, help="how much the face counts, 0 is not at all (default 0.7, the demo model 1)"
+        "--scale", type=float, help=f"how much the face counts, 0 is not at all (default 0.7, the demo model {SCALE})"
     )
     person.add_argument(
         "--face-guidance",

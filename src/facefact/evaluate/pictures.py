@@ -13,6 +13,7 @@ import torch
 
 from facefact.adapter import Local
 from facefact.autoencoder import wide_enough
+from facefact.demo import GUIDANCE_SCALE, SCALE
 from facefact.evaluate.protocol import Case
 from facefact.face_adapter import FaceAdapter
 from facefact.faces.avatar import AvatarDetector
@@ -31,9 +32,9 @@ class Sampling:
     schedule in which the face counts. local: settings of local mode. batch: pictures at a time."""
 
     steps: int = 12
-    guidance_scale: float = 3.0
+    guidance_scale: float = GUIDANCE_SCALE
     face_guidance: bool = False
-    scale: float | Mapping[str, float] = 1.0
+    scale: float | Mapping[str, float] = SCALE
     start: float = 0.0
     end: float = 1.0
     local: Local | None = None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from facefact.demo import GUIDANCE_SCALE, SCALE
 from facefact.generate.expression import NAMED, expression_of
 from facefact.generate.text_to_image import Settings
 from facefact.generate.wording import completed
@@ -22,8 +23,7 @@ log = logging.getLogger("facefact")
 S = TypeVar("S", bound=Settings)
 
 DEMO = "demo"  # the name that it is opened by
-# What it was measured at, and is drawn best with (docs/evidence/figures.md, "What guidance does to a face").
-DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": 3.0, "scale": 1.0, "face_guidance": False}
+DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": GUIDANCE_SCALE, "scale": SCALE, "face_guidance": False}
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
 TURNED = 11.0  # degrees: between what its captions call facing forward and turned

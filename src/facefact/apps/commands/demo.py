@@ -10,6 +10,7 @@ from typing import Any
 
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
+from facefact.demo import SCALE
 from facefact.types import UserError
 
 
@@ -21,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--people", type=at_least(2), default=6, help="rows of the contact sheet (default 6)")
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="how much the face counts, 0 is the base model (default 1)"
+        "--scale", type=float, default=SCALE, help=f"how much the face counts, 0 is the base model (default {SCALE})"
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
+from facefact.demo import SCALE
 from facefact.types import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 def add_making(parser: argparse.ArgumentParser) -> None:
     """How the pictures are made, and what reads them."""
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, help="of the adapter (default 1, with --photos 0.7)")
+    parser.add_argument("--scale", type=float, help=f"of the adapter (default {SCALE}, with --photos 0.7)")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--strength", type=float, default=0.6, help="of image-to-image, in (0, 1] (default 0.6)")
     parser.add_argument(
@@ -139,7 +140,7 @@ def _measured(args: argparse.Namespace) -> Any:
 
 def scale_of(args: argparse.Namespace) -> float:
     """Of the adapter: as `facefact generate` has it with the demo model, and with a model for photos."""
-    return args.scale if args.scale is not None else 0.7 if args.photos else 1.0
+    return args.scale if args.scale is not None else 0.7 if args.photos else SCALE
 
 
 def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: Any) -> list[Generator]:

@@ -10,6 +10,7 @@ from typing import Any
 from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
+from facefact.demo import SCALE
 
 
 def add(protocols: Any) -> None:
@@ -17,7 +18,7 @@ def add(protocols: Any) -> None:
     parser = protocols.add_parser("layers", help=line, description=f"Measure {line}.")
     add_table(parser)
     parser.add_argument("--steps", type=at_least(1), default=12, metavar="N", help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the layers that stay (default 1)")
+    parser.add_argument("--scale", type=float, default=SCALE, help=f"of the layers that stay (default {SCALE})")
     parser.add_argument(
         "--without",
         action="append",

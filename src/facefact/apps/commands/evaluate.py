@@ -23,6 +23,7 @@ from facefact.apps.commands.eval_layers import add_table
 from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
+from facefact.demo import SCALE
 from facefact.types import UserError
 
 
@@ -68,7 +69,7 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--people", type=int, default=100, help="unseen people of each seed (default 100)")
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the adapter (default 1)")
+    parser.add_argument("--scale", type=float, default=SCALE, help=f"of the adapter (default {SCALE})")
     parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
     parser.add_argument("--face-guidance", action="store_true", help="guidance strengthens the face, too")
     add_bundle(parser)

@@ -12,6 +12,7 @@ import gradio as gr
 
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.working import PRIVATE
+from facefact.demo import SCALE
 from facefact.types import UserError
 
 # The fields of the form, in the order of its parts.
@@ -75,7 +76,7 @@ def form() -> Form:
     with gr.Row():
         number = gr.Slider(1, 8, 2, step=1, label="How many", elem_id="number")
         about = "How much the face counts: 0 is anybody, 1 as close as it gets"
-        scale = gr.Slider(0, 1.5, 1.0, step=0.05, label="Likeness", info=about, elem_id="likeness")
+        scale = gr.Slider(0, 1.5, SCALE, step=0.05, label="Likeness", info=about, elem_id="likeness")
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
         dice = gr.Button("Another seed", size="sm", elem_id="dice")

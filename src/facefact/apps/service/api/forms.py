@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 
 from facefact.apps.service.api.problems import ApiError, of_fields
 from facefact.apps.service.api.service import Limits
+from facefact.demo import SCALE
 
 LONGEST_TEXT = 4000  # letters of a prompt
 MOST_SEED = 2**53 - 1  # what JSON carries through every program; with the count still below it
@@ -69,7 +70,7 @@ class Picture(BaseModel):
     seed: int | None = Field(None, ge=0, le=MOST_SEED, description="of the first picture (default 0)")
     steps: int | None = Field(None, ge=1, le=1000, description="denoising steps (default 25)")
     scale: float | None = Field(
-        None, ge=0, le=3, description="how much the face counts, 0 is not at all (default 0.7, the demo model 1)"
+        None, ge=0, le=3, description=f"how much the face counts, 0 is not at all (default 0.7, the demo model {SCALE})"
     )
     guidance_scale: float | None = Field(None, ge=0, le=50, description="how strictly to follow the prompt")
     face_guidance: bool | None = Field(
