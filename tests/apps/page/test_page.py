@@ -23,8 +23,9 @@ SLOWER = float(os.environ.get("FACEFACT_SLOWER", "1"))  # as many times slower t
 # What unfolds is laid out, and set to its first values, in the frames after it; then its colours fade in.
 AT_REST = """async () => {
   for (let i = 0; i < 10; i++) await new Promise(requestAnimationFrame);
-  const ends = document.getAnimations().filter(one => one.effect.getComputedTiming().iterations !== Infinity);
-  await Promise.allSettled(ends.map(one => one.finished));
+  const ends = document.getAnimations().filter(
+    one => one.playState === "running" && one.effect.getComputedTiming().iterations !== Infinity);
+  await Promise.race([Promise.allSettled(ends.map(one => one.finished)), new Promise(end => setTimeout(end, 5000))]);
 }"""
 
 
@@ -183,14 +184,15 @@ def unfold(page: Any, name: str) -> None:
 
 
 def put(page: Any, place: str, file: Path) -> None:
-    """A file into a place for files, until it is named there. Gradio makes the place's input anew once, right after it
-    is shown (only then has it `accept`): a file that is given to the input of before goes nowhere, and nobody is told.
-    (Nobody's hand is so fast.)"""
+    """A file into a place for files, until it is listed there. (The list has stem and ending apart: what says the whole
+    name is the notice while it is uploaded, which may be gone before anybody looks.) Gradio makes the place's input
+    anew once, right after it is shown, and only then has it `accept`: a file given to the first one goes nowhere, and
+    nobody is told. (Nobody's hand is so fast.)"""
     page.evaluate(AT_REST)
     with page.expect_response(lambda answer: "/upload?" in answer.url, timeout=WAIT) as uploaded:
         page.locator(f"{place} input[type=file][accept]").set_input_files(file)
     assert uploaded.value.ok, uploaded.value.text()
-    page.locator(place).get_by_text(file.name).wait_for()
+    page.locator(f"{place} .filename").get_by_text(file.stem, exact=True).wait_for()
 
 
 def ask_for_much(page: Any) -> None:
@@ -235,6 +237,8 @@ def test_a_phone_in_the_dark_has_no_sideways_scroll(chromium: Any, served: str) 
     page = page_of(context)
     page.goto(served)
     page.locator("#make").wait_for()
+    unfold(page, "A style")
+    page.locator("#styles img").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     luminance = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
     assert sum(page.evaluate(luminance)) < 3 * 80
