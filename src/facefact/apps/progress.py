@@ -7,11 +7,11 @@ from typing import Any
 _bars: dict[str, Any] = {}
 
 
-def show(title: str, done: int, total: int) -> None:
-    """Called with growing `done`; the bar of a title closes when all is done."""
+def show(title: str, done: int, total: int, *, unit: str = "picture") -> None:
+    """Called with growing `done`; the bar of a title closes when all is done. unit: what is counted."""
     from tqdm import tqdm
 
-    bar = _bars.get(title) or _bars.setdefault(title, tqdm(total=total, desc=title, unit="picture"))
+    bar = _bars.get(title) or _bars.setdefault(title, tqdm(total=total, desc=title, unit=unit))
     bar.update(done - bar.n)
     if done >= total:
         _bars.pop(title).close()

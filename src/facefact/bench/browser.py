@@ -3,8 +3,8 @@
     cold      from the start of `facefact ui`, nothing of it in memory but in the disk's cache: until the page can be
               used, and until the first portrait (one click on a first visit) is seen; the browser runs already. And
               the processor seconds that the program took until then: those do not grow with what else runs
-    answers   clicks while a portrait forms: on "Another seed", which the service answers, until the new number is seen;
-              on a tab, which the browser does alone, until its content is seen
+    answers   clicks while a portrait forms: on an example of the words, which the service answers, until they are
+              seen; on "Another seed" and on a tab, which the browser does alone, until number or content is seen
 
 The browser is on the same machine and counts against it.
 """
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from facefact.bench.ending import end_with_parent
 from facefact.bench.memory import PROC, family
 from facefact.bench.timing import machine
 from facefact.files import replacing
@@ -88,7 +89,9 @@ def chromium() -> Iterator[Any]:
 def studio(data: Path) -> Iterator[tuple[str, int]]:
     """`facefact ui` on a free port: its address, as soon as it is said, and its process's number."""
     command = [sys.executable, "-m", "facefact", "ui", "--offline", "--no-browser", "--port", "0", "--data", str(data)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=end_with_parent
+    )
     assert process.stdout is not None
     try:
         for line in process.stdout:
@@ -172,19 +175,18 @@ def answers(browser: Any, data: Path, clicks: int, progress: Progress) -> dict[s
         page.locator("button", has_text="More").first.click()
         page.locator("#number input[type=number]").fill("8")
         page.locator("#steps input[type=number]").fill(str(MANY_STEPS))
-        served, alone = [], []
+        taken: dict[str, list[float]] = {name: [] for name in CLICKS}
         for number in range(clicks):
             if not page.locator("#cancel").is_enabled():
                 page.locator("#make").click()
                 page.wait_for_function("() => !document.querySelector('#cancel').disabled")
-            served.append(page.evaluate(SEED))
-            page.wait_for_timeout(PAUSE)
-            alone.append(page.evaluate(TABS))
-            page.wait_for_timeout(PAUSE)
+            for name, click in CLICKS.items():
+                taken[name].append(page.evaluate(click))
+                page.wait_for_timeout(PAUSE)
             progress("answers", number + 1, clicks)
         page.locator("#cancel").click()
         page.context.close()
-    return {"served": percentiles(served), "browser alone": percentiles(alone)}
+    return {name: percentiles(one) for name, one in taken.items()}
 
 
 def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
@@ -193,6 +195,13 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 # A click until what it changes is there, looked at in every frame.
+EXAMPLE = """async () => {
+  const field = document.querySelector("#prompt textarea"), before = field.value, began = performance.now();
+  [...document.querySelectorAll("#examples button")].find(one => !before.startsWith(one.textContent.trim().slice(0, 40))
+    && one.textContent.trim().length > 20).click();
+  while (field.value === before) await new Promise(requestAnimationFrame);
+  return performance.now() - began;
+}"""
 SEED = """async () => {
   const field = document.querySelector("#seed input"), before = field.value, began = performance.now();
   document.querySelector("#dice").click();
@@ -211,3 +220,4 @@ TABS = """async () => {
   while (!shown("#make")) await new Promise(requestAnimationFrame);
   return taken;
 }"""
+CLICKS = {"served": EXAMPLE, "seed": SEED, "browser alone": TABS}

@@ -180,7 +180,12 @@ def _run_page(args: argparse.Namespace) -> int:
         raise UserError(f"--only {min(unknown)}: choose from {', '.join(PARTS)}")
     if args.picture and "cold" not in parts:
         raise UserError("--picture is taken after a cold start: say --only cold too, or leave --only out")
-    figures = bench_page(parts=parts, starts=args.starts, clicks=args.clicks, picture=args.picture, progress=show)
+    units = {"cold": "start", "answers": "round"}
+
+    def told(title: str, done: int, total: int) -> None:
+        show(title, done, total, unit=units[title])
+
+    figures = bench_page(parts=parts, starts=args.starts, clicks=args.clicks, picture=args.picture, progress=told)
     _told(args, figures, markdown(figures, typed_again(args.parser, args)))
     return 0
 

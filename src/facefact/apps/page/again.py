@@ -10,7 +10,7 @@ import gradio as gr
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.form import Form, refilled
 from facefact.apps.page.seen import PLAIN
-from facefact.apps.page.working import PRIVATE
+from facefact.apps.page.working import AT_ONCE, PRIVATE
 
 # The words are selected, so that typing replaces them and an arrow key goes on with them.
 INTO_THE_WORDS = """() => {
@@ -54,7 +54,7 @@ def connect(
         return int(event.index)
 
     parts = [*form.parts, style]
-    made.select(noted, None, [chosen], show_progress="hidden", **PRIVATE)
+    made.select(noted, None, [chosen], **AT_ONCE)
     whole: Any = {"inputs": [made, chosen, of], "outputs": [*parts, *person], "show_progress": "hidden", **PRIVATE}
     words.click(again, **whole).then(None, None, None, js=INTO_THE_WORDS, **PRIVATE)
     same.click(again, **whole)

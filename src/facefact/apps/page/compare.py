@@ -33,7 +33,7 @@ def tab(url: str, mine: gr.BrowserState, example: str) -> None:
             make = gr.Button("Compare", variant="primary", elem_id="compare")
             state = gr.HTML()
         with gr.Column():
-            grid = gr.Gallery(label="One row a likeness", height=420, object_fit="contain", interactive=False)
+            grid = gr.Gallery(label="One row a likeness", height=460, object_fit="contain", interactive=False)
             slider = gr.ImageSlider(label="Base model | the person", format="png", type="filepath", interactive=False)
 
     def work(paths: Any, words: str, wanted: list[str], number: float, jobs: Any, request: gr.Request) -> Iterator[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +71,7 @@ def form() -> Form:
         info="Hair, expression, glasses, clothes, place: what you leave out is chosen for you.",
         elem_id="prompt",
     )
-    gr.Examples([[one] for one in PROMPTS], [prompt], label="Examples", examples_per_page=4)
+    gr.Examples([[one] for one in PROMPTS], [prompt], label="Examples", examples_per_page=4, elem_id="examples")
     with gr.Row():
         number = gr.Slider(1, 8, 2, step=1, label="How many", elem_id="number")
         about = "How much the face counts: 0 is anybody, 1 as close as it gets"
@@ -80,7 +79,7 @@ def form() -> Form:
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
         dice = gr.Button("Another seed", size="sm", elem_id="dice")
-    dice.click(lambda: random.randrange(10**6), None, [seed], **PRIVATE)
+    dice.click(None, None, [seed], js="() => Math.floor(1e6 * Math.random())", **PRIVATE)
     return _more([prompt, number, scale, seed])
 
 

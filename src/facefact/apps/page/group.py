@@ -12,7 +12,7 @@ from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.slots import PLACES
-from facefact.apps.page.working import PRIVATE
+from facefact.apps.page.working import AT_ONCE, PRIVATE
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4")
 SIDE_BY_SIDE, FORMING, PAINTED = "side by side", "where faces form", "where I paint"
@@ -45,8 +45,8 @@ def tab(url: str, mine: gr.BrowserState) -> None:
         yield from slots.work(Calls.of(url, request), "group", sent, fields, jobs)
 
     shown = [*people, *words]
-    count.change(lambda n: [gr.update(visible=i % PLACES < n) for i in range(2 * PLACES)], [count], shown, **PRIVATE)
-    places.change(lambda where: gr.update(visible=where == PAINTED), [places], [layout], **PRIVATE)
+    count.change(lambda n: [gr.update(visible=i % PLACES < n) for i in range(2 * PLACES)], [count], shown, **AT_ONCE)
+    places.change(lambda where: gr.update(visible=where == PAINTED), [places], [layout], **AT_ONCE)
     inputs = [count, prompt, places, layout, seed, mine, *shown]
     make.click(work, inputs, [*results, mine], concurrency_limit=None, **PRIVATE)
 

@@ -52,9 +52,16 @@ CSS = """
 .scale .line b { position: absolute; top: -.15rem; width: .8rem; height: .8rem; margin-left: -.4rem;
   border-radius: 50%; background: var(--color-accent); }
 #dice { align-self: center; }
+.block:has(.grid-container) > label[data-testid=block-label] { position: static; margin: .4rem 0 0 .5rem; }
+#styles .caption-label { left: 0; right: 0; bottom: 0; max-width: none; padding: .1rem .2rem; border-radius: 0;
+  font-size: .72rem; line-height: 1.15; text-align: center; white-space: normal; overflow-wrap: anywhere; }
+.forming { margin: 0; text-align: center; }
+.forming img { height: 220px; max-width: 100%; object-fit: contain; border-radius: 8px; }
 .card img { border-radius: 8px; float: right; }
 .small { font-size: .85rem; opacity: .8; }
+.grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
 @media (max-width: 640px) {
+  #styles .grid-container, #job-made .grid-container { --grid-cols: 3 !important; }
   .gradio-container { padding: .4rem !important; }
   .jobs th:nth-child(4), .jobs td:nth-child(4) { display: none; }
 }

@@ -12,7 +12,18 @@ from facefact.apps.page import again, cards
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.form import FORMATS, NO_LORA, Form, fields_of, form
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
-from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
+from facefact.apps.page.working import (
+    AT_ONCE,
+    PRIVATE,
+    bar,
+    ended,
+    folder,
+    followed,
+    forming,
+    refuse_nobody,
+    remember,
+    told,
+)
 
 SAME = [gr.skip()] * 7  # of what `_seen` tells, all but the first two
 OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
@@ -39,7 +50,7 @@ class Showing:
     found: gr.Image
     said: gr.HTML
     state: gr.HTML
-    forming: gr.Image
+    forming: gr.HTML
     made: gr.Gallery
     scale: gr.HTML
     words: gr.Button
@@ -75,7 +86,7 @@ def _asking(example: str) -> Asking:
     saved = gr.Dropdown([cards.NOBODY], value=cards.NOBODY, label="Or somebody you saved", elem_id="saved")
     with gr.Accordion("A style", open=False):
         looks = gr.Gallery(
-            label="Styles", columns=4, height=220, allow_preview=False, interactive=False, elem_id="styles"
+            label="Styles", columns=4, height=270, allow_preview=False, interactive=False, elem_id="styles"
         )
         style = gr.Dropdown([PLAIN], value=PLAIN, label="The style", elem_id="style")
     settings = form()
@@ -89,12 +100,11 @@ def _showing() -> Showing:
     found = gr.Image(
         label="What was found in the photo", interactive=False, height=200, buttons=["fullscreen"], elem_id="found"
     )
-    said, state = gr.HTML(elem_id="said"), gr.HTML(elem_id="state")
-    forming = gr.Image(label="Forming", interactive=False, height=220, visible=False, buttons=[], elem_id="forming")
+    said, state, forms = (gr.HTML(elem_id=name) for name in ("said", "state", "forming"))
     made = gr.Gallery(
         label="Portraits, the most alike first",
         columns=3,
-        height=300,
+        height=340,
         object_fit="contain",
         interactive=False,
         buttons=["download", "fullscreen"],
@@ -110,7 +120,7 @@ def _showing() -> Showing:
         height=130,
         elem_id="again",
     )
-    return Showing(found, said, state, forming, made, scale, words, same, files, dropped)
+    return Showing(found, said, state, forms, made, scale, words, same, files, dropped)
 
 
 def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, asking: Asking, showing: Showing) -> None:
@@ -140,6 +150,7 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
         for now, preview in followed(calls, job):
             for seen in _seen(calls, now, preview, faces, [paths, whom]):
                 yield *seen, now, jobs, gr.update(interactive=not ended(now))
+                jobs = gr.skip()  # the browser has them
 
     def halted(job: Any, request: gr.Request) -> str:
         return stop(Calls.of(url, request), job)
@@ -156,17 +167,16 @@ def _seen(calls: Calls, job: Job, preview: Any, faces: list[str], whose: list[An
     in the order of its likeness), what is said of that, the files, two buttons that can be used now, of whom it is, and
     that none of them is chosen yet."""
     if not ended(job):
-        forming = gr.update(value=preview, visible=True) if preview is not None else gr.skip()
-        yield [bar(job), forming, *SAME]
+        yield [bar(job), gr.skip() if preview is None else forming(preview), *SAME]
         return
     told(job)
     made = calls.pictures(job, folder()) if job["state"] == "done" else []
-    hidden, usable = gr.update(visible=False), gr.update(interactive=True)
+    usable = gr.update(interactive=True)
     if not made:
-        yield [bar(job), hidden, *SAME]
+        yield [bar(job), "", *SAME]
         return
-    yield [bar(job), hidden, made, "", gr.update(value=made, visible=True), usable, usable, whose, 0]
-    yield [bar(job), hidden, *ranked(calls, faces, made), *SAME[2:]]
+    yield [bar(job), "", made, "", gr.update(value=made, visible=True), usable, usable, whose, 0]
+    yield [bar(job), "", *ranked(calls, faces, made), *SAME[2:]]
 
 
 def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: Showing) -> list[OnLoad]:
@@ -187,8 +197,8 @@ def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: 
     looked = [showing.found, showing.said]
     asking.photos.change(look, [asking.photos], looked, show_progress="hidden", **PRIVATE)
     asking.camera.change(taken, [asking.camera, asking.photos], [asking.photos], **PRIVATE)
-    asking.looks.select(picked, None, [asking.style], **PRIVATE)
-    known.change(cards.choices, [known], [asking.saved], **PRIVATE)
+    asking.looks.select(picked, None, [asking.style], **AT_ONCE)
+    known.change(cards.choices, [known], [asking.saved], **AT_ONCE)
     return [(look, [asking.photos], looked), (offered, [], [asking.looks, asking.style, asking.form.lora])]
 
 

@@ -37,7 +37,7 @@ def shown_places(numbers: list[int]) -> list[Any]:
 
 def results(label: str) -> tuple[gr.HTML, gr.Gallery, gr.File]:
     state = gr.HTML()
-    made = gr.Gallery(label=label, columns=1, height=360, object_fit="contain", interactive=False)
+    made = gr.Gallery(label=label, columns=1, height=400, object_fit="contain", interactive=False)
     return state, made, gr.File(label="Download, with the recipe inside", interactive=False)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
-from facefact.apps.page.working import PRIVATE
+from facefact.apps.page.working import AT_ONCE, PRIVATE
 
 SHAPES = {"keep the template's head": "template", "bring the person's own head": "person"}
 REGIONS = {"as it fits": "", "face": "face", "face and hair": "hair", "whole head": "head"}
@@ -99,7 +99,7 @@ def _connect_choosing(url: str, picture: Picture) -> gr.State:
 
     outputs = [picture.found, picture.mask, chosen, *picture.people]
     picture.template.change(faces, [picture.template], outputs, show_progress="minimal", **PRIVATE)
-    picture.found.select(toggled, [chosen], [chosen, *picture.people], **PRIVATE)
+    picture.found.select(toggled, [chosen], [chosen, *picture.people], **AT_ONCE)
     return chosen
 
 

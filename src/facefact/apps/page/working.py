@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import re
 import tempfile
 import time
@@ -13,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
 
 # Of every event: the page is no API of its own, the service has one.
 PRIVATE: Any = {"api_visibility": "private"}
+# Of what needs no queue: one request and its answer.
+AT_ONCE: Any = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+SHOWN_AFTER = 0.3  # seconds between two pictures, or two states, of a job: each costs the browser and the service
 MOST_REMEMBERED = 200  # jobs that a browser remembers
 STATES = {
     "queued": "waits",
@@ -35,32 +35,34 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="facefact-page-"))
 
 
-def followed(calls: Calls, job: Job) -> Iterator[tuple[Job, Image.Image | None]]:
-    """The job whenever something has changed, and the forming picture where there is a new one."""
+def followed(calls: Calls, job: Job) -> Iterator[tuple[Job, str | None]]:
+    """The job whenever something has changed, and the forming picture (a JPEG in base64) where there is a new one. What
+    an event says already is not asked for again."""
     kind, id = str(job["kind"]), str(job["id"])
     yield job, None
-    shown = 0.0
+    shown = {"progress": 0.0, "preview": 0.0}
     for name, data in calls.events(job):
-        preview = _preview(data) if name == "preview" else None
-        if name == "progress" and time.monotonic() - shown < 0.3:
+        if name in shown:
+            if time.monotonic() - shown[name] < SHOWN_AFTER:
+                continue
+            shown[name] = time.monotonic()
+            job = job | {"progress": data.get("progress", job["progress"])}
+            yield job, data.get("jpeg")
             continue
-        shown = time.monotonic()
-        now = calls.job(kind, id)
-        if now is None:
+        if (now := calls.job(kind, id)) is None:
             return
-        yield now, preview
-        if ended(now):
+        job = now
+        yield job, None
+        if ended(job):
             return
     if (now := calls.job(kind, id)) is not None:
         yield now, None
 
 
-def _preview(data: dict[str, Any]) -> Image.Image | None:
-    for value in data.values():
-        if isinstance(value, str) and len(value) > 100:
-            with Image.open(io.BytesIO(base64.b64decode(value))) as image:
-                return image.convert("RGB")
-    return None
+def forming(jpeg: str) -> str:
+    """The picture that forms, as HTML: as it came, neither decoded nor written anywhere."""
+    data = html.escape(jpeg)
+    return f'<figure class="forming"><img alt="Forming" src="data:image/jpeg;base64,{data}"></figure>'
 
 
 def bar(job: Job | None) -> str:

@@ -10,6 +10,7 @@ SIGTERM: what is nearly done is finished, all else given back. A second one: giv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 POLL = 0.05  # seconds between two looks for work; a look is a read of an index
 PAUSE = 2.0  # seconds after the store failed
+NICE = 5  # how much lower its priority is than that of who answers, who needs little and needs it at once
 
 
 class Worker:
@@ -169,6 +171,8 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; who started this says SIGTERM
     asked = json.loads(first)
+    with contextlib.suppress(AttributeError, OSError):  # not on Windows
+        os.nice(NICE)  # before PyTorch has threads: on Linux each has its own
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:
