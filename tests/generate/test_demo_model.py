@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from facefact.demo import DEMO
 from facefact.faces import face_from_landmarks
 from facefact.generate import InpaintSettings
-from facefact.generate.demo_model import DEMO, words_for_template
+from facefact.generate.demo_model import words_for_template
 from facefact.types import Face
 from facefact.world import look, person, render
 

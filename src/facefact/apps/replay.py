@@ -37,7 +37,7 @@ def recipe_to_replay(picture: Path, kinds: Sequence[str]) -> dict[str, Any]:
 
 def with_parts_of(args: argparse.Namespace, recipe: dict[str, Any]) -> tuple[argparse.Namespace, set[str]]:
     """The options, filled up with what the recipe was made with; and what of it they had named themselves."""
-    from facefact.generate.demo_model import DEMO
+    from facefact.demo import DEMO
     from facefact.generate.reopen import as_it_was
 
     named = {"model": args.model, "adapter": args.adapter, "vae": args.vae, "scheduler": args.scheduler}

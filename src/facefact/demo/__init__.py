@@ -10,6 +10,7 @@ from facefact.types import UserError
 
 BUNDLE = Path(__file__).parent / "bundle"
 JUDGES = Path(__file__).parent / "judges"
+DEMO = "demo"  # the name that it is opened by
 # What the bundle was measured at and is drawn best with, guidance being of the words alone: docs/evidence/figures.md,
 # "What guidance does to a face".
 GUIDANCE_SCALE, SCALE = 3.0, 1.15

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from facefact.adapter import Region, fast_kernels
 from facefact.checkpoint import replacing
+from facefact.demo import DEMO
 from facefact.evaluate.group_cases import CHANGED, GroupCase, cases_of, true_face
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Painter, Progress, Sampling, person_tokens
@@ -36,7 +37,7 @@ from facefact.generate import (
     paint_group,
     prompts,
 )
-from facefact.generate.demo_model import DEMO, settings_for
+from facefact.generate.demo_model import settings_for
 from facefact.generate.group_squares import BATCH, portraits_joined, squares_in_template
 from facefact.generate.groups import STRENGTH, group_arguments, words_in_place
 from facefact.generate.places import face_masks, nearest_masks, soft_edge

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facefact.demo import DEMO
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.pictures import Progress
 from facefact.evaluate.sheet import write_rows
@@ -22,7 +23,6 @@ from facefact.faces import face_crop_from
 from facefact.faces.align import similarity
 from facefact.faces.square import seen_through
 from facefact.generate import InpaintSettings, Studio, Template, load_base
-from facefact.generate.demo_model import DEMO
 from facefact.generate.pieces import Piece, laid_in
 from facefact.generate.regions import region_mask, softened
 from facefact.generate.skin_tone import cheek_colour, from_lab, to_lab

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from facefact.demo import GUIDANCE_SCALE, SCALE
+from facefact.demo import DEMO, GUIDANCE_SCALE, SCALE
 from facefact.generate.expression import NAMED, expression_of
 from facefact.generate.text_to_image import Settings
 from facefact.generate.wording import completed
@@ -22,7 +22,6 @@ log = logging.getLogger("facefact")
 
 S = TypeVar("S", bound=Settings)
 
-DEMO = "demo"  # the name that it is opened by
 DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": GUIDANCE_SCALE, "scale": SCALE, "face_guidance": False}
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}

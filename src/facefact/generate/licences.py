@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from facefact import demo
+from facefact.demo import DEMO
 from facefact.faces import Detector
-from facefact.generate.demo_model import DEMO
 from facefact.generate.models import SOURCES, locate
 from facefact.generate.parts import Lora
 from facefact.generate.single_file import header

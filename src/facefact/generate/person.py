@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facefact.demo import DEMO
 from facefact.encoder.card import Card, check_encoder, encoder_hash, is_card, load_card
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, face_crop, get_detector
 from facefact.generate.avatar import Avatar, avatar_from, avatar_of, recipe_of, say_what_was_added, worded
-from facefact.generate.demo_model import DEMO
 from facefact.generate.recipe import file_hash
 from facefact.types import FaceCrop, FaceTokens, UserError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facefact import hub
-from facefact.generate.demo_model import DEMO
+from facefact.demo import DEMO
 from facefact.generate.models import STYLES, models_dir
 from facefact.generate.parameters import plain_name
 from facefact.generate.parts import content_hash

@@ -15,13 +15,14 @@ import numpy as np
 
 from facefact import demo
 from facefact.adapter import Region, fast_kernels
+from facefact.demo import DEMO
 from facefact.device import choose_device, choose_dtype
 from facefact.encoder.card import encoder_hash, is_card
 from facefact.face_adapter import FaceAdapter
 from facefact.faces import Detector, get_detector
 from facefact.generate.borrowed import borrowed_parts
 from facefact.generate.control import add_controlnet
-from facefact.generate.demo_model import DEMO, S, settings_for, warn_of_words, words_for_template
+from facefact.generate.demo_model import S, settings_for, warn_of_words, words_for_template
 from facefact.generate.group_squares import BATCH, portraits_joined, prompts_of, squares_in_template, squares_over
 from facefact.generate.groups import GroupSettings, InTemplate, Way, paint_group
 from facefact.generate.inpaint import InpaintSettings, Replacement, inpaint_faces

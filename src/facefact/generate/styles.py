@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from facefact.checkpoint import replacing
-from facefact.generate.demo_model import DEMO
+from facefact.demo import DEMO
 from facefact.generate.metadata import save_options
 from facefact.generate.models import STYLES, models_dir
 from facefact.generate.recipe import save_portrait

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from facefact.apps.page.form import OF_DEMO
 from facefact.generate.recipe import read_recipe
 from facefact.world import look, person, render
 
@@ -68,7 +69,7 @@ def test_a_first_visit_makes_a_portrait_in_one_click(portrait: Path) -> None:
         assert image.format == "PNG"
     recipe = read_recipe(portrait)
     assert recipe["prompt"].startswith("portrait of a person, smiling")
-    assert recipe["scale"] == 0.7
+    assert (recipe["scale"], recipe["face_guidance"]) == (OF_DEMO.scale, False)
 
 
 def test_nothing_is_asked_of_anybody_else(opened: Callable[..., Any], served: str, portrait: Path) -> None:

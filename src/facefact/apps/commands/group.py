@@ -293,7 +293,7 @@ def settings_of(
 
 def draws_wide(settings: GroupSettings, model: str) -> bool:
     """Whether, without a template, the first thing is one run over the whole picture."""
-    from facefact.generate.demo_model import DEMO
+    from facefact.demo import DEMO
 
     return settings.way in ("together", "squares") or (settings.way is None and model != DEMO)
 

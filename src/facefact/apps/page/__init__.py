@@ -10,16 +10,22 @@ import gradio as gr
 from fastapi import FastAPI
 
 from facefact.apps.page import cards, compare, group, portrait, queue, template
+from facefact.apps.page.form import OF_DEMO, First
 from facefact.apps.page.look import CONSENT, CSS, HEAD, TITLE, theme
 from facefact.apps.page.working import PRIVATE, folder
+from facefact.demo import DEMO
 
 PERSON = 20_260  # the seed of the example person, who does not exist
 
 
-def mount(app: FastAPI, *, url: str, secret: str) -> FastAPI:
-    """The same app with the page at `/`. url: where the service answers, for the page's own calls. secret: what the
-    browser's memory is encrypted with; the same from start to start, or the browser forgets."""
-    page = build(url, secret=secret)
+def mount(app: FastAPI, *, url: str, secret: str, model: str = DEMO) -> FastAPI:
+    """The same app with the page at `/`.
+
+    url: where the service answers, for the page's own calls. secret: what the browser's memory is encrypted with; the
+    same from start to start, or the browser forgets. model: the one that draws, by the name that it was opened by: the
+    form begins with its settings.
+    """
+    page = build(url, secret=secret, first=OF_DEMO if model == DEMO else First())
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page,
@@ -38,8 +44,8 @@ def mount(app: FastAPI, *, url: str, secret: str) -> FastAPI:
     return mounted
 
 
-def build(url: str, *, secret: str) -> gr.Blocks:
-    """The page. It draws nothing itself: it asks the service."""
+def build(url: str, *, secret: str, first: First) -> gr.Blocks:
+    """The page. It draws nothing itself: it asks the service. first: what the form begins with."""
     example = example_person()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86_400)) as page:
         memory: Mapping[str, Any] = {"secret": secret}
@@ -51,7 +57,7 @@ def build(url: str, *, secret: str) -> gr.Blocks:
             gr.Markdown(CONSENT)
             understood = gr.Button("Understood", size="sm", elem_id="understood")
         with gr.Tab("Portrait"):
-            loaded = portrait.tab(url, mine, known, example)
+            loaded = portrait.tab(url, mine, known, example, first)
         with gr.Tab("Template"):
             template.tab(url, mine)
         with gr.Tab("Group"):

@@ -11,7 +11,7 @@ import gradio as gr
 
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.working import PRIVATE
-from facefact.demo import SCALE
+from facefact.demo import GUIDANCE_SCALE, SCALE
 from facefact.types import UserError
 
 # The fields of the form, in the order of its parts.
@@ -27,6 +27,7 @@ FIELDS = (
     "end",
     "negative_prompt",
     "local",
+    "face_guidance",
     "exact_prompt",
     "scheduler",
     "lora",
@@ -39,6 +40,7 @@ SCHEDULERS = (
     ("UniPC: good after few steps", "UniPCMultistep"),
     ("DPM++ 2M: good after few steps", "DPMSolverMultistep"),
     ("DDIM: plain", "DDIM"),
+    ("DDPM: fresh noise at each step", "DDPM"),
     ("Euler: plain", "EulerDiscrete"),
     ("Euler ancestral: another picture with other steps", "EulerAncestralDiscrete"),
     ("Heun: slow and fine", "HeunDiscrete"),
@@ -48,6 +50,20 @@ SCHEDULERS = (
 SENT = "lora-"  # how the worker calls a LoRA that came with the job
 NO_LORA = ("none", "")
 SIDES = (128, 256, 512, 768, 1024)
+
+
+@dataclass(frozen=True)
+class First:
+    """What the settings begin with; as `Settings` has them (which would bring PyTorch into the page's process)."""
+
+    steps: int = 25
+    guidance_scale: float = 5.0
+    scale: float = 0.7
+    face_guidance: bool = True
+
+
+# Of the demo model few steps, for which a first portrait need not wait.
+OF_DEMO = First(steps=12, guidance_scale=GUIDANCE_SCALE, scale=SCALE, face_guidance=False)
 
 
 @dataclass
@@ -61,8 +77,8 @@ class Form:
     lora_file: gr.File
 
 
-def form() -> Form:
-    """The settings, the few that matter first."""
+def form(first: First) -> Form:
+    """The settings, the few that matter first. first: the values that they begin with, the model's own."""
     prompt = gr.Textbox(
         label="What to show",
         value=PROMPTS[0],
@@ -75,19 +91,19 @@ def form() -> Form:
     with gr.Row():
         number = gr.Slider(1, 8, 2, step=1, label="How many", elem_id="number")
         about = "How much the face counts: 0 is anybody, 1 as close as it gets"
-        scale = gr.Slider(0, 1.5, SCALE, step=0.05, label="Likeness", info=about, elem_id="likeness")
+        scale = gr.Slider(0, 1.5, first.scale, step=0.05, label="Likeness", info=about, elem_id="likeness")
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
         dice = gr.Button("Another seed", size="sm", elem_id="dice")
     dice.click(None, None, [seed], js="() => Math.floor(1e6 * Math.random())", **PRIVATE)
-    return _more([prompt, number, scale, seed])
+    return _more([prompt, number, scale, seed], first)
 
 
-def _more(first: list[Any]) -> Form:
+def _more(above: list[Any], first: First) -> Form:
     """What most people never touch."""
     with gr.Accordion("More", open=False):
-        steps = gr.Slider(1, 60, 12, step=1, label="Steps", info="More is slower and finer", elem_id="steps")
-        guidance = gr.Slider(1, 12, 3, step=0.5, label="How strictly to follow the words")
+        steps = gr.Slider(1, 60, first.steps, step=1, label="Steps", info="More is slower and finer", elem_id="steps")
+        guidance = gr.Slider(1, 12, first.guidance_scale, step=0.5, label="How strictly to follow the words")
         sizes = [("as the model likes it", 0), *((f"{side} x {side}", side) for side in SIDES)]
         size = gr.Dropdown(sizes, value=0, label="Size")
         with gr.Row():
@@ -95,6 +111,12 @@ def _more(first: list[Any]) -> Form:
             end = gr.Slider(0, 1, 1, step=0.05, label="The face acts until", info="1: to the last step")
         negative = gr.Textbox(label="What not to show", max_length=4000)
         local = gr.Checkbox(label="Work on the face's region alone (faster)")
+        both = gr.Checkbox(
+            first.face_guidance,
+            label="Strictness holds for the face, too",
+            info="More like, and features are exaggerated; take less likeness then",
+            elem_id="face-guidance",
+        )
         exact = gr.Checkbox(label="Draw what the words say and no more", elem_id="exact")
         scheduler = gr.Dropdown(
             list(SCHEDULERS),
@@ -105,7 +127,7 @@ def _more(first: list[Any]) -> Form:
         )
         lora, weight, file = _lora()
         kind = gr.Radio(list(FORMATS), value="PNG", label="File")
-    parts = [*first, steps, guidance, size, start, end, negative, local, exact, scheduler, lora, weight]
+    parts = [*above, steps, guidance, size, start, end, negative, local, both, exact, scheduler, lora, weight]
     return Form(parts, kind, lora, file)
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from facefact.apps.page import again, cards
 from facefact.apps.page.calls import Calls, Job
-from facefact.apps.page.form import FORMATS, NO_LORA, Form, fields_of, form
+from facefact.apps.page.form import FORMATS, NO_LORA, First, Form, fields_of, form
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
 from facefact.apps.page.working import (
     AT_ONCE,
@@ -59,19 +59,19 @@ class Showing:
     dropped: gr.File
 
 
-def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -> list[OnLoad]:
+def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str, first: First) -> list[OnLoad]:
     """Lays the tab out and connects it; what is to happen when the page is opened. mine: the browser's jobs. known: its
-    saved people. example: a picture to begin with."""
+    saved people. example: a picture to begin with. first: the settings to begin with."""
     with gr.Row():
         with gr.Column(scale=5):
-            asking = _asking(example)
+            asking = _asking(example, first)
         with gr.Column(scale=5):
             showing = _showing()
     _connect_making(url, mine, known, asking, showing)
     return _connect_looking(url, known, asking, showing)
 
 
-def _asking(example: str) -> Asking:
+def _asking(example: str, first: First) -> Asking:
     photos = gr.File(
         value=[example],
         label="Photos of one person (or an identity card)",
@@ -89,7 +89,7 @@ def _asking(example: str) -> Asking:
             label="Styles", columns=4, height=270, allow_preview=False, interactive=False, elem_id="styles"
         )
         style = gr.Dropdown([PLAIN], value=PLAIN, label="The style", elem_id="style")
-    settings = form()
+    settings = form(first)
     with gr.Row():
         make = gr.Button("Make portraits", variant="primary", elem_id="make", scale=3)
         cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel", scale=1)

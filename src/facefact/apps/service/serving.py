@@ -148,7 +148,7 @@ def app_of(service: Service, *, url: str, secret: str) -> FastAPI:
 
     mount = page_mount()
     app = make_app(service, lifespan=living, page=mount is not None)
-    return app if mount is None else mount(app, url=url, secret=secret)
+    return app if mount is None else mount(app, url=url, secret=secret, model=service.model.name)
 
 
 def _warm(service: Service) -> None:
