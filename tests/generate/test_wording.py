@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from facefact.generate.wording import MARKS, completed
@@ -45,6 +47,14 @@ def test_words_of_ones_own_are_kept() -> None:
     assert made.endswith("with a dragon")
     assert not any("hoodie" in words or "smiling" in words for words in added)
     assert completed("with a cap", 0)[0].startswith("portrait of a person, with ")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_said_in_other_small_words_is_said_as_captions_do(seed: int) -> None:
+    whole = caption(look(seed))
+    bare = re.sub(r"\b(with|wearing|in|at|under|a|the|dark) ", "", whole)
+    assert bare != whole
+    assert completed(bare.replace("portrait of person", "portrait of a person"), 3) == (whole, ())
 
 
 def test_nothing_is_added_that_would_not_be_read() -> None:

@@ -90,7 +90,7 @@ def form(first: First) -> Form:
     gr.Examples([[one] for one in PROMPTS], [prompt], label="Examples", examples_per_page=4, elem_id="examples")
     with gr.Row():
         number = gr.Slider(1, 8, 2, step=1, label="How many", elem_id="number")
-        about = "How much the face counts: 0 is anybody, 1 as close as it gets"
+        about = "0 is anybody; much more than where it begins is drawn worse"
         scale = gr.Slider(0, 1.5, first.scale, step=0.05, label="Likeness", info=about, elem_id="likeness")
     with gr.Row():
         seed = gr.Number(0, label="Seed", info="The same seed makes the same picture", precision=0, elem_id="seed")
