@@ -128,6 +128,7 @@ class Bench:
             steps=max(2, round(sampling.steps / STRENGTH)) if inside else sampling.steps,
             scale=_one_scale(sampling),
             guidance_scale=sampling.guidance_scale,
+            face_guidance=sampling.face_guidance,
             width=SIZE * len(case.own),
             height=SIZE,
         )
@@ -219,8 +220,8 @@ def _open(
     return Bench(plan, people, painter, adapter, tokens, judges, references)
 
 
-def _written(sampling: Sampling) -> dict[str, float]:
-    return {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale")}
+def _written(sampling: Sampling) -> dict[str, Any]:
+    return {name: getattr(sampling, name) for name in ("steps", "guidance_scale", "scale", "face_guidance")}
 
 
 def _of_way(bench: Bench, way: str, seed: int, drawn: dict[int, list[np.ndarray]], *, alike: bool) -> dict[str, Any]:

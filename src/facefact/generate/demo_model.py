@@ -22,7 +22,9 @@ log = logging.getLogger("facefact")
 
 S = TypeVar("S", bound=Settings)
 
-DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": GUIDANCE_SCALE, "scale": SCALE, "face_guidance": False}
+DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": GUIDANCE_SCALE}
+# Of portraits; templates and groups keep the published way, in which they were measured.
+DEMO_PORTRAIT = {"scale": SCALE, "face_guidance": False}
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
 TURNED = 11.0  # degrees: between what its captions call facing forward and turned
@@ -37,6 +39,8 @@ WORD = re.compile("[a-z][a-z-]*")
 def settings_for(model: str, kind: type[S], **given: Any) -> S:
     """The settings record `kind` of what is given; what is None has the model's own default, else the record's."""
     defaults = DEMO_SETTINGS if model == DEMO else {}
+    if model == DEMO and kind is Settings:
+        defaults = defaults | DEMO_PORTRAIT
     if model == DEMO and "context" in kind.__dataclass_fields__:
         defaults = defaults | DEMO_SQUARE
     return kind(**(defaults | {name: value for name, value in given.items() if value is not None}))

@@ -48,7 +48,7 @@ def figures(args: argparse.Namespace) -> dict[str, Any]:
         counts=args.counts,
         ways=args.ways,
         alike=args.alike,
-        sampling=Sampling(steps=args.steps),
+        sampling=Sampling(steps=args.steps, scale=0.7, face_guidance=True),  # as `facefact group` has it
         sheet=args.sheet,
         device=choose_device(args.device),
         progress=show,
