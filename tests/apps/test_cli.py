@@ -128,7 +128,7 @@ def test_what_is_right_stays_so(command: Any) -> None:
     """Beginnings of names, values that begin with a dash, and what comes behind the two dashes."""
     parser = cli.build_parser("generate")
     args = parser.parse_args(
-        ["generate", "--fac=a b.jpg", "-n4", "--scale", "-1", "--prompt", "- a coat", "--neg", "x"]
+        ["generate", "--face=a b.jpg", "-n4", "--scale", "-1", "--prompt", "- a coat", "--neg", "x"]
     )
     assert (str(args.face[0]), args.count, args.scale, args.negative_prompt) == ("a b.jpg", 4, -1, "x")
     assert args.prompt == ["- a coat"]
