@@ -79,6 +79,7 @@ class AdapterRecipe:
         increment="whole",
         output_fair=((0, 0.0), (6987, 0.0), (7087, 1.0)),
         face_weight=3.0,
+        weber=1.0,
         feature_weight=6.0,
         high_noise=1.4,
         identity=0.5,
