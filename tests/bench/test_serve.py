@@ -20,7 +20,7 @@ from facefact.bench.serve_page import batch_section, markdown
 from facefact.bench.serve_process import Served
 from facefact.types import UserError
 
-TINY = Load(submissions=24, clients=4, rate=12.0, queue=8, depth=3, batch=3, steps=1, rounds=1, pick_ups=2)
+TINY = Load(submissions=24, clients=4, rate=24.0, queue=3, depth=3, batch=3, steps=1, rounds=1, pick_ups=2)
 
 
 def test_a_tiny_run_finds_every_job_again(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ RECIPE: dict[str, Any] = {
     "steps": 25,
     "scale": 0.7,
     "guidance_scale": 5.0,
+    "face_guidance": True,
     "local": True,
     "width": 8,
     "height": 8,

@@ -22,6 +22,7 @@ RECIPE: dict[str, Any] = {
     "kind": "text-to-image",
     "prompt": "Zoë in a <red> coat\u2028",
     "negative_prompt": "",
+    "face_guidance": True,
     "width": 64,
     "height": 48,
     "model": {"name": "demo", "sha256": "0123456789abcdef"},

@@ -138,9 +138,9 @@ def _measured(args: argparse.Namespace) -> Any:
     return measure(plan, compared, reader, about=about, keep=keep, progress=show)
 
 
-def scale_of(args: argparse.Namespace) -> float:
-    """Of the adapter: as `facefact generate` has it with the demo model, and with a model for photos."""
-    return args.scale if args.scale is not None else 0.7 if args.photos else SCALE
+def scale_of(args: argparse.Namespace, own: float = SCALE) -> float:
+    """Of the adapter: what is asked for, or the model's own."""
+    return own if args.scale is None else float(args.scale)
 
 
 def generators(args: argparse.Namespace, bundle: Path, judges_at: Path, judges: Any) -> list[Generator]:
@@ -188,7 +188,7 @@ def _photos(args: argparse.Namespace) -> int:
     pairs = photo_pairs(args.photos, detector, per_person=args.pairs, progress=show)
     pipe = load_base(locate(args.model), device=choose_device(args.device))
     sampling = Sampling(
-        steps=args.steps, guidance_scale=args.guidance_scale, scale=scale_of(args), face_guidance=True, batch=2
+        steps=args.steps, guidance_scale=args.guidance_scale, scale=scale_of(args, 0.7), face_guidance=True, batch=2
     )
 
     def adapted(name: str, folder: Path) -> Generator:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facefact.apps.commands.eval_causal import add_making, add_methods, generators
+from facefact.apps.commands.eval_causal import add_making, add_methods, generators, scale_of
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
 from facefact.types import UserError
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         progress=show,
     )
     names = ("seed", "seeds", "people", "per_person", "faces", "steps", "scale", "guidance_scale", "strength")
-    about = {name: getattr(args, name) for name in names}
+    about = {name: getattr(args, name) for name in names} | {"scale": scale_of(args)}
     models = {"base": model_hash(bundle), "adapter": model_hash(args.adapter or bundle / "adapter")}
     models |= {name: model_hash(folder) for name, folder in args.beside}
     made = suite_report(suite, about | {"models": models})
