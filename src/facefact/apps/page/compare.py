@@ -11,7 +11,7 @@ from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
 
-SCALES = ("0", "0.5", "1", "1.3")
+SCALES = ("0", "0.4", "0.7", "1", "1.3")
 
 
 def tab(url: str, mine: gr.BrowserState, example: str) -> None:
@@ -27,7 +27,7 @@ def tab(url: str, mine: gr.BrowserState, example: str) -> None:
             )
             prompt = gr.Textbox(value=PROMPTS[0], label="What to show", lines=2, max_length=4000)
             scales = gr.CheckboxGroup(
-                list(SCALES), value=["0", "0.5", "1"], label="Likeness", info="0 is the base model"
+                list(SCALES), value=["0", "0.7", "1"], label="Likeness", info="0 is the base model"
             )
             seeds = gr.Slider(1, 4, 2, step=1, label="Seeds of each")
             make = gr.Button("Compare", variant="primary", elem_id="compare")
