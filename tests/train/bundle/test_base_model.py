@@ -94,10 +94,11 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
         "head_to_picture": torch.from_numpy(inverse(alignment(marks))).float().expand(2, 2, 3),
     }
     batch["face"][:, 4:12, 5:11] = 1
-    stage = BaseStage(new_unet(config), new_text_encoder(config, tokenizer), new_scheduler())
+    batch["light"] = torch.tensor([0.25, 0.25])
+    parts = new_unet(config), new_text_encoder(config, tokenizer), new_scheduler()
 
-    def losses(face: float, feature: float) -> dict[str, float]:
-        stage.face_weight, stage.feature_weight = face, feature
+    def losses(face: float, feature: float, weber: float = 0.0) -> dict[str, float]:
+        stage = BaseStage(*parts, face_weight=face, feature_weight=feature, weber=weber)
         torch.manual_seed(1)  # the same noise
         return {name: float(term.detach()) for name, term in stage(batch).items()}
 
@@ -112,3 +113,5 @@ def test_an_error_in_the_mouth_counts_as_much_as_the_setting_says(tokenizer) -> 
             + (feature - 1) * features * said["feature_loss"]
         )
         assert said["loss"] == pytest.approx(total / (256 + (face - 1) * 48 + (feature - 1) * features), rel=1e-4)
+    twice, faces = losses(1, 1, weber=1), losses(2, 1)  # at half of middle grey
+    assert twice["loss"] == pytest.approx(faces["loss"], rel=1e-5) != pytest.approx(plain["loss"], rel=1e-5)

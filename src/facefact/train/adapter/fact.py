@@ -21,7 +21,6 @@ from facefact.train.losses.diffusion import (
     mean_over,
     place_weight,
     snr_weight,
-    weber_weight,
 )
 from facefact.train.losses.fair import fair, mean_outside, output_leak
 from facefact.train.losses.noise import noised, spread_timesteps
@@ -126,15 +125,18 @@ class FactStage(nn.Module):
         return target
 
     def place_weight(self, batch: dict[str, Tensor]) -> Tensor:
-        """(b, h, w): see `losses.diffusion.place_weight` and, for faces of all skins, `weber_weight`."""
+        """(b, h, w): see `losses.diffusion.place_weight`."""
         face = batch["face"]
         factor = float(batch["time_ids"][0, 4]) / face.shape[1]  # pixels of the picture's side over cells
         features = eyes_and_mouth(batch["head_to_picture"], (face.shape[1], face.shape[2]), factor)
-        weights = {"face_weight": self.config.face_weight, "feature_weight": self.config.feature_weight}
-        place = place_weight(face, features, **weights)
-        if self.config.weber:
-            place = place * (1 + (weber_weight(batch["light"], self.config.weber).view(-1, 1, 1) - 1) * face)
-        return place
+        return place_weight(
+            face,
+            features,
+            batch["light"],
+            face_weight=self.config.face_weight,
+            feature_weight=self.config.feature_weight,
+            weber=self.config.weber,
+        )
 
     def predict(
         self, sample: Tensor, timesteps: Tensor, batch: dict[str, Tensor], condition: dict[str, Any] | None

@@ -143,7 +143,8 @@ def new_sampler() -> DDPMScheduler:
 
 class BaseStage(nn.Module):
     """The diffusion loss of U-Net and text model together. The face is a fifth of the picture, and mouth and eyes a
-    twentieth, but what one looks at: they count `face_weight` and `feature_weight` times as much as the rest."""
+    twentieth, but what one looks at: they count `face_weight` and `feature_weight` times as much as the rest, in dark
+    faces more, in bright ones less (`losses.diffusion.weber_weight`)."""
 
     def __init__(
         self,
@@ -153,12 +154,13 @@ class BaseStage(nn.Module):
         *,
         face_weight: float = 1.0,
         feature_weight: float = 1.0,
+        weber: float = 0.0,
         factor: int = 8,
     ):
         super().__init__()
         self.unet, self.text_encoder = unet.to(memory_format=torch.channels_last), text_encoder
         self.scheduler, self.factor = scheduler, factor
-        self.face_weight, self.feature_weight = face_weight, feature_weight
+        self.weights = {"face_weight": face_weight, "feature_weight": feature_weight, "weber": weber}
 
     def embedding_parameters(self) -> list[nn.Parameter]:
         """Of the timestep."""
@@ -173,7 +175,7 @@ class BaseStage(nn.Module):
         words = self.text_encoder(batch["ids"])[0]
         error = (self.unet(sample, timesteps, words).sample.float() - velocity).square().mean(1)  # (b, h, w)
         features = eyes_and_mouth(batch["head_to_picture"], (face.shape[1], face.shape[2]), self.factor)
-        weight = place_weight(face, features, face_weight=self.face_weight, feature_weight=self.feature_weight)
+        weight = place_weight(face, features, batch["light"], **self.weights)
         return {
             "loss": (error * weight).sum() / weight.sum(),
             "plain_loss": error.mean(),

@@ -134,6 +134,7 @@ def train_base(build: Build) -> None:
         base_model.new_scheduler(),
         face_weight=recipe.face_weight,
         feature_weight=recipe.feature_weight,
+        weber=recipe.weber,
         factor=PIXELS // recipe.network.sample_size,
     )
     fit(stage, batches, plan, build.folder("base"))

@@ -46,8 +46,8 @@ class PortraitsRecipe:
 @dataclass(frozen=True)
 class BaseRecipe:
     """text_drop: share of captions that are left empty, for guidance. phrase_drop: chance of each phrase to be left
-    out, on average. face_weight, feature_weight: how much more the loss counts in the face, and about eyes and mouth.
-    compile: the U-Net, which pays from about a thousand steps on."""
+    out, on average. face_weight, feature_weight: how much more the loss counts in the face, and about eyes and mouth;
+    weber: and in a dark face (`settings.Loss.weber`). compile: the U-Net, which pays from about a thousand steps on."""
 
     network: BaseConfig = BaseConfig()
     schedule: Schedule = Schedule(steps=6700, batch=32, lr=3e-3, warmup=150, hold=4800, ema=0.05, seed=71)
@@ -55,6 +55,7 @@ class BaseRecipe:
     phrase_drop: float = 0.25
     face_weight: float = 4.0
     feature_weight: float = 12.0
+    weber: float = 1.0
     compile: bool = True
 
     def condition(self) -> Condition:

@@ -58,12 +58,6 @@ def eyes_and_mouth(head_to_picture: Tensor, grid: tuple[int, int], factor: float
     return torch.stack(near).amax(0)
 
 
-def place_weight(face: Tensor, features: Tensor, *, face_weight: float, feature_weight: float) -> Tensor:
-    """(b, h, w): how much each latent cell counts: outside the face 1, inside it `face_weight`, at eyes and mouth about
-    `feature_weight` more. face, features: (b, h, w) in [0, 1], the latter of `eyes_and_mouth`."""
-    return 1 + (face_weight - 1) * face + (feature_weight - 1) * features
-
-
 DARKEST = 0.1  # mean luminance of a face below which its errors count no more than at it
 
 
@@ -76,6 +70,16 @@ def weber_weight(light: Tensor, power: float) -> Tensor:
     in [0, 1]. power: 0 for every face alike; 2: the squared error of relative brightness.
     """
     return (0.5 / light.clamp(min=DARKEST)) ** power
+
+
+def place_weight(
+    face: Tensor, features: Tensor, light: Tensor, *, face_weight: float, feature_weight: float, weber: float
+) -> Tensor:
+    """(b, h, w): how much each latent cell counts: outside the face 1, inside it `face_weight`, at eyes and mouth about
+    `feature_weight` more, and inside the face by its brightness (`weber_weight`). face, features: (b, h, w) in [0, 1],
+    the latter of `eyes_and_mouth`. light: (b,); weber: the power."""
+    place = 1 + (face_weight - 1) * face + (feature_weight - 1) * features
+    return place * (1 + (weber_weight(light, weber).view(-1, 1, 1) - 1) * face)
 
 
 def diffusion_loss(predicted: Tensor, target: Tensor, place: Tensor, weight: Tensor) -> Tensor:
