@@ -18,6 +18,7 @@ from facefact.generate.group_squares import (
     joined,
     portraits_joined,
     prompts_of,
+    room_for,
     seed_of,
     squares_in_template,
     squares_over,
@@ -151,6 +152,21 @@ def test_portraits_side_by_side_are_each_ones_own(pipe: Any, adapter: Any) -> No
     place, _ = crowd(2)
     with pytest.raises(UserError, match="not into a template"):
         Studio(pipe, adapter).group(regions, replace(SETTINGS, way="portraits"), place=place)
+
+
+def test_the_picture_has_room_for_each_portrait() -> None:
+    assert room_for(column_masks(2), 64, unit=8) == (128, 64)
+    assert room_for(column_masks(3), 64, unit=8) == (192, 64)
+    corner = box_mask((0.0, 0.0, 0.25, 0.25))
+    assert room_for([corner, corner], 64, unit=8) == (128, 128), "at most a portrait's side for each person"
+    whole = torch.ones(100, 200)  # a layout, wide as it is drawn
+    assert room_for([whole, whole], 64, unit=8) == (128, 64)
+
+
+def test_nobody_said_how_large(pipe: Any, adapter: Any) -> None:
+    regions = [Region(None, one) for one in people_of(adapter, 2)]
+    made = portraits_joined(pipe, adapter, regions, replace(SETTINGS, width=None, height=None))
+    assert made.image.size == (128, 64) == (made.recipe["width"], made.recipe["height"])
 
 
 def test_what_is_in_nobodys_place_is_the_wide_pictures() -> None:

@@ -141,7 +141,7 @@ def portraits_joined(
 ) -> Portrait:
     """Each person's portrait at the model's own size, up to `batch` at a time, laid into their place, with soft edges
     where places meet. People without a place stand side by side. What is in nobody's place is the wide picture's, drawn
-    in one run.
+    in one run. Where nobody says how large the picture is, it has room for the portraits (`room_for`).
 
     UserErrors as `text_to_images`; and words of another number of people."""
     if settings.control_image is not None:
@@ -150,6 +150,9 @@ def portraits_joined(
         raise UserError("the strength says how much of a template is forgotten, and there is none")
     masks = [one.mask for one in people if one.mask is not None]
     masks = column_masks(len(people)) if len(masks) < len(people) else masks
+    if settings.width is None and settings.height is None:
+        width, height = room_for(masks, native_size(pipe), unit=int(pipe.vae_scale_factor))
+        settings = replace(settings, width=width, height=height)
     size = picture_size(pipe, settings)
     told = prompts_of(settings, len(people))
     scales = [settings.scale * one.scale for one in people]
@@ -199,6 +202,25 @@ def joined(behind: np.ndarray, portraits: Sequence[np.ndarray], weights: Sequenc
     new = sum(patch * (share / scale)[..., None] for patch, share in zip(laid, soft, strict=True))
     rest = 1 - np.minimum(total / scale, 1)
     return np.clip(np.round(new + behind * rest[..., None]), 0, 255).astype(np.uint8)
+
+
+def room_for(masks: Sequence[Tensor], side: int, *, unit: int) -> tuple[int, int]:
+    """Width and height of a picture in which the places are, on average, as large as a portrait, `side` pixels square.
+
+    masks: (h, w) each; square ones (boxes) say nothing of the picture's own shape, others (a layout) keep theirs. Both
+    sides are multiples of `unit`, at least `side`, and at most that for each person.
+    """
+    height, width = masks[0].shape
+    inside = [mask > 0.5 for mask in masks]
+    wide = sum(float(one.any(0).float().mean()) for one in inside) / len(masks)
+    high = sum(float(one.any(1).float().mean()) for one in inside) / len(masks)
+    across, down = side / max(wide, 1 / width), side / max(high, 1 / height)
+    if height != width:
+        factor = max((across / width * (down / height)) ** 0.5, side / min(height, width))
+        across, down = factor * width, factor * height
+    most = len(masks) * side // unit * unit
+    sides = [max(side, min(most, round(one / unit) * unit)) for one in (across, down)]
+    return sides[0], sides[1]
 
 
 def assigned(faces: Sequence[Face], masks: Sequence[Tensor | None], shape: tuple[int, ...]) -> list[Face | None]:

@@ -9,11 +9,15 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from in_browser import page_of, plainly
 
 for package in ("gradio", "fastapi", "sqlalchemy"):
     pytest.importorskip(package, reason=f"needs {package} (extra `app`)")
@@ -43,12 +47,22 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.wait(10)
 
 
-@pytest.fixture(scope="module")
+def film(path: Path, image: Image.Image) -> None:
+    """One picture as a raw film (YUV4MPEG2), which Chromium shows again and again."""
+    y, cb, cr = image.convert("YCbCr").split()
+    half = (image.width // 2, image.height // 2)
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{image.width} H{image.height} F10:1 Ip A1:1 C420jpeg\nFRAME\n".encode())
+        for plane in (y, cb.resize(half), cr.resize(half)):
+            file.write(np.asarray(plane).tobytes())
+
+
+@pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def served(data: Path) -> Iterator[str]:
     process, url = start(data)
     try:
@@ -59,13 +73,39 @@ def served(data: Path) -> Iterator[str]:
         stop(process)
 
 
-@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, which other tests trip over
-def chromium() -> Iterator[Any]:
+@pytest.fixture(scope="package")  # not longer: Playwright keeps an event loop running, which other tests trip over
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Its camera sees a person."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        seen = tmp_path_factory.mktemp("camera") / "person.y4m"
+        film(seen, plainly(41, size=512))
+        camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+        browser = running.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", *camera, f"--use-file-for-fake-video-capture={seen}"],
+        )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def opened(chromium: Any, served: str) -> Iterator[Callable[..., Any]]:
+    """A new page of one browser context, so that what the browser remembers is there for all of them. Every request is
+    noted."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1400})
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+
+    def open_page() -> Any:
+        page = page_of(context)
+        page.goto(served)
+        page.get_by_role("button", name="Make portraits").wait_for()
+        return page
+
+    open_page.asked = asked  # type: ignore[attr-defined]
+    yield open_page
+    context.close()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +14,10 @@ from safetensors.torch import save_file
 
 from facefact.apps.page.form import OF_DEMO
 from facefact.generate.recipe import read_recipe
-from facefact.world import look, person, render
+from in_browser import AT_REST, page_of, plainly, put, saved, unfold
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 NAMED = ("button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link", "image")
-WAIT = 180_000  # milliseconds; a busy machine is slow, a free one needs some seconds
-SLOWER = float(os.environ.get("FACEFACT_SLOWER", "1"))  # as many times slower the browser's own work is
-# What unfolds is laid out, and set to its first values, in the frames after it; then its colours fade in.
-AT_REST = """async () => {
-  for (let i = 0; i < 10; i++) await new Promise(requestAnimationFrame);
-  const ends = document.getAnimations().filter(
-    one => one.playState === "running" && one.effect.getComputedTiming().iterations !== Infinity);
-  await Promise.race([Promise.allSettled(ends.map(one => one.finished)), new Promise(end => setTimeout(end, 5000))]);
-}"""
-
-
-@pytest.fixture(scope="module")
-def opened(chromium: Any, served: str) -> Iterator[Callable[..., Any]]:
-    """A new page of one browser context, so that what the browser remembers is there for all of them. Every request is
-    noted."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1400})
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
-
-    def open_page() -> Any:
-        page = page_of(context)
-        page.goto(served)
-        page.get_by_role("button", name="Make portraits").wait_for()
-        return page
-
-    open_page.asked = asked  # type: ignore[attr-defined]
-    yield open_page
-    context.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +86,7 @@ def test_a_job_is_cancelled(opened: Callable[..., Any]) -> None:
 def test_somebody_is_saved_looked_at_and_gets_more_photos(opened: Callable[..., Any], tmp_path: Path) -> None:
     photos = [tmp_path / "one.png", tmp_path / "two.png"]
     for number, photo in enumerate(photos):
-        shown = look(77 + number, glasses="none", hat="none", pose="front")
-        Image.fromarray(render(person(77), shown).image).resize((256, 256)).save(photo)
+        plainly(77, looks=number).save(photo)
     page = opened()
     page.get_by_role("tab", name="People").click()
     put(page, "#card-photos", photos[0])
@@ -170,48 +140,11 @@ def test_again_with_other_words_keeps_the_rest_and_waits_in_the_words(
     page.close()
 
 
-def page_of(context: Any) -> Any:
-    """A page that waits for a busy machine."""
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-    return page
-
-
-def unfold(page: Any, name: str) -> None:
-    """Opens what is folded away. Whatever were typed in the frames after that Gradio would overwrite."""
-    page.get_by_role("button", name=name).click()
-    page.evaluate(AT_REST)
-
-
-def put(page: Any, place: str, file: Path) -> None:
-    """A file into a place for files, until it is listed there. (The list has stem and ending apart: what says the whole
-    name is the notice while it is uploaded, which may be gone before anybody looks.) Gradio makes the place's input
-    anew once, right after it is shown, and only then has it `accept`: a file given to the first one goes nowhere, and
-    nobody is told. (Nobody's hand is so fast.)"""
-    page.evaluate(AT_REST)
-    with page.expect_response(lambda answer: "/upload?" in answer.url, timeout=WAIT) as uploaded:
-        page.locator(f"{place} input[type=file][accept]").set_input_files(file)
-    assert uploaded.value.ok, uploaded.value.text()
-    page.locator(f"{place} .filename").get_by_text(file.stem, exact=True).wait_for()
-
-
 def ask_for_much(page: Any) -> None:
     """Portraits that take long enough to be cancelled, however slow the browser is."""
     unfold(page, "More")
     page.get_by_label("number input for Steps").fill("60")
     page.locator("#number").get_by_label("number input").fill("8")
-
-
-def saved(page: Any, folder: Path) -> list[Path]:
-    """The files of the last portraits."""
-    found = []
-    for number, link in enumerate(page.locator("#files a").all()):
-        with page.expect_download() as download:
-            link.click()
-        found.append(folder / f"saved-{number}.png")
-        download.value.save_as(found[-1])
-    return found
 
 
 def test_a_lora_of_another_model_comes_back_with_the_remedy(opened: Callable[..., Any], tmp_path: Path) -> None:

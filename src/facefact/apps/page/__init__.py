@@ -59,11 +59,11 @@ def build(url: str, *, secret: str, first: First) -> gr.Blocks:
         with gr.Tab("Portrait"):
             loaded = portrait.tab(url, mine, known, example, first)
         with gr.Tab("Template"):
-            template.tab(url, mine)
+            template.tab(url, mine, known)
         with gr.Tab("Group"):
-            group.tab(url, mine)
+            group.tab(url, mine, known)
         with gr.Tab("Compare"):
-            compare.tab(url, mine, example)
+            loaded += compare.tab(url, mine, known, example)
         with gr.Tab("People"):
             cards.tab(url, known)
         with gr.Tab("Queue"):

@@ -1,20 +1,52 @@
-"""Compare: the same pictures with more and less of the face, and the base model's beside them."""
+"""Compare: the same pictures with more and less of the face, in several styles, and the base model's beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import gradio as gr
 
+from facefact.apps.page import cards
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.look import PROMPTS
-from facefact.apps.page.working import PRIVATE, bar, ended, folder, followed, refuse_nobody, remember, told
+from facefact.apps.page.seen import PLAIN, shown_styles
+from facefact.apps.page.working import (
+    AT_ONCE,
+    PRIVATE,
+    OnLoad,
+    bar,
+    ended,
+    folder,
+    followed,
+    own,
+    refuse_nobody,
+    remember,
+    told,
+)
 
 SCALES = ("0", "0.4", "0.7", "1", "1.3")
 
 
-def tab(url: str, mine: gr.BrowserState, example: str) -> None:
+@dataclass
+class Row:
+    """Pictures that differ in their seed alone."""
+
+    scale: str
+    style: str
+    job: Job
+    made: list[str] = field(default_factory=list)
+
+    def caption(self, seed: int) -> str:
+        styled = "" if self.style == PLAIN else f"{self.style}, "
+        return f"{styled}likeness {self.scale}, seed {seed}"
+
+
+def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -> list[OnLoad]:
+    """Lays the tab out and connects it; what is to happen when the page is opened. mine: the browser's jobs. known: its
+    saved people. example: a picture to begin with."""
     with gr.Row():
         with gr.Column():
             photos = gr.File(
@@ -24,42 +56,66 @@ def tab(url: str, mine: gr.BrowserState, example: str) -> None:
                 file_types=["image", ".safetensors"],
                 type="filepath",
                 height=120,
+                elem_id="compared-photos",
             )
+            saved = cards.saved("compared-saved")
             prompt = gr.Textbox(value=PROMPTS[0], label="What to show", lines=2, max_length=4000)
             scales = gr.CheckboxGroup(
                 list(SCALES), value=["0", "0.7", "1"], label="Likeness", info="0 is the base model"
             )
+            styles = gr.Dropdown([PLAIN], value=[PLAIN], multiselect=True, label="Styles", elem_id="compared-styles")
             seeds = gr.Slider(1, 4, 2, step=1, label="Seeds of each")
             make = gr.Button("Compare", variant="primary", elem_id="compare")
             state = gr.HTML()
         with gr.Column():
-            grid = gr.Gallery(label="One row a likeness", height=460, object_fit="contain", interactive=False)
-            slider = gr.ImageSlider(label="Base model | the person", format="png", type="filepath", interactive=False)
+            grid = gr.Gallery(
+                label="A row for each style and likeness",
+                height=640,
+                object_fit="contain",
+                interactive=False,
+                elem_id="compared",
+            )
+            slider = gr.ImageSlider(
+                label="Base model | the person",
+                format="png",
+                type="filepath",
+                interactive=False,
+                elem_id="base-beside",
+            )
 
-    def work(paths: Any, words: str, wanted: list[str], number: float, jobs: Any, request: gr.Request) -> Iterator[Any]:
-        calls, faces, out = Calls.of(url, request), refuse_nobody(paths), folder()
+    def work(request: gr.Request, photos: Any, whom: str, people: Any, jobs: Any, *settings: Any) -> Iterator[Any]:
+        words, wanted, looks, number = settings
+        calls, faces, out = Calls.of(url, request), refuse_nobody(cards.faces_of(photos, whom, people)), folder()
         if not wanted:
             raise gr.Error("Choose at least one likeness.", print_exception=False)
-        made: dict[str, list[str]] = {}
-        waiting: list[tuple[str, Job]] = []
-        for scale in sorted(wanted, key=float):
+        rows: list[Row] = []
+        for style, scale in product(looks or [PLAIN], sorted(wanted, key=float)):
             fields = {"prompt": words, "scale": float(scale), "n": int(number), "seed": 0}
-            waiting.append((scale, calls.submit("portrait", {"face": faces}, fields)))
-            jobs = remember(jobs, waiting[-1][1])
-        for scale, job in waiting:
-            for now, _ in followed(calls, job):
+            job = calls.submit("portrait", {"face": faces}, fields | {"style": "" if style == PLAIN else style})
+            rows.append(Row(scale, style, job))
+            jobs = remember(jobs, job)
+        for row in rows:
+            for now, _ in followed(calls, row.job):
                 if ended(now):
                     told(now)
-                    made[scale] = calls.pictures(now, out)
+                    row.made = calls.pictures(now, out)
                 yield bar(now), gr.skip(), gr.skip(), jobs
-            shown = [(path, f"likeness {one}, seed {i}") for one, paths in made.items() for i, path in enumerate(paths)]
-            yield gr.skip(), gr.update(value=shown, columns=int(number)), between(made), jobs
+            shown = [(path, one.caption(seed)) for one in rows for seed, path in enumerate(one.made)]
+            yield gr.skip(), gr.update(value=shown, columns=int(number)), between(rows), jobs
+
+    def offered(request: gr.Request) -> Any:
+        return shown_styles(Calls.of(url, request))[1]
 
     outputs = [state, grid, slider, mine]
-    make.click(work, [photos, prompt, scales, seeds, mine], outputs, concurrency_limit=None, **PRIVATE)
+    make.click(
+        work, [photos, saved, known, mine, prompt, scales, styles, seeds], outputs, concurrency_limit=None, **PRIVATE
+    )
+    photos.upload(lambda paths: own(paths, example), [photos], [photos], **AT_ONCE)
+    cards.connect_saved(known, [saved])
+    return [(offered, [], [styles])]
 
 
-def between(made: dict[str, list[str]]) -> Any:
-    """The first picture with the least and with the most of the face."""
-    whole = [paths[0] for _, paths in sorted(made.items(), key=lambda one: float(one[0])) if paths]
+def between(rows: list[Row]) -> Any:
+    """The first picture with the least and with the most of the face, of the first style."""
+    whole = [row.made[0] for row in rows if row.style == rows[0].style and row.made]
     return (whole[0], whole[-1]) if len(whole) > 1 else gr.skip()

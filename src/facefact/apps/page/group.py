@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facefact.apps.page import slots
+from facefact.apps.page import cards, slots
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.slots import PLACES
@@ -18,8 +18,8 @@ COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4")
 SIDE_BY_SIDE, FORMING, PAINTED = "side by side", "where faces form", "where I paint"
 
 
-def tab(url: str, mine: gr.BrowserState) -> None:
-    """Lays the tab out and connects it. mine: the browser's jobs."""
+def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState) -> None:
+    """Lays the tab out and connects it. mine: the browser's jobs. known: its saved people."""
     with gr.Row():
         with gr.Column():
             count = gr.Slider(2, PLACES, 2, step=1, label="How many people", elem_id="people-count")
@@ -34,28 +34,29 @@ def tab(url: str, mine: gr.BrowserState) -> None:
             layout = _canvas()
             seed = gr.Number(0, label="Seed", precision=0)
             make = gr.Button("Make the group", variant="primary", elem_id="make-group")
-            results = slots.results("Group")
+            results = slots.results("Group", "group")
 
     def work(
-        request: gr.Request, number: float, text: str, where: str, painted: Any, start: Any, jobs: Any, *parts: Any
+        request: gr.Request, number: float, text: str, where: str, painted: Any, start: Any, *more: Any
     ) -> Iterator[Any]:
-        who, said = parts[:PLACES][: int(number)], parts[PLACES:][: int(number)]
-        sent, fields = asked(who, said, where, painted)
+        (jobs, saved), said, read = more[:2], more[2:][:PLACES], more[2 + PLACES :]
+        sent, fields = asked(slots.who(read, saved)[: int(number)], said[: int(number)], where, painted)
         fields |= {"prompt": text, "seed": int(start or 0)}
         yield from slots.work(Calls.of(url, request), "group", sent, fields, jobs)
 
-    shown = [*people, *words]
+    cards.connect_saved(known, [one.saved for one in people])
+    shown = [*(one.whole for one in people), *words]
     count.change(lambda n: [gr.update(visible=i % PLACES < n) for i in range(2 * PLACES)], [count], shown, **AT_ONCE)
     places.change(lambda where: gr.update(visible=where == PAINTED), [places], [layout], **AT_ONCE)
-    inputs = [count, prompt, places, layout, seed, mine, *shown]
+    inputs = [count, prompt, places, layout, seed, mine, known, *words, *slots.parts(people)]
     make.click(work, inputs, [*results, mine], concurrency_limit=None, **PRIVATE)
 
 
-def asked(who: Any, said: Any, where: str, painted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def asked(who: list[list[str]], said: Any, where: str, painted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Files and fields of the form. gr.Error: somebody has no photo, or nothing is painted."""
     if lacking := [i + 1 for i, one in enumerate(who) if not one]:
         raise gr.Error(f"Add a photo of person {lacking[0]}.", print_exception=False)
-    sent: dict[str, Any] = {f"put.{i}": list(one) for i, one in enumerate(who)}
+    sent: dict[str, Any] = {f"put.{i}": one for i, one in enumerate(who)}
     fields: dict[str, Any] = {f"words.{i}": one for i, one in enumerate(said) if one}
     number = len(who)
     if where == SIDE_BY_SIDE:

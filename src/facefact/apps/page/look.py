@@ -6,6 +6,7 @@ import gradio as gr
 
 TITLE = "facefact: portraits of a person"
 # What Gradio leaves unsaid to a screen reader: its icons are decoration, and its pictures are what their labels say.
+# (A button of its file list says the name of its text in place of the text.)
 NAMES = """<script>
 (() => {
   let waiting = false;
@@ -13,6 +14,7 @@ NAMES = """<script>
     waiting = false;
     document.querySelectorAll("svg:not([aria-hidden]):not([aria-label])").forEach(
       one => one.setAttribute("aria-hidden", "true"));
+    document.querySelectorAll("[aria-label='common.upload']").forEach(one => { one.title = one.ariaLabel = "Upload"; });
     document.querySelectorAll("img:not([alt]), img[alt='']").forEach(one => {
       const label = one.closest(".block")?.querySelector("[data-testid=block-label], label")?.textContent.trim();
       if (label) one.alt = label;
@@ -57,6 +59,7 @@ CSS = """
   font-size: .72rem; line-height: 1.15; text-align: center; white-space: normal; overflow-wrap: anywhere; }
 .forming { margin: 0; text-align: center; }
 .forming img { height: 220px; max-width: 100%; object-fit: contain; border-radius: 8px; }
+#replaced-made img, #group-made img { width: 100%; max-height: 460px; object-fit: contain; }
 .card img { border-radius: 8px; float: right; }
 .small { font-size: .85rem; opacity: .8; }
 .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }

@@ -15,18 +15,19 @@ from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
 from facefact.apps.page.working import (
     AT_ONCE,
     PRIVATE,
+    OnLoad,
     bar,
     ended,
     folder,
     followed,
     forming,
+    own,
     refuse_nobody,
     remember,
     told,
 )
 
 SAME = [gr.skip()] * 7  # of what `_seen` tells, all but the first two
-OnLoad = tuple[Any, list[Any], list[Any]]  # function, inputs, outputs
 
 
 @dataclass
@@ -68,7 +69,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str, f
         with gr.Column(scale=5):
             showing = _showing()
     _connect_making(url, mine, known, asking, showing)
-    return _connect_looking(url, known, asking, showing)
+    return _connect_looking(url, known, asking, showing, example)
 
 
 def _asking(example: str, first: First) -> Asking:
@@ -83,7 +84,7 @@ def _asking(example: str, first: First) -> Asking:
     )
     with gr.Accordion("Use the camera", open=False):
         camera = gr.Image(sources=["webcam"], type="filepath", label="A picture of you", format="png")
-    saved = gr.Dropdown([cards.NOBODY], value=cards.NOBODY, label="Or somebody you saved", elem_id="saved")
+    saved = cards.saved("saved")
     with gr.Accordion("A style", open=False):
         looks = gr.Gallery(
             label="Styles", columns=4, height=270, allow_preview=False, interactive=False, elem_id="styles"
@@ -142,7 +143,7 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
     def work(request: gr.Request, paths: Any, whom: str, people: Any, jobs: Any, *settings: Any) -> Iterator[Any]:
         kind, manner, lora, *values = settings
         calls = Calls.of(url, request)
-        faces = cards.paths_of(whom, people) if whom != cards.NOBODY else refuse_nobody(paths)
+        faces = refuse_nobody(cards.faces_of(paths, whom, people))
         fields = fields_of(values, lora_sent=bool(lora)) | {"format": FORMATS[kind]}
         fields["style"] = "" if manner == PLAIN else manner
         job = calls.submit("portrait", {"face": faces} | ({"lora_file": [lora]} if lora else {}), fields)
@@ -179,7 +180,7 @@ def _seen(calls: Calls, job: Job, preview: Any, faces: list[str], whose: list[An
     yield [bar(job), "", *ranked(calls, faces, made), *SAME[2:]]
 
 
-def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: Showing) -> list[OnLoad]:
+def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: Showing, example: str) -> list[OnLoad]:
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, str]:
         return looked_at(Calls.of(url, request), paths)
 
@@ -192,13 +193,14 @@ def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: 
         return str(found[int(event.index)]["name"])
 
     def taken(path: str | None, there: list[str] | None) -> list[str] | None:
-        return [*(there or []), path] if path else there
+        return own([*(there or []), path], example) if path else there
 
     looked = [showing.found, showing.said]
     asking.photos.change(look, [asking.photos], looked, show_progress="hidden", **PRIVATE)
+    asking.photos.upload(lambda paths: own(paths, example), [asking.photos], [asking.photos], **AT_ONCE)
     asking.camera.change(taken, [asking.camera, asking.photos], [asking.photos], **PRIVATE)
     asking.looks.select(picked, None, [asking.style], **AT_ONCE)
-    known.change(cards.choices, [known], [asking.saved], **AT_ONCE)
+    cards.connect_saved(known, [asking.saved])
     return [(look, [asking.photos], looked), (offered, [], [asking.looks, asking.style, asking.form.lora])]
 
 

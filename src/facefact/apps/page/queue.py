@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
-from facefact.apps.page.working import PRIVATE, STATES, folder, plain
+from facefact.apps.page.working import PRIVATE, STATES, OnLoad, folder, plain
 
 MOST = 25  # jobs that are looked at
 EVERY = 3.0  # seconds
 
 
-def tab(url: str, mine: gr.BrowserState) -> tuple[Any, list[Any], list[Any]]:
+def tab(url: str, mine: gr.BrowserState) -> OnLoad:
     """Lays the tab out and connects it; (what renews it, its inputs, its outputs)."""
     listed = gr.HTML(elem_id="jobs")
     with gr.Row():

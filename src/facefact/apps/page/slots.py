@@ -2,54 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
+from facefact.apps.page import cards
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.working import bar, ended, folder, followed, remember, told
 
 PLACES = 6  # people in one picture
 
 
-def slots(label: str, name: str, *, shown: int = 0) -> list[gr.File]:
-    """A place for the photos of each person."""
-    return [
-        gr.File(
-            label=label.format(i + 1),
+@dataclass
+class Slot:
+    """A place for one person: photos of theirs or a card, or somebody who is saved."""
+
+    whole: gr.Group
+    photos: gr.File
+    saved: gr.Dropdown
+
+
+def slots(label: str, name: str, *, shown: int = 0) -> list[Slot]:
+    """A place for each person; the first `shown` can be seen."""
+    return [_slot(label.format(i + 1), f"{name}-{i}", seen=i < shown) for i in range(PLACES)]
+
+
+def _slot(label: str, name: str, *, seen: bool) -> Slot:
+    with gr.Group(visible=seen) as whole:
+        photos = gr.File(
+            label=label,
             file_count="multiple",
             file_types=["image", ".safetensors"],
             type="filepath",
             height=120,
-            visible=i < shown,
-            elem_id=f"{name}-{i}",
+            elem_id=name,
         )
-        for i in range(PLACES)
-    ]
+        return Slot(whole, photos, cards.saved(f"{name}-saved"))
 
 
-def shown_places(numbers: list[int]) -> list[Any]:
+def parts(places: Sequence[Slot]) -> list[Any]:
+    """What an event reads to know who is where: see `who`."""
+    return [*(one.photos for one in places), *(one.saved for one in places)]
+
+
+def who(read: Sequence[Any], people: Any) -> list[list[str]]:
+    """The files of each place, none where nobody is. read: what `parts` held. people: who is saved."""
+    return [cards.faces_of(read[i], read[PLACES + i], people) for i in range(PLACES)]
+
+
+def shown_places(numbers: Sequence[int]) -> list[Any]:
     return [gr.update(visible=i in numbers) for i in range(PLACES)]
 
 
-def results(label: str) -> tuple[gr.HTML, gr.Gallery, gr.File]:
-    state = gr.HTML()
-    made = gr.Gallery(label=label, columns=1, height=400, object_fit="contain", interactive=False)
-    return state, made, gr.File(label="Download, with the recipe inside", interactive=False)
+def results(label: str, name: str) -> tuple[gr.HTML, gr.Image, gr.File]:
+    """State, picture and file of a job. name: the ids' beginning."""
+    state = gr.HTML(elem_id=f"{name}-state")
+    made = gr.Image(
+        label=label,
+        type="filepath",
+        format="png",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=f"{name}-made",
+    )
+    files = gr.File(label="Download, with the recipe inside", interactive=False, elem_id=f"{name}-files")
+    return state, made, files
 
 
 def work(calls: Calls, kind: str, files: Any, fields: Any, jobs: Any) -> Iterator[Any]:
-    """A job, followed to its end: (state, pictures, files, the browser's jobs)."""
+    """A job of one picture, followed to its end: (state, picture, file, the browser's jobs)."""
     job = calls.submit(kind, files, fields)
     jobs, out = remember(jobs, job), folder()
     for now, _ in followed(calls, job):
-        pictures = calls.pictures(now, out) if ended(now) and now["state"] == "done" else []
+        picture = calls.pictures(now, out)[0] if now["state"] == "done" else gr.skip()
         if ended(now):
             told(now)
-        yield bar(now), pictures or gr.skip(), pictures or gr.skip(), jobs
+        yield bar(now), picture, picture, jobs
 
 
 def painted_alone(painted: Any) -> str | None:

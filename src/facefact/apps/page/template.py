@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facefact.apps.page import slots
+from facefact.apps.page import cards, slots
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.working import AT_ONCE, PRIVATE
 
@@ -23,12 +23,12 @@ class Picture:
 
     template: gr.Image
     found: gr.AnnotatedImage
-    people: list[gr.File]
+    people: list[slots.Slot]
     mask: gr.ImageEditor
 
 
-def tab(url: str, mine: gr.BrowserState) -> None:
-    """Lays the tab out and connects it. mine: the browser's jobs."""
+def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState) -> None:
+    """Lays the tab out and connects it. mine: the browser's jobs. known: its saved people."""
     with gr.Row():
         with gr.Column():
             picture = _picture()
@@ -40,16 +40,18 @@ def tab(url: str, mine: gr.BrowserState) -> None:
             skin = gr.Checkbox(True, label="Neck and ears follow the new face's skin")
             seed = gr.Number(0, label="Seed", precision=0)
             make = gr.Button("Replace the faces", variant="primary", elem_id="replace")
-            results = slots.results("Result")
+            results = slots.results("Result", "replaced")
     chosen = _connect_choosing(url, picture)
+    cards.connect_saved(known, [one.saved for one in picture.people])
 
     def work(
-        request: gr.Request, path: Any, painted: Any, numbers: Any, jobs: Any, words: str, *more: Any
+        request: gr.Request, path: Any, painted: Any, numbers: Any, people: Any, jobs: Any, words: str, *more: Any
     ) -> Iterator[Any]:
-        head, part, much, tone, number, *who = more
+        head, part, much, tone, number, *read = more
         if path is None:
             raise gr.Error("Add the picture whose faces are to change.", print_exception=False)
-        put = {f"put.{i}": list(who[i]) for i in numbers if who[i]}
+        who = slots.who(read, people)
+        put = {f"put.{i}": who[i] for i in numbers if who[i]}
         if not put:
             raise gr.Error("Click a face, and add a photo of who takes its place.", print_exception=False)
         sent = {"template": [path], **put}
@@ -58,8 +60,8 @@ def tab(url: str, mine: gr.BrowserState) -> None:
         fields = {"prompt": words, "shape": SHAPES[head], "region": REGIONS[part], "strength": much, "skin": tone}
         yield from slots.work(Calls.of(url, request), "template", sent, fields | {"seed": int(number or 0)}, jobs)
 
-    settings = [picture.template, picture.mask, chosen, mine, prompt, shape, region, strength, skin, seed]
-    make.click(work, [*settings, *picture.people], [*results, mine], concurrency_limit=None, **PRIVATE)
+    settings = [picture.template, picture.mask, chosen, known, mine, prompt, shape, region, strength, skin, seed]
+    make.click(work, [*settings, *slots.parts(picture.people)], [*results, mine], concurrency_limit=None, **PRIVATE)
 
 
 def _picture() -> Picture:
@@ -97,9 +99,10 @@ def _connect_choosing(url: str, picture: Picture) -> gr.State:
         now = sorted({*numbers} ^ {index}) if index < slots.PLACES else numbers
         return now, *slots.shown_places(now)
 
-    outputs = [picture.found, picture.mask, chosen, *picture.people]
+    places = [one.whole for one in picture.people]
+    outputs = [picture.found, picture.mask, chosen, *places]
     picture.template.change(faces, [picture.template], outputs, show_progress="minimal", **PRIVATE)
-    picture.found.select(toggled, [chosen], [chosen, *picture.people], **AT_ONCE)
+    picture.found.select(toggled, [chosen], [chosen, *places], **AT_ONCE)
     return chosen
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 
 from facefact.apps.page.calls import FINISHED, Calls, Job
 
+OnLoad = tuple[Any, list[Any], list[Any]]  # when the page is opened: function, inputs, outputs
 # Of every event: the page is no API of its own, the service has one.
 PRIVATE: Any = {"api_visibility": "private"}
 # Of what needs no queue: one request and its answer.
@@ -105,6 +106,13 @@ def remember(mine: list[dict[str, str]] | None, job: Job) -> list[dict[str, str]
     """The browser's own jobs, the newest first."""
     one = {"kind": str(job["kind"]), "id": str(job["id"])}
     return [one, *(other for other in mine or [] if other["id"] != one["id"])][:MOST_REMEMBERED]
+
+
+def own(photos: list[str] | None, example: str) -> list[str]:
+    """The photos without the example, which makes room for the first one of somebody's own."""
+    there = list(photos or [])
+    shown = Path(example).read_bytes()
+    return [path for path in there if Path(path).read_bytes() != shown] or there
 
 
 def refuse_nobody(files: Any) -> list[str]:
