@@ -8,7 +8,7 @@ pytest.importorskip("gradio", reason="needs Gradio (extra `app`)")
 
 import gradio as gr
 
-from facefact.apps.page.working import bar, own, refuse_nobody, remember
+from facefact.apps.page.working import bar, refuse_nobody, remember
 
 JOB = {"id": "a", "kind": "portrait", "state": "running", "progress": 0.25, "warnings": ["<b>mind</b>"], "reason": None}
 
@@ -30,12 +30,3 @@ def test_a_bar_says_how_far_and_escapes_what_it_quotes() -> None:
 def test_the_newest_job_is_remembered_first_and_once() -> None:
     mine = remember(remember([], JOB), JOB | {"id": "b"})
     assert [one["id"] for one in remember(mine, JOB)] == ["a", "b"]
-
-
-def test_the_example_stays_until_somebody_has_a_photo(tmp_path) -> None:
-    example, mine, copied = (tmp_path / name for name in ("example.png", "mine.png", "cached-example.png"))
-    for path, content in ((example, b"example"), (mine, b"mine"), (copied, b"example")):
-        path.write_bytes(content)
-    assert own([str(copied)], str(example)) == [str(copied)]
-    assert own([str(copied), str(mine)], str(example)) == [str(mine)]
-    assert own(None, str(example)) == []

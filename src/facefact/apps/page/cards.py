@@ -13,10 +13,10 @@ import gradio as gr
 
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import CARDS
-from facefact.apps.page.working import AT_ONCE, PRIVATE, folder, refuse_nobody
+from facefact.apps.page.working import PRIVATE, folder, refuse_nobody
 
-NOBODY = "the photos above"
 LASTING = {"in a month": 30, "in half a year": 182, "in a year": 365, "never": 0}
+NOBODY = "the photos above"
 MOST = 20  # cards in a browser: its memory for a page is a few megabytes
 
 People = list[dict[str, str]]
@@ -240,29 +240,6 @@ def paths_of(who: str | None, people: Any) -> list[str]:
     path.touch(mode=0o600)
     path.write_bytes(base64.b64decode(one["card"]))
     return [str(path)]
-
-
-def faces_of(photos: list[str] | None, who: str, people: Any) -> list[str]:
-    """Files that say who somebody is: the photos, or the card of whom one saved."""
-    return paths_of(who, people) if who != NOBODY else list(photos or [])
-
-
-def saved(name: str) -> gr.Dropdown:
-    """Whom one may take in the place of photos: `connect_saved` lists them. name: its id on the page."""
-    return gr.Dropdown([NOBODY], value=NOBODY, label="Or somebody you saved", elem_id=name)
-
-
-def connect_saved(known: gr.BrowserState, lists: list[gr.Dropdown]) -> None:
-    def listed(people: Any) -> Any:
-        updates = [choices(people) for _ in lists]
-        return updates if len(lists) > 1 else updates[0]  # (Gradio takes a list for one output as its value)
-
-    known.change(listed, [known], lists, **AT_ONCE)
-
-
-def choices(people: Any) -> Any:
-    """For the list of who may be taken in the place of photos."""
-    return gr.update(choices=[NOBODY, *(one["name"] for one in people or [])])
 
 
 def table(people: Any) -> str:

@@ -9,19 +9,17 @@ from typing import Any
 
 import gradio as gr
 
-from facefact.apps.page import cards
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.seen import PLAIN, shown_styles
+from facefact.apps.page.somebody import connect, faces_of, somebody
 from facefact.apps.page.working import (
-    AT_ONCE,
     PRIVATE,
     OnLoad,
     bar,
     ended,
     folder,
     followed,
-    own,
     refuse_nobody,
     remember,
     told,
@@ -49,16 +47,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
     saved people. example: a picture to begin with."""
     with gr.Row():
         with gr.Column():
-            photos = gr.File(
-                value=[example],
-                label="Photos of one person",
-                file_count="multiple",
-                file_types=["image", ".safetensors"],
-                type="filepath",
-                height=120,
-                elem_id="compared-photos",
-            )
-            saved = cards.saved("compared-saved")
+            whose = somebody("Photos of one person", "compared-person", example=example)
             prompt = gr.Textbox(value=PROMPTS[0], label="What to show", lines=2, max_length=4000)
             scales = gr.CheckboxGroup(
                 list(SCALES), value=["0", "0.7", "1"], label="Likeness", info="0 is the base model"
@@ -85,7 +74,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
 
     def work(request: gr.Request, photos: Any, whom: str, people: Any, jobs: Any, *settings: Any) -> Iterator[Any]:
         words, wanted, looks, number = settings
-        calls, faces, out = Calls.of(url, request), refuse_nobody(cards.faces_of(photos, whom, people)), folder()
+        calls, faces, out = Calls.of(url, request), refuse_nobody(faces_of(photos, whom, people)), folder()
         if not wanted:
             raise gr.Error("Choose at least one likeness.", print_exception=False)
         rows: list[Row] = []
@@ -108,10 +97,9 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
 
     outputs = [state, grid, slider, mine]
     make.click(
-        work, [photos, saved, known, mine, prompt, scales, styles, seeds], outputs, concurrency_limit=None, **PRIVATE
+        work, [*whose.parts, known, mine, prompt, scales, styles, seeds], outputs, concurrency_limit=None, **PRIVATE
     )
-    photos.upload(lambda paths: own(paths, example), [photos], [photos], **AT_ONCE)
-    cards.connect_saved(known, [saved])
+    connect(known, [whose], example=example)
     return [(offered, [], [styles])]
 
 

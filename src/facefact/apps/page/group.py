@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facefact.apps.page import cards, slots
+from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
 from facefact.apps.page.look import PROMPTS
 from facefact.apps.page.slots import PLACES
+from facefact.apps.page.somebody import connect
 from facefact.apps.page.working import AT_ONCE, PRIVATE
 
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4")
@@ -44,7 +45,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState) -> None:
         fields |= {"prompt": text, "seed": int(start or 0)}
         yield from slots.work(Calls.of(url, request), "group", sent, fields, jobs)
 
-    cards.connect_saved(known, [one.saved for one in people])
+    connect(known, [one.person for one in people])
     shown = [*(one.whole for one in people), *words]
     count.change(lambda n: [gr.update(visible=i % PLACES < n) for i in range(2 * PLACES)], [count], shown, **AT_ONCE)
     places.change(lambda where: gr.update(visible=where == PAINTED), [places], [layout], **AT_ONCE)

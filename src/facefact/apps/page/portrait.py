@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from facefact.apps.page import again, cards
+from facefact.apps.page import again
 from facefact.apps.page.calls import Calls, Job
 from facefact.apps.page.form import FORMATS, NO_LORA, First, Form, fields_of, form
 from facefact.apps.page.seen import PLAIN, looked_at, ranked, shown_styles
+from facefact.apps.page.somebody import Somebody, connect, faces_of, own, somebody
 from facefact.apps.page.working import (
     AT_ONCE,
     PRIVATE,
@@ -21,7 +22,6 @@ from facefact.apps.page.working import (
     folder,
     followed,
     forming,
-    own,
     refuse_nobody,
     remember,
     told,
@@ -34,9 +34,8 @@ SAME = [gr.skip()] * 7  # of what `_seen` tells, all but the first two
 class Asking:
     """The left column: who, in which style, with which settings."""
 
-    photos: gr.File
+    person: Somebody
     camera: gr.Image
-    saved: gr.Dropdown
     looks: gr.Gallery
     style: gr.Dropdown
     form: Form
@@ -73,18 +72,9 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str, f
 
 
 def _asking(example: str, first: First) -> Asking:
-    photos = gr.File(
-        value=[example],
-        label="Photos of one person (or an identity card)",
-        file_count="multiple",
-        file_types=["image", ".safetensors"],
-        type="filepath",
-        height=120,
-        elem_id="photos",
-    )
+    person = somebody("Photos of one person (or an identity card)", "photos", example=example)
     with gr.Accordion("Use the camera", open=False):
         camera = gr.Image(sources=["webcam"], type="filepath", label="A picture of you", format="png")
-    saved = cards.saved("saved")
     with gr.Accordion("A style", open=False):
         looks = gr.Gallery(
             label="Styles", columns=4, height=270, allow_preview=False, interactive=False, elem_id="styles"
@@ -94,7 +84,7 @@ def _asking(example: str, first: First) -> Asking:
     with gr.Row():
         make = gr.Button("Make portraits", variant="primary", elem_id="make", scale=3)
         cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel", scale=1)
-    return Asking(photos, camera, saved, looks, style, settings, make, cancel)
+    return Asking(person, camera, looks, style, settings, make, cancel)
 
 
 def _showing() -> Showing:
@@ -126,7 +116,6 @@ def _showing() -> Showing:
 
 def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, asking: Asking, showing: Showing) -> None:
     running, of = gr.State(None), gr.State(None)
-    person = [asking.photos, asking.saved]
     form = asking.form
     chosen = again.connect(
         url,
@@ -136,14 +125,14 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
         dropped=showing.dropped,
         made=showing.made,
         of=of,
-        person=person,
+        person=asking.person.parts,
         style=asking.style,
     )
 
     def work(request: gr.Request, paths: Any, whom: str, people: Any, jobs: Any, *settings: Any) -> Iterator[Any]:
         kind, manner, lora, *values = settings
         calls = Calls.of(url, request)
-        faces = refuse_nobody(cards.faces_of(paths, whom, people))
+        faces = refuse_nobody(faces_of(paths, whom, people))
         fields = fields_of(values, lora_sent=bool(lora)) | {"format": FORMATS[kind]}
         fields["style"] = "" if manner == PLAIN else manner
         job = calls.submit("portrait", {"face": faces} | ({"lora_file": [lora]} if lora else {}), fields)
@@ -158,7 +147,7 @@ def _connect_making(url: str, mine: gr.BrowserState, known: gr.BrowserState, ask
 
     pictures = [showing.made, showing.scale, showing.files, showing.words, showing.same, of, chosen]
     outputs = [showing.state, showing.forming, *pictures, running, mine, asking.cancel]
-    inputs = [*person, known, mine, form.kind, asking.style, form.lora_file, *form.parts]
+    inputs = [*asking.person.parts, known, mine, form.kind, asking.style, form.lora_file, *form.parts]
     asking.make.click(work, inputs, outputs, concurrency_limit=None, show_progress="hidden", **PRIVATE)
     asking.cancel.click(halted, [running], [showing.state], **PRIVATE)
 
@@ -196,12 +185,12 @@ def _connect_looking(url: str, known: gr.BrowserState, asking: Asking, showing: 
         return own([*(there or []), path], example) if path else there
 
     looked = [showing.found, showing.said]
-    asking.photos.change(look, [asking.photos], looked, show_progress="hidden", **PRIVATE)
-    asking.photos.upload(lambda paths: own(paths, example), [asking.photos], [asking.photos], **AT_ONCE)
-    asking.camera.change(taken, [asking.camera, asking.photos], [asking.photos], **PRIVATE)
+    photos = asking.person.photos
+    photos.change(look, [photos], looked, show_progress="hidden", **PRIVATE)
+    asking.camera.change(taken, [asking.camera, photos], [photos], **PRIVATE)
     asking.looks.select(picked, None, [asking.style], **AT_ONCE)
-    cards.connect_saved(known, [asking.saved])
-    return [(look, [asking.photos], looked), (offered, [], [asking.looks, asking.style, asking.form.lora])]
+    connect(known, [asking.person], example=example)
+    return [(look, [photos], looked), (offered, [], [asking.looks, asking.style, asking.form.lora])]
 
 
 def stop(calls: Calls, job: Job | None) -> str:

@@ -10,8 +10,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from facefact.apps.page import cards
 from facefact.apps.page.calls import Calls
+from facefact.apps.page.somebody import Somebody, faces_of, somebody
 from facefact.apps.page.working import bar, ended, folder, followed, remember, told
 
 PLACES = 6  # people in one picture
@@ -19,11 +19,10 @@ PLACES = 6  # people in one picture
 
 @dataclass
 class Slot:
-    """A place for one person: photos of theirs or a card, or somebody who is saved."""
+    """A person's place; the whole of it is shown or hidden."""
 
     whole: gr.Group
-    photos: gr.File
-    saved: gr.Dropdown
+    person: Somebody
 
 
 def slots(label: str, name: str, *, shown: int = 0) -> list[Slot]:
@@ -33,25 +32,17 @@ def slots(label: str, name: str, *, shown: int = 0) -> list[Slot]:
 
 def _slot(label: str, name: str, *, seen: bool) -> Slot:
     with gr.Group(visible=seen) as whole:
-        photos = gr.File(
-            label=label,
-            file_count="multiple",
-            file_types=["image", ".safetensors"],
-            type="filepath",
-            height=120,
-            elem_id=name,
-        )
-        return Slot(whole, photos, cards.saved(f"{name}-saved"))
+        return Slot(whole, somebody(label, name))
 
 
 def parts(places: Sequence[Slot]) -> list[Any]:
     """What an event reads to know who is where: see `who`."""
-    return [*(one.photos for one in places), *(one.saved for one in places)]
+    return [part for one in places for part in one.person.parts]
 
 
 def who(read: Sequence[Any], people: Any) -> list[list[str]]:
     """The files of each place, none where nobody is. read: what `parts` held. people: who is saved."""
-    return [cards.faces_of(read[i], read[PLACES + i], people) for i in range(PLACES)]
+    return [faces_of(read[2 * i], read[2 * i + 1], people) for i in range(PLACES)]
 
 
 def shown_places(numbers: Sequence[int]) -> list[Any]:

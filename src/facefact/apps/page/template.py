@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from facefact.apps.page import cards, slots
+from facefact.apps.page import slots
 from facefact.apps.page.calls import Calls
+from facefact.apps.page.somebody import connect
 from facefact.apps.page.working import AT_ONCE, PRIVATE
 
 SHAPES = {"keep the template's head": "template", "bring the person's own head": "person"}
@@ -42,7 +43,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState) -> None:
             make = gr.Button("Replace the faces", variant="primary", elem_id="replace")
             results = slots.results("Result", "replaced")
     chosen = _connect_choosing(url, picture)
-    cards.connect_saved(known, [one.saved for one in picture.people])
+    connect(known, [one.person for one in picture.people])
 
     def work(
         request: gr.Request, path: Any, painted: Any, numbers: Any, people: Any, jobs: Any, words: str, *more: Any

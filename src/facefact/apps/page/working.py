@@ -108,13 +108,6 @@ def remember(mine: list[dict[str, str]] | None, job: Job) -> list[dict[str, str]
     return [one, *(other for other in mine or [] if other["id"] != one["id"])][:MOST_REMEMBERED]
 
 
-def own(photos: list[str] | None, example: str) -> list[str]:
-    """The photos without the example, which makes room for the first one of somebody's own."""
-    there = list(photos or [])
-    shown = Path(example).read_bytes()
-    return [path for path in there if Path(path).read_bytes() != shown] or there
-
-
 def refuse_nobody(files: Any) -> list[str]:
     """The paths of what was uploaded. gr.Error: nothing was."""
     found = [str(getattr(one, "name", one)) for one in files or []]
