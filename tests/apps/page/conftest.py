@@ -52,7 +52,7 @@ def film(path: Path, image: Image.Image) -> None:
     y, cb, cr = image.convert("YCbCr").split()
     half = (image.width // 2, image.height // 2)
     with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{image.width} H{image.height} F10:1 Ip A1:1 C420jpeg\nFRAME\n".encode())
+        file.write(f"YUV4MPEG2 W{image.width} H{image.height} F5:1 Ip A1:1 C420jpeg\nFRAME\n".encode())
         for plane in (y, cb.resize(half), cr.resize(half)):
             file.write(np.asarray(plane).tobytes())
 
@@ -82,7 +82,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     with playwright.sync_playwright() as running:
         seen = tmp_path_factory.mktemp("camera") / "person.y4m"
-        film(seen, plainly(41, size=512))
+        film(seen, plainly(41))
         camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
         browser = running.chromium.launch(
             executable_path=found,
