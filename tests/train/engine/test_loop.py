@@ -68,15 +68,16 @@ def dying(of, n: int):
     return from_index
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path) -> None:
+@pytest.mark.parametrize("keep", [0.0, 0.25])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, keep) -> None:
     straight = Toy()
-    assert fit(straight, batches, schedule(), tmp_path / "straight")
+    assert fit(straight, batches, schedule(keep=keep), tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):
-        fit(Toy(), interrupted_after(3), schedule(save_every=0.0), tmp_path / "resumed")
+        fit(Toy(), interrupted_after(3), schedule(save_every=0.0, keep=keep), tmp_path / "resumed")
     assert Checkpoints(tmp_path / "resumed/checkpoints").steps()[0] == 3
     torch.manual_seed(999)  # what was drawn in between does not matter
     resumed = Toy()
-    assert fit(resumed, batches, schedule(), tmp_path / "resumed")
+    assert fit(resumed, batches, schedule(keep=keep), tmp_path / "resumed")
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert records(tmp_path / "resumed") == records(tmp_path / "straight")
@@ -394,6 +395,18 @@ def test_the_average_starts_at_the_first_parameters_and_is_the_recursion() -> No
     average.copy_to(toy)
     torch.testing.assert_close(toy.net[0].weight.detach(), wanted)
     assert torch.equal(toy.frozen.weight, frozen)
+
+
+def test_what_a_training_leaves_may_hold_where_it_began() -> None:
+    toy = Toy()
+    begun = toy.net[0].weight.detach().clone()
+    average = Average(toy, 0.0, keep=0.25)
+    with torch.no_grad():
+        toy.net[0].weight.add_(1.0)
+    average.update(toy, 0)
+    torch.testing.assert_close(average.values["net.0.weight"], begun + 1.0)
+    average.copy_to(toy)
+    torch.testing.assert_close(toy.net[0].weight.detach(), begun + 0.75)
 
 
 def test_muon_gets_the_matrices_and_adamw_everything_else_that_learns() -> None:

@@ -191,7 +191,7 @@ class Training:
         self.peaks = [[{k: v for k, v in g.items() if k != "params"} for g in one.param_groups] for one in used]
         self.wrapped, *self.optimizers = self.accelerator.prepare(self.stage, *used)
         self.trainable = [p for p in self.stage.parameters() if p.requires_grad]  # (FSDP puts others in their place)
-        self.average = Average(self.stage, self.schedule.ema)
+        self.average = Average(self.stage, self.schedule.ema, self.schedule.keep)
         self.state = TrainingState(
             self.stage, self.average, self.optimizers, self.accelerator, self.schedule, self.checkpoints
         )

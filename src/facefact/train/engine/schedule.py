@@ -23,7 +23,9 @@ class Schedule:
     muon (matrices; AdamW for the rest), adamw, or adamw8bit (bitsandbytes). lr: Muon's, or AdamW's where it is alone;
     beside Muon AdamW's is `adamw` times that; that of an adapter's gates is `gates` times AdamW's. warmup: steps. hold:
     steps at the peak after it. decay: what follows, down to `final_lr` of the peak. clip: of the gradient's norm. ema:
-    the average's memory in steps as a share of the steps so far (0.1: about the last tenth). explode: stop when the
+    the average's memory in steps as a share of the steps so far (0.1: about the last tenth). keep: how much of the
+    weights that a training began from is in those that it leaves (the ends of two trainings in a row, averaged, are
+    better than the second: Wortsman et al. 2022; of no use to fresh weights). explode: stop when the
     loss stays above so many times its median (None: only when it is not finite). save_every: seconds between
     checkpoints; save_steps: one every so many steps besides. checkpoints_total_limit: older ones are removed (0: none
     is). log_every: steps between two looks at the losses on a GPU, which cost it a pause (on a CPU: every step).
@@ -41,6 +43,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.05
+    keep: float = 0.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     accumulate: int = 1
     optimizer: Literal["muon", "adamw", "adamw8bit"] = "muon"
@@ -59,6 +62,8 @@ class Schedule:
         for name in ("steps", "batch", "accumulate", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"setting schedule.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.keep < 1:
+            raise UserError(f"setting schedule.keep must be from 0 to below 1, not {self.keep}")
         if self.save_steps is not None and self.save_steps < 1:
             raise UserError(f"setting schedule.save_steps must be at least 1 or null, not {self.save_steps}")
         if self.explode is not None and self.explode <= 1:
@@ -169,11 +174,12 @@ def _adamw(schedule: Schedule) -> Any:
 class Average:
     """Exponential moving average of the trainable parameters, its memory growing with the steps (Karras et al. 2024,
     EDM2, use the same idea: a constant share of the training's length). Of half-precision parameters in fp32: its steps
-    are smaller than theirs."""
+    are smaller than theirs. What it leaves is that much of where it began: `keep`."""
 
-    def __init__(self, stage: nn.Module, share: float):
-        self.share = share
+    def __init__(self, stage: nn.Module, share: float, keep: float = 0.0):
+        self.share, self.keep = share, keep
         self.values = {n: _single(p).clone() for n, p in stage.named_parameters() if p.requires_grad}
+        self.begun = {name: value.clone() for name, value in self.values.items()} if keep else {}
 
     @torch.no_grad()
     def update(self, stage: nn.Module, step: int) -> None:
@@ -185,7 +191,8 @@ class Average:
     def copy_to(self, stage: nn.Module) -> None:
         for name, parameter in stage.named_parameters():
             if name in self.values:
-                _local(parameter).copy_(self.values[name])
+                value = self.values[name]
+                _local(parameter).copy_(value.lerp(self.begun[name], self.keep) if self.keep else value)
 
     def load(self, values: Mapping[str, Tensor]) -> None:
         """ValueError: of other parameters."""

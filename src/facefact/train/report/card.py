@@ -40,6 +40,7 @@ SETTINGS = (  # those that decide most; as in config.yaml
     "schedule.lr",
     "schedule.precision",
     "schedule.ema",
+    "schedule.keep",
     "schedule.seed",
 )
 FIGURES = {
