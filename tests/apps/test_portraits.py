@@ -334,7 +334,7 @@ def test_the_demo_model_has_its_settings_and_draws_an_avatar_from_a_photo(
     assert "one was drawn from the photo" in caplog.text
     assert "have no word for: coat" in caplog.text
     recipe = read_recipe(tmp_path / "out" / "portrait-0.png")
-    assert (recipe["model"]["name"], recipe["scale"], recipe["guidance_scale"]) == ("demo", 1.15, 3.0)
+    assert (recipe["model"]["name"], recipe["scale"], recipe["guidance_scale"]) == ("demo", 1.1, 2.5)
     assert recipe["face_guidance"] is False
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from facefact.demo import GUIDANCE_SCALE, SCALE
 from facefact.generate.batch_table import BadRow, Row, read_table
 from facefact.types import UserError
 
@@ -58,7 +59,7 @@ def test_a_row_goes_before_what_all_have_in_common_and_that_before_the_model(tmp
     assert (second.settings.prompt, second.settings.steps, second.settings.scale) == ("ours", 9, 0.7)
     demo = read_table(path, model="demo", common={"prompt": "ours"})[1]
     assert isinstance(demo, Row)
-    assert demo.settings.guidance_scale == 3.0  # the demo model's own
+    assert (demo.settings.guidance_scale, demo.settings.scale) == (GUIDANCE_SCALE, SCALE)  # the demo model's own
 
 
 @pytest.mark.parametrize(

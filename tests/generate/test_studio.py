@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facefact.demo import GUIDANCE_SCALE
 from facefact.faces import face_from_landmarks
 from facefact.faces.align import TEMPLATE
 from facefact.generate import InpaintSettings, Settings, Studio, Template
@@ -151,7 +152,7 @@ def test_the_demo_model_has_its_own_defaults_and_limits(
     studio = Studio.open(device="cpu")
     assert studio.find_person([photo]).avatar is not None
     assert "a.png: the demo model draws avatars: one was drawn from the photo" in caplog.text
-    assert studio.settings(Settings, prompt="a zebra smiling").guidance_scale == 3.0
+    assert studio.settings(Settings, prompt="a zebra smiling").guidance_scale == GUIDANCE_SCALE
     assert "have no word for: zebra." in caplog.text
     assert studio.settings(Settings, prompt="smiling", guidance_scale=1.0).guidance_scale == 1.0
 

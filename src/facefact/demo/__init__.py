@@ -13,7 +13,8 @@ JUDGES = Path(__file__).parent / "judges"
 DEMO = "demo"  # the name that it is opened by
 # What the bundle was measured at and is drawn best with, guidance being of the words alone: docs/evidence/figures.md,
 # "What guidance does to a face".
-GUIDANCE_SCALE, SCALE = 3.0, 1.15
+GUIDANCE_SCALE, SCALE = 2.5, 1.1
+PUBLISHED_GUIDANCE_SCALE = 3.0  # of templates and groups, whose guidance strengthens the face too
 
 
 def bundle_path() -> Path:

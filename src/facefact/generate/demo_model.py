@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from facefact.demo import DEMO, GUIDANCE_SCALE, SCALE
+from facefact.demo import DEMO, GUIDANCE_SCALE, PUBLISHED_GUIDANCE_SCALE, SCALE
 from facefact.generate.expression import NAMED, expression_of
 from facefact.generate.text_to_image import Settings
 from facefact.generate.wording import completed
@@ -22,9 +22,9 @@ log = logging.getLogger("facefact")
 
 S = TypeVar("S", bound=Settings)
 
-DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": GUIDANCE_SCALE}
+DEMO_SETTINGS: dict[str, Any] = {"guidance_scale": PUBLISHED_GUIDANCE_SCALE}
 # Of portraits; templates and groups keep the published way, in which they were measured.
-DEMO_PORTRAIT = {"scale": SCALE, "face_guidance": False}
+DEMO_PORTRAIT = {"guidance_scale": GUIDANCE_SCALE, "scale": SCALE, "face_guidance": False}
 # Where its portraits have the face's box: middle and longer side, of 40 renders.
 DEMO_SQUARE = {"context": 1.74, "centre": (0.497, 0.477)}
 TURNED = 11.0  # degrees: between what its captions call facing forward and turned

@@ -34,7 +34,7 @@ def add(protocols: Any) -> None:
 
 
 def figures(args: argparse.Namespace) -> dict[str, Any]:
-    from facefact.demo import bundle_path, judges_path
+    from facefact.demo import PUBLISHED_GUIDANCE_SCALE, bundle_path, judges_path
     from facefact.device import choose_device
     from facefact.evaluate.groups import evaluate_groups
     from facefact.evaluate.pictures import Sampling
@@ -48,7 +48,9 @@ def figures(args: argparse.Namespace) -> dict[str, Any]:
         counts=args.counts,
         ways=args.ways,
         alike=args.alike,
-        sampling=Sampling(steps=args.steps, scale=0.7, face_guidance=True),  # as `facefact group` has it
+        sampling=Sampling(  # as `facefact group` has it
+            steps=args.steps, guidance_scale=PUBLISHED_GUIDANCE_SCALE, scale=0.7, face_guidance=True
+        ),
         sheet=args.sheet,
         device=choose_device(args.device),
         progress=show,

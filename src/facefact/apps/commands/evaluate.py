@@ -23,7 +23,7 @@ from facefact.apps.commands.eval_layers import add_table
 from facefact.apps.options import add_bundle
 from facefact.apps.parser import at_least
 from facefact.apps.progress import show, silence_loading
-from facefact.demo import SCALE
+from facefact.demo import GUIDANCE_SCALE, SCALE
 from facefact.types import UserError
 
 
@@ -70,7 +70,9 @@ def _add_world(protocols: Any) -> None:
     parser.add_argument("--per-person", type=int, default=4, help="pictures of each (default 4)")
     parser.add_argument("--steps", type=at_least(1), default=12, help="denoising steps (default 12)")
     parser.add_argument("--scale", type=float, default=SCALE, help=f"of the adapter (default {SCALE})")
-    parser.add_argument("--guidance-scale", type=float, default=3.0, help="of the text (default 3)")
+    parser.add_argument(
+        "--guidance-scale", type=float, default=GUIDANCE_SCALE, help=f"of the text (default {GUIDANCE_SCALE})"
+    )
     parser.add_argument("--face-guidance", action="store_true", help="guidance strengthens the face, too")
     add_bundle(parser)
 

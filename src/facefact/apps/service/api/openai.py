@@ -4,7 +4,7 @@
     with a mask             the first image is the template, what is transparent in the mask changes; the person is
                             shown by the other images or, where there is only one, is who is seen there already
     input_fidelity          how much the face counts: high 0.9, low 0.6 (neither: the default, 0.7); in portraits of
-                            the demo model 1.3 and 0.9 (1.15)
+                            the demo model 1.3 and 0.9 (1.1)
     quality                 low 12, medium 25, high 40 steps, unless num_inference_steps says it
 
 A call waits for its job; a caller who hangs up cancels it. What OpenAI's service knows and this does not is refused.
