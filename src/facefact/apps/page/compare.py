@@ -48,7 +48,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str) -
     with gr.Row():
         with gr.Column():
             whose = somebody("Photos of one person", "compared-person", example=example)
-            prompt = gr.Textbox(value=PROMPTS[0], label="What to show", lines=2, max_length=4000)
+            prompt = gr.Textbox(value=PROMPTS[0], label="What to show", lines=3, max_length=4000)
             scales = gr.CheckboxGroup(
                 list(SCALES), value=["0", "0.7", "1"], label="Likeness", info="0 is the base model"
             )

@@ -30,7 +30,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState) -> None:
                 for i in range(PLACES)
             ]
         with gr.Column():
-            prompt = gr.Textbox(value=PROMPTS[0], label="The whole picture", lines=2, max_length=4000)
+            prompt = gr.Textbox(value=PROMPTS[0], label="The whole picture", lines=3, max_length=4000)
             places = gr.Radio([SIDE_BY_SIDE, FORMING, PAINTED], value=SIDE_BY_SIDE, label="Where each person is")
             layout = _canvas()
             seed = gr.Number(0, label="Seed", precision=0)

@@ -72,7 +72,7 @@ def tab(url: str, mine: gr.BrowserState, known: gr.BrowserState, example: str, f
 
 
 def _asking(example: str, first: First) -> Asking:
-    person = somebody("Photos of one person (or an identity card)", "photos", example=example)
+    person = somebody("Photos of one person, or a card", "photos", example=example)
     with gr.Accordion("Use the camera", open=False):
         camera = gr.Image(sources=["webcam"], type="filepath", label="A picture of you", format="png")
     with gr.Accordion("A style", open=False):
