@@ -194,8 +194,9 @@ def test_what_cannot_be_compared_is_refused(config, tmp_path) -> None:
 
 
 def test_the_shipped_arms_are_settings(tmp_path) -> None:
-    forms = read_plan(CONFIGS / "fair_forms.yaml", tmp_path)
-    assert len(forms.runs()) == 3 * len(forms.arms)
+    forms, short = (read_plan(CONFIGS / f"{name}.yaml", tmp_path) for name in ("fair_forms", "fair_forms_short"))
+    assert len(forms.runs()) == len(short.runs()) == 3 * len(forms.arms)
+    assert {name: one.loss for name, one in short.arms.items()} == {name: one.loss for name, one in forms.arms.items()}
     assert {(one.loss.increment, one.loss.squared) for one in forms.arms.values()} >= {
         ("ungated", False),
         ("whole", True),
