@@ -59,7 +59,8 @@ CSS = """
   font-size: .72rem; line-height: 1.15; text-align: center; white-space: normal; overflow-wrap: anywhere; }
 .forming { margin: 0; text-align: center; }
 .forming img { height: 220px; max-width: 100%; object-fit: contain; border-radius: 8px; }
-#replaced-made img, #group-made img { width: 100%; max-height: 460px; object-fit: contain; }
+:is(#replaced-made, #group-made) :is(.image-container, .image-frame, button:has(img), img) { width: 100%; }
+:is(#replaced-made, #group-made) img { max-height: 460px; object-fit: contain; }
 .card img { border-radius: 8px; float: right; }
 .small { font-size: .85rem; opacity: .8; }
 .grid-container { grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
