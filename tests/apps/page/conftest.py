@@ -57,12 +57,12 @@ def film(path: Path, image: Image.Image) -> None:
             file.write(np.asarray(plane).tobytes())
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")  # a start takes ten seconds of a processor
 def served(data: Path) -> Iterator[str]:
     process, url = start(data)
     try:
@@ -73,7 +73,7 @@ def served(data: Path) -> Iterator[str]:
         stop(process)
 
 
-@pytest.fixture(scope="package")  # not longer: Playwright keeps an event loop running, which other tests trip over
+@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, which other tests trip over
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Its camera sees a person."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
@@ -92,7 +92,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def opened(chromium: Any, served: str) -> Iterator[Callable[..., Any]]:
     """A new page of one browser context, so that what the browser remembers is there for all of them. Every request is
     noted."""

@@ -31,6 +31,7 @@ def test_the_camera_takes_the_examples_place(opened: Callable[..., Any]) -> None
     page = opened()
     unfold(page, "Use the camera")
     page.get_by_role("button", name="Click to Access Webcam").click()
+    page.wait_for_function("() => document.querySelector('video')?.readyState === 4")  # a click before takes no picture
     page.get_by_role("button", name="capture photo").click()
     page.locator("#photos .filename").get_by_text("example").wait_for(state="detached")
     assert len(names(page)) == 1

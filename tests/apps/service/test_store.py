@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,25 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         reads += 1
     writer.join()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["0.png"]
+
+
+def test_what_is_deleted_while_one_counts_is_passed_by(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            store.put("job/a/b", b"1234")
+            store.delete_all("job")
+
+    with ThreadPoolExecutor(1) as threads:
+        others = threads.submit(come_and_go)
+        try:
+            assert {store.size() for _ in range(300)} <= {0, 4}
+            assert all(set(store.ids()) <= {"job"} for _ in range(300))
+        finally:
+            over.set()
+        others.result()
 
 
 def test_a_disk_that_fails_is_told_in_one_line_without_its_path(tmp_path: Path) -> None:

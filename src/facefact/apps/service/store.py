@@ -119,14 +119,18 @@ class FolderStore:
         return {id: now - written for id, written in newest.items()}
 
     def _files(self) -> Iterator[tuple[Path, int, float]]:
-        """Path, bytes and time of each, half-written ones too: they take room."""
-        for path in self.folder.glob("*/**/*"):
-            try:
-                known = path.stat(follow_symlinks=False)
-            except OSError:  # deleted meanwhile
+        """Path, bytes and time of each, half-written ones too: they take room. What is deleted meanwhile, a file or a
+        whole folder (which `Path.glob` would stumble over), is passed by."""
+        for folder, _, names in os.walk(self.folder):
+            if Path(folder) == self.folder:
                 continue
-            if path.is_file():
-                yield path, known.st_size, known.st_mtime
+            for path in (Path(folder) / name for name in names):
+                try:
+                    known = path.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+                if path.is_file():
+                    yield path, known.st_size, known.st_mtime
 
 
 class FsspecStore:
