@@ -152,6 +152,7 @@ def test_every_schedule_has_its_own_seed() -> None:
     config = WorldConfig()
     parts = (
         config.autoencoder,
+        config.decoder,
         config.encoder,
         config.base,
         config.adapter,
@@ -160,4 +161,4 @@ def test_every_schedule_has_its_own_seed() -> None:
         config.face_detector,
     )
     schedules: list[Schedule] = [part.schedule for part in parts]
-    assert len({one.seed for one in schedules} | {config.portraits.seed, config.autoencoder.latents_seed}) == 9
+    assert len({one.seed for one in schedules} | {config.portraits.seed, config.autoencoder.latents_seed}) == 10

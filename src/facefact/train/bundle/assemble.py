@@ -31,7 +31,7 @@ def assemble(build: Build) -> None:
     for directory in (bundle, judges):
         shutil.rmtree(directory, ignore_errors=True)
     unet, text_encoder, tokenizer = load_base(build.model("base"), HALF)
-    vae = AutoencoderKL.from_pretrained(build.model("autoencoder"), torch_dtype=HALF)
+    vae = AutoencoderKL.from_pretrained(build.model("decoder"), torch_dtype=HALF)
     save_pipeline(bundle, unet, text_encoder, tokenizer, vae)
     FaceAdapter.from_pretrained(build.model("adapter")).save_pretrained(bundle / "adapter", dtype=HALF)
     save_avatar_net(AvatarDetector.from_pretrained(build.model("face_detector")).net, bundle / "face_detector")

@@ -25,7 +25,7 @@ from facefact.faces.avatar import save_avatar_net
 from facefact.faces.avatar_net import AvatarNet
 from facefact.metrics.reader import AttributeReader, ReaderConfig
 from facefact.train.adapter import run as adapter_run
-from facefact.train.bundle import autoencoder, base_model, detector, latents, reader
+from facefact.train.bundle import autoencoder, base_model, decoder, detector, latents, reader
 from facefact.train.bundle.assemble import assemble, load_base, save_pipeline, take_over
 from facefact.train.bundle.config import AdapterRecipe, RecogniserRecipe, WorldConfig
 from facefact.train.bundle.parts import PARTS, Build, is_done, last_record, require, write_done
@@ -58,6 +58,20 @@ def train_autoencoder(build: Build) -> None:
         made.to(memory_format=torch.contiguous_format)
         latents.normalise_latents(made, latents.render_pixels(recipe.latents_seed, recipe.latents))
         made.save_pretrained(build.model("autoencoder"))
+
+
+def train_decoder(build: Build) -> None:
+    """From the finished autoencoder's; the latents, and all that was trained on them, stay."""
+    recipe = build.config.decoder
+    plan = recipe.schedule
+    made = AutoencoderKL.from_pretrained(build.model("autoencoder"))
+    torch.manual_seed(plan.seed)
+    stage = decoder.DecoderStage(
+        made, face_weight=recipe.face_weight, feature_weight=recipe.feature_weight, weber=recipe.weber
+    )
+    fit(stage, decoder.portrait_crops(plan.seed, plan.batch, recipe.crop, build.rank), plan, build.folder("decoder"))
+    if build.accelerator.is_main_process:
+        made.to(memory_format=torch.contiguous_format).save_pretrained(build.model("decoder"))
 
 
 def train_recogniser(build: Build, part: str, recipe: RecogniserRecipe, crop: recogniser.Crop) -> None:
@@ -227,6 +241,7 @@ def train_face_detector(build: Build) -> None:
 
 WORK: Mapping[str, Callable[[Build], Any]] = {
     "autoencoder": train_autoencoder,
+    "decoder": train_decoder,
     "encoder": train_encoder,
     "portraits": fill_portraits,
     "base": train_base,

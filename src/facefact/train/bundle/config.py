@@ -27,6 +27,18 @@ class AutoencoderRecipe:
 
 
 @dataclass(frozen=True)
+class DecoderRecipe:
+    """The decoder alone, further, on crops of `crop` pixels, half of them about faces.
+    face_weight, feature_weight, weber: as the base model's."""
+
+    crop: int = 64
+    face_weight: float = 2.0
+    feature_weight: float = 6.0
+    weber: float = 1.0
+    schedule: Schedule = Schedule(steps=2500, batch=8, lr=4e-3, warmup=20, ema=0.05, weight_decay=0.0, seed=13)
+
+
+@dataclass(frozen=True)
 class RecogniserRecipe:
     """A batch is `schedule.batch` pictures: half as many people, two pictures of each."""
 
@@ -124,12 +136,13 @@ class WorldConfig:
     """The whole recipe; the names are those of the parts.
 
     start: "nothing", or "bundle": autoencoder, encoder, judges and detector are taken over from the embedded model as
-    they are, and base model and adapter go on from its weights.
+    they are, and decoder, base model and adapter go on from its weights.
     """
 
     recipe: Literal["world"] = "world"
     start: Literal["nothing", "bundle"] = "nothing"
     autoencoder: AutoencoderRecipe = AutoencoderRecipe()
+    decoder: DecoderRecipe = DecoderRecipe()
     encoder: RecogniserRecipe = field(default_factory=_encoder)
     portraits: PortraitsRecipe = PortraitsRecipe()
     base: BaseRecipe = BaseRecipe()

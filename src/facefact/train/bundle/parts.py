@@ -36,6 +36,7 @@ class Part:
 
 PARTS: Mapping[str, Part] = {
     "autoencoder": Part("autoencoder"),
+    "decoder": Part("decoder", ("autoencoder",)),
     "encoder": Part("encoder"),
     "portraits": Part("portraits", ("autoencoder", "encoder")),
     "base": Part("base", ("portraits",)),
