@@ -56,8 +56,7 @@ class AutoencoderStage(nn.Module):
         latents = self.autoencoder.encode(pixels).latent_dist
         error = self.autoencoder.decode(latents.sample()).sample.float() - pixels
         weight = 1 + (self.config.face_weight - 1) * face
-        weight = weight / weight.mean()
-        absolute, squared = (weight * error.abs()).mean(), (weight * error.square()).mean()
+        absolute, squared = weighted_errors(error, weight)
         kl = 0.5 * (latents.mean.float().square() + latents.var.float() - 1 - latents.logvar.float()).mean()
         return {
             "loss": absolute + 2 * squared + self.config.kl * kl,
@@ -65,6 +64,13 @@ class AutoencoderStage(nn.Module):
             "squared": squared,
             "kl": kl,
         }
+
+
+def weighted_errors(error: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean absolute and mean squared error. error: (b, 3, h, w); weight: (b, 1, h, w), of which only the ratios
+    matter."""
+    weight = weight / weight.mean()
+    return (weight * error.abs()).mean(), (weight * error.square()).mean()
 
 
 def portrait_batches(seed: int, batch: int, config: AutoencoderConfig, crop_steps: int, rank: int = 0) -> Batches:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from facefact.faces.align import alignment, inverse
 from facefact.metrics.views import to_pixels
+from facefact.train.bundle.autoencoder import weighted_errors
 from facefact.train.engine.loop import Batches
 from facefact.train.losses.diffusion import eyes_and_mouth, place_weight
 from facefact.train.material.samples import brightness
@@ -36,14 +37,13 @@ class DecoderStage(nn.Module):
         self.weights = {"face_weight": face_weight, "feature_weight": feature_weight, "weber": weber}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """batch: as `face_crops` makes it. -> scalars: loss, and the two weighted errors that it is made of."""
+        """batch: as `portrait_crops` makes it. -> scalars: loss, and the two weighted errors that it is made of."""
         pixels = batch["pixels"]
         with torch.no_grad():
             latents = self.autoencoder.encode(pixels).latent_dist.sample()
         error = self.autoencoder.decode(latents).sample.float() - pixels
         weight = place_weight(batch["face"], batch["features"], batch["light"], **self.weights)[:, None]
-        weight = weight / weight.mean()
-        absolute, squared = (weight * error.abs()).mean(), (weight * error.square()).mean()
+        absolute, squared = weighted_errors(error, weight)
         return {"loss": absolute + 2 * squared, "absolute": absolute, "squared": squared}
 
 
@@ -68,7 +68,7 @@ def portrait_crops(seed: int, batch: int, crop: int, rank: int = 0) -> Batches:
         while True:
             rng = np.random.default_rng((seed, step, rank))
             parts = zip(*(sample(rng, anywhere if i % 2 else about_the_face) for i in range(batch)), strict=True)
-            made = dict(zip(("pixels", "face", "features", "light"), map(torch.stack, map(list, parts)), strict=True))
+            made = dict(zip(("pixels", "face", "features", "light"), map(torch.stack, parts), strict=True))
             yield made | {"pixels": made["pixels"].contiguous(memory_format=torch.channels_last)}
             step += 1
 
