@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,11 @@ def test_methods_must_share_what_is_compared(tmp_path) -> None:
         read_plan(small(tmp_path), tmp_path / "out", ["fancy"])
     with pytest.raises(UserError, match="is to be trained as nobody"):
         read_plan(small(tmp_path, SMALL.replace("trained_as: fact", "trained_as: nobody")), tmp_path / "out")
+    with pytest.raises(UserError, match=r"the seeds of fact must be some of \[1, 2\], not \[3\]"):
+        read_plan(small(tmp_path, SMALL.replace("fact: {}", "fact: {seeds: [3]}")), tmp_path / "out")
+    apart = SMALL.replace("fact: {}", "fact: {seeds: [1]}").replace("faceid: {", "faceid: {seeds: [2], ")
+    with pytest.raises(UserError, match="two methods that share no training seed"):
+        read_plan(small(tmp_path, apart), tmp_path / "out")
     with pytest.raises(UserError, match=r"loss\.fair is for FACT"):
         read_plan(small(tmp_path, SMALL.replace("hidden: 16}", 'hidden: 16}", "loss.fair=1')), tmp_path / "out")
 
@@ -141,7 +147,7 @@ def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
     rng = np.random.default_rng(0)
 
     def row(mean: float, noise: float = 0.1) -> Row:
-        return Row({0.7: {"rank1": mean + noise * rng.standard_normal(40)}}, np.zeros(40, int), [1])
+        return Row({0.7: {"rank1": mean + noise * rng.standard_normal(40)}}, np.ones(40, int), [1])
 
     rows = {"good": row(0.8), "bad": row(0.4), "same": row(0.8)}
     rows["good"].said.append(Said({}, nothing, nothing, np.full(5, 0.4), nothing))
@@ -162,6 +168,28 @@ def test_a_claim_holds_where_the_whole_interval_is_on_its_side() -> None:
     assert holds("good", "bad", "diversity", by=0.11) is False
 
 
+def test_a_method_may_have_fewer_trainings_than_another(tmp_path) -> None:
+    runs = read_plan(small(tmp_path, SMALL.replace("faceid: {", "faceid: {seeds: [2], ")), tmp_path / "out").runs
+    assert [run.seed for run in runs if run.method == "faceid"] == [2]
+    assert [run.seed for run in runs if run.method == "fact"] == [1, 2]
+    assert [run.seed for run in runs if run.method == "base"] == [1, 2]
+
+
+def test_only_trainings_of_the_same_seed_are_subtracted() -> None:
+    nothing = np.zeros(0)
+    cases = Cases(np.arange(40), nothing, nothing, np.full(5, 0.5))
+
+    def said(spread: float) -> Said:
+        return Said({}, nothing, nothing, np.full(5, spread), nothing)
+
+    both = Row({0.7: {"rank1": np.repeat([0.9, 0.5], 40)}}, np.repeat([1, 2], 40), [1, 2], [said(0.9), said(0.5)])
+    second = Row({0.7: {"rank1": np.full(40, 0.4)}}, np.full(40, 2), [2], [said(0.4)])
+    for figure in ("rank1", "diversity"):
+        found = judged_claim(Claim("c", figure, "both", "second"), {"both": both, "second": second}, cases, 0.7)
+        assert found["difference"]["value"] == pytest.approx(0.1)  # 0.5 - 0.4; the first training has no partner
+        assert found["why"].endswith("1 training seed(s)")
+
+
 def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
     plan = read_plan(CONFIG, tmp_path)
     runs = {run.method: run.config for run in plan.runs if run.seed == plan.claims.seeds[0] and run.config is not None}
@@ -178,7 +206,7 @@ def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
 
 def test_the_short_plan_is_the_full_one_shortened(tmp_path) -> None:
     full, short = read_plan(CONFIG, tmp_path).claims, read_plan(CONFIG.with_stem("claims_short"), tmp_path).claims
-    assert {name: full.methods[name] for name in short.methods} == short.methods
+    assert {name: replace(full.methods[name], seeds=one.seeds) for name, one in short.methods.items()} == short.methods
     assert set(short.claims) < set(full.claims)
     steps = [next(one for one in claims.set if one.startswith("schedule")) for claims in (full, short)]
     assert "steps: 3000" in steps[0]

@@ -174,7 +174,7 @@ def of_sets(row: Row, cases: Cases) -> dict[str, Figure]:
     """What is of several pictures together: diversity, and both distances to the base model's pictures. Every second
     picture of a method against the base model's other ones, as in `suite.preservation`."""
     spread = np.concatenate([one.spread for one in row.said])
-    of = Pictures(*spread_places(row))
+    of = Pictures(*spread_places(row.said, row.seeds))
     found = {}
     if seen(spread):
         found["diversity"] = pooled(spread, of)
@@ -188,10 +188,10 @@ def of_sets(row: Row, cases: Cases) -> dict[str, Figure]:
     return found
 
 
-def spread_places(row: Row) -> tuple[np.ndarray, None, np.ndarray]:
+def spread_places(said: Sequence[Said], seeds: Sequence[int]) -> tuple[np.ndarray, None, np.ndarray]:
     """People, galleries and trainings of all spreads, one after the other."""
-    sizes = [len(one.spread) for one in row.said]
-    return np.concatenate([np.arange(n) for n in sizes]), None, np.repeat(row.seeds, sizes)
+    sizes = [len(one.spread) for one in said]
+    return np.concatenate([np.arange(n) for n in sizes]), None, np.repeat(seeds, sizes)
 
 
 def judged_claim(claim: Claim, rows: Mapping[str, Row], cases: Cases, scale: float) -> dict[str, Any]:
@@ -203,20 +203,26 @@ def judged_claim(claim: Claim, rows: Mapping[str, Row], cases: Cases, scale: flo
     gained = -found.value if claim.figure in LESS else found.value
     low, high = (-found.high, -found.low) if claim.figure in LESS else (found.low, found.high)
     holds: bool | str = True if low > claim.by else False if high < claim.by else "undecided"
-    seeds, of = len(rows[claim.better].seeds), "people" if claim.figure == "diversity" else "pictures"
+    seeds = len(in_common(rows[claim.better], rows[claim.than]))
+    of = "people" if claim.figure == "diversity" else "pictures"
     why = f"{gained:+.3f} [{low:+.3f}, {high:+.3f}] paired over {found.n} {of}, {seeds} training seed(s)"
     return about | {"holds": holds, "difference": found.as_json(), "why": why}
 
 
+def in_common(better: Row, than: Row) -> list[int]:
+    return [seed for seed in better.seeds if seed in than.seeds]
+
+
 def difference(better: Row, than: Row, name: str, cases: Cases, scale: float) -> Figure:
-    """Of the same pictures with training seeds in the same order (what needs no training is the same for each)."""
-    if better.seeds != than.seeds:
-        raise UserError("methods of different training seeds are not compared")
+    """Of the same pictures, with the training seeds that both have (what needs no training is the same for each)."""
+    seeds = in_common(better, than)
     if name == "diversity":
-        apart = [one.spread - other.spread for one, other in zip(better.said, than.said, strict=True)]
-        return pooled(np.concatenate(apart), Pictures(*spread_places(better)))
-    values = better.samples[scale][name] - than.samples[scale][name]
-    return pooled(values, Pictures(np.tile(cases.own, len(better.seeds)), trainings=better.runs))
+        mine, theirs = ([row.said[row.seeds.index(seed)] for seed in seeds] for row in (better, than))
+        apart = [one.spread - other.spread for one, other in zip(mine, theirs, strict=True)]
+        return pooled(np.concatenate(apart), Pictures(*spread_places(mine, seeds)))
+    more, less = (row.samples[scale][name][np.isin(row.runs, seeds)] for row in (better, than))
+    of = Pictures(np.tile(cases.own, len(seeds)), trainings=better.runs[np.isin(better.runs, seeds)])
+    return pooled(more - less, of)
 
 
 def write(report: Mapping[str, Any], causal: Mapping[str, Any] | None, out: Path) -> None:

@@ -46,12 +46,14 @@ class Method:
     """One row of the table. set: overrides of the common training. way: "trained", or what needs no training: an
     `adapter` that is there ("bundle", "bundle_without_fair", or a directory), the base model alone, image-to-image from
     the reference (with `strength`). photos: of the person in one condition. trained_as: the
-    method whose training is this one's too. pictures_seen: of what is there. note: what
-    a reader should know of it, such as why its size differs."""
+    method whose training is this one's too. seeds: those of the common ones that it is trained with (default all), for
+    rows on which no headline rests. pictures_seen: of what is there. note: what a reader should know of it, such as why
+    its size differs."""
 
     set: tuple[str, ...] = ()
     way: Way = "trained"
     trained_as: str | None = None
+    seeds: tuple[int, ...] | None = None
     adapter: str = "bundle"
     pictures_seen: int = 0
     strength: float = 0.6
@@ -93,7 +95,7 @@ class Measured:
 @dataclass(frozen=True)
 class Claims:
     """base: the settings of an adapter's training, relative to the file. set: overrides for all methods. seeds: every
-    trained method is trained once with each."""
+    trained method that names no fewer is trained once with each."""
 
     base: str
     methods: dict[str, Method]
@@ -101,6 +103,11 @@ class Claims:
     seeds: tuple[int, ...] = (1,)
     claims: tuple[Claim, ...] = ()
     measured: Measured = field(default_factory=Measured)
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """What needs no training is the same for every seed, and stands beside each."""
+        method = self.methods[name]
+        return self.seeds if method.seeds is None or method.way != "trained" else method.seeds
 
 
 @dataclass(frozen=True)
@@ -127,15 +134,8 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
     claims = load_config(Claims, path)
     if unknown := sorted(set(only) - set(claims.methods)):
         raise UserError(f"{path} has no method {unknown[0]}; it has {', '.join(claims.methods)}")
-    for claim in claims.claims:
-        if lost := sorted({claim.better, claim.than} - set(claims.methods)):
-            raise UserError(f"{path}: the claim {claim.claim!r} names {lost[0]}, which is none of its methods")
-        if claim.figure not in FIGURES:
-            raise UserError(
-                f"{path}: the claim {claim.claim!r} rests on {claim.figure}; there are {', '.join(FIGURES)}"
-            )
-    if not claims.seeds or len(set(claims.seeds)) < len(claims.seeds):
-        raise UserError(f"{path}: seeds must be one or more different numbers, not {list(claims.seeds)}")
+    check_seeds(claims, path)
+    check_claims(claims, path)
     check_measured(claims.measured, path)
 
     def settings(overrides: Sequence[str]) -> AdapterTraining:
@@ -147,7 +147,7 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
     runs = []
     for seed in claims.seeds:
         for name, method in claims.methods.items():
-            if only and name not in only:
+            if (only and name not in only) or seed not in claims.seeds_of(name):
                 continue
             if Path(name).name != name or name in ("cache", "before"):
                 raise UserError(f"a method cannot be called {name!r}: its folder is to have this name")
@@ -165,6 +165,29 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
             config = replace(config, schedule=replace(config.schedule, seed=seed))
             runs.append(Run(name, seed, config, folder, out / trained_as / f"seed_{seed}"))
     return Plan(claims, out, tuple(runs))
+
+
+def check_seeds(claims: Claims, path: Path) -> None:
+    """UserError: the same training twice, or one that the others have not."""
+    if not claims.seeds or len(set(claims.seeds)) < len(claims.seeds):
+        raise UserError(f"{path}: seeds must be one or more different numbers, not {list(claims.seeds)}")
+    for name, method in claims.methods.items():
+        known = claims.seeds_of(method.trained_as) if method.trained_as in claims.methods else claims.seeds
+        if method.seeds is not None and (not method.seeds or set(method.seeds) - set(known)):
+            raise UserError(f"{path}: the seeds of {name} must be some of {list(known)}, not {list(method.seeds)}")
+
+
+def check_claims(claims: Claims, path: Path) -> None:
+    """UserError: a claim about what is not made, or about methods without a training seed in common."""
+    for claim in claims.claims:
+        if lost := sorted({claim.better, claim.than} - set(claims.methods)):
+            raise UserError(f"{path}: the claim {claim.claim!r} names {lost[0]}, which is none of its methods")
+        if claim.figure not in FIGURES:
+            raise UserError(
+                f"{path}: the claim {claim.claim!r} rests on {claim.figure}; there are {', '.join(FIGURES)}"
+            )
+        if not set(claims.seeds_of(claim.better)) & set(claims.seeds_of(claim.than)):
+            raise UserError(f"{path}: the claim {claim.claim!r} is of two methods that share no training seed")
 
 
 def check_measured(asked: Measured, path: Path) -> None:
