@@ -38,6 +38,20 @@ def test_kid_has_an_interval_over_people() -> None:
         kid(RNG.normal(size=(9, 6)), RNG.normal(size=(9, 6)), np.zeros(9), np.zeros(9))
 
 
+def test_kid_of_several_trainings_is_their_mean_and_as_wide_as_they_differ() -> None:
+    people = np.repeat(np.arange(40), 3)
+    others, one, far = RNG.normal(size=(120, 6)), RNG.normal(size=(120, 6)), RNG.normal(size=(120, 6)) + 0.7
+    twice, seeds = np.tile(people, 2), np.repeat([1, 2], 120)
+    single, other = kid(one, others, people, people), kid(far, others, people, people)
+    same = kid(np.concatenate([one, one]), others, twice, people, seeds)  # nothing is learned from a copy
+    assert (same.value, same.low, same.high) == pytest.approx((single.value, single.low, single.high))
+    both = kid(np.concatenate([one, far]), others, twice, people, seeds)
+    assert both.value == pytest.approx((single.value + other.value) / 2)
+    apart = abs(other.value - single.value) / 2  # the standard error of a mean of two
+    assert both.high - both.value > 1.96 * apart
+    assert both.n == 240
+
+
 def test_spread_is_nothing_for_one_picture_again_and_one_at_right_angles() -> None:
     same = np.repeat(np.eye(3)[:1][None], 4, 1)
     np.testing.assert_allclose(spread(same), [0], atol=1e-12)

@@ -180,11 +180,11 @@ def of_sets(row: Row, cases: Cases) -> dict[str, Figure]:
         found["diversity"] = pooled(spread, of)
         found["diversity_true"] = pooled(spread, of, over=np.tile(cases.true_spread, len(row.said)))
     even = np.arange(len(cases.own)) % 2 == 0
-    people = np.tile(cases.own[even], len(row.said))
+    people, seeds = np.tile(cases.own[even], len(row.said)), np.repeat(row.seeds, int(even.sum()))
     for name, parts in (("kid", [one.features for one in row.said]), ("kid_nobody", [one.nobody for one in row.said])):
         if all(len(part) for part in parts):
             mine = np.concatenate([part[even] for part in parts])
-            found[name] = kid(mine, cases.base[~even], people, cases.own[~even])
+            found[name] = kid(mine, cases.base[~even], people, cases.own[~even], seeds)
     return found
 
 

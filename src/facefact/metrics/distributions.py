@@ -32,21 +32,43 @@ def _mmd(within: np.ndarray, within_other: np.ndarray, between: np.ndarray) -> f
     return float(mine + theirs - 2 * between.mean())
 
 
-def kid(features: np.ndarray, others: np.ndarray, people: np.ndarray, other_people: np.ndarray) -> Figure:
-    """`squared_mmd` of (n, d) and (m, d) features; its interval is 1.96 standard errors of the jackknife that leaves
-    out one person's pictures, in both sets, at a time (resampling with replacement would make equal pictures, and bias
-    it). people, other_people: (n,), (m,). ValueError: fewer than three people, or pictures of a set."""
+def kid(
+    features: np.ndarray,
+    others: np.ndarray,
+    people: np.ndarray,
+    other_people: np.ndarray,
+    trainings: np.ndarray | None = None,
+) -> Figure:
+    """`squared_mmd` of (n, d) and (m, d) features, the mean over trainings; its interval is 1.96 standard errors of the
+    jackknife that leaves out one person's pictures, in both sets, at a time, and one training at a time (resampling
+    with replacement would make equal pictures, and bias it; so would all trainings' pictures of one noise in one set).
+    people, other_people: (n,), (m,). trainings: (n,), the training seed of each (None: one). ValueError: fewer than
+    three people, or pictures of a set."""
     names = np.union1d(people, other_people)
-    if len(names) < 3 or min(len(features), len(others)) < 3:
+    seeds = np.zeros(len(features)) if trainings is None else trainings
+    parts = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
+    if len(names) < 3 or min([len(others), *map(len, parts)]) < 3:
         raise ValueError("KID needs pictures of three people")
-    within, beside, between = kernel(features, features), kernel(others, others), kernel(features, others)
-    left_out = []
-    for one in names:
-        mine, theirs = np.flatnonzero(people != one), np.flatnonzero(other_people != one)
-        left_out.append(_mmd(within[np.ix_(mine, mine)], beside[np.ix_(theirs, theirs)], between[np.ix_(mine, theirs)]))
-    value, k = _mmd(within, beside, between), len(names)
-    error = 1.96 * float(np.sqrt((k - 1) / k * ((np.array(left_out) - np.mean(left_out)) ** 2).sum()))
+    beside = kernel(others, others)
+    values, left_out = np.empty(len(parts)), np.empty((len(parts), len(names)))
+    for i, part in enumerate(parts):
+        within, between = kernel(features[part], features[part]), kernel(features[part], others)
+        values[i] = _mmd(within, beside, between)
+        for j, one in enumerate(names):
+            mine, theirs = np.flatnonzero(people[part] != one), np.flatnonzero(other_people != one)
+            left_out[i, j] = _mmd(
+                within[np.ix_(mine, mine)], beside[np.ix_(theirs, theirs)], between[np.ix_(mine, theirs)]
+            )
+    without = (values.sum() - values) / max(len(values) - 1, 1)  # one training each
+    error = 1.96 * float(np.sqrt(_jackknife(left_out.mean(0)) + _jackknife(without)))
+    value = float(values.mean())
     return Figure(value, value - error, value + error, len(features))
+
+
+def _jackknife(left_out: np.ndarray) -> float:
+    """The variance of a mean, of its (k,) values with one thing left out each; of a single thing nothing is known."""
+    k = len(left_out)
+    return float((k - 1) / k * ((left_out - left_out.mean()) ** 2).sum())
 
 
 def spread(embeddings: np.ndarray) -> np.ndarray:
