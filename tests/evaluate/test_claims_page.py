@@ -10,7 +10,7 @@ import pytest
 
 from facefact.evaluate.claims_page import markdown, summary
 from facefact.evaluate.claims_plan import FIGURES
-from facefact.evaluate.claims_plot import draw
+from facefact.evaluate.claims_plot import draw, style_of
 from facefact.markdown import put_between
 from facefact.types import UserError
 
@@ -60,3 +60,9 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     drawn["methods"]["base"]["scales"] = {"0.7": drawn["methods"]["fact"]["figures"]}
     assert draw(drawn, tmp_path / "claims.png")
     assert (tmp_path / "claims.png").stat().st_size > 5000
+
+
+def test_no_two_methods_look_alike() -> None:
+    """Not even those of a single point, of which the line is not seen."""
+    looks = {(*(style_of(i)[key] for key in ("marker", "color")), "markerfacecolor" in style_of(i)) for i in range(100)}
+    assert len(looks) == 100

@@ -25,7 +25,7 @@ def causal_of(plan: Plan, bench: Bench) -> dict[str, Any]:
     asked = plan.claims.measured
     causal, reader = CausalPlan.of(asked.seed, asked.causal), Reader.fit(bench.judges, people=RENDERS)
     found = measure(causal, (), reader, about={"sampling": asdict(sampling_of(bench)), "fitted_on": RENDERS})
-    first = {run.method: run for run in reversed(plan.runs)}
+    first = {run.method: run for run in reversed(plan.runs)}  # (of equal keys the last one stays)
     runs = [(first[name], method) for name, method in plan.claims.methods.items() if name in first]
     runs.sort(key=lambda pair: pair[1].way in ("base", "image_to_image"))  # others are less than an adapter
     methods = [effects(run, method, bench, causal, reader) for run, method in runs if method.photos == 1]

@@ -44,12 +44,21 @@ def curves(report: Mapping[str, Any], page: Any) -> None:
         for number, (name, one) in enumerate(report["methods"].items()):
             points = [figures for _, figures in sorted(one["scales"].items(), key=lambda pair: float(pair[0]))]
             x, y = ([figures[key]["value"] for figures in points] for key in (asked, "rank1"))
-            style = {"marker": MARKERS[number % len(MARKERS)], "color": f"C{number % 10}", "markersize": 5}
-            axis.plot(x, y, label=said(name), linewidth=1.3, linestyle="-" if number < 10 else "--", **style)
+            axis.plot(x, y, label=said(name), linewidth=1.3, markersize=5, **style_of(number))
         axis.set_xlabel(words)
+        if asked == "outside_change":
+            axis.set_xscale("symlog", linthresh=1)  # 0 is there, and what begins from another picture changes all of it
         axis.set_ylabel("rank-1 retrieval of the person")
         axis.grid(alpha=0.3)
     page.legend(*axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right center")
+
+
+def style_of(number: int) -> dict[str, Any]:
+    """No two of the first hundred methods look alike, even where a method is a single point: after ten they are hollow,
+    and their markers go with other colours."""
+    turn, colour = divmod(number, 10)
+    style: dict[str, Any] = {"marker": MARKERS[(number + turn) % len(MARKERS)], "color": f"C{colour}"}
+    return style | ({"linestyle": "--", "markerfacecolor": "none"} if turn else {})
 
 
 def change_maps(maps: Mapping[str, np.ndarray], rows: int, page: Any) -> None:
