@@ -25,7 +25,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "claims.yaml"
 SMALL = """
 base: base.yaml
 seeds: [1, 2]
-measured: {people: 6, seed: 11, steps: 2, scales: [0.7], faces: 2}
+measured: {people: 6, seed: 11, steps: 2, scales: [0.7, 1.0], faces: 2}
 methods:
   base: {way: base}
   image_to_image: {way: image_to_image}
@@ -83,7 +83,8 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
         fact["figures"]
     )  # (both need faces that are like somebody)
     assert set(fact["figures"]) <= {*FIGURES, *OF_SETS, *by_factor, "rank5", "cos_other", "auc"}
-    assert fact["figures"]["rank1"]["n"] == 12
+    counts = {scale: figures["rank1"]["n"] for scale, figures in fact["scales"].items()}
+    assert counts == {"0.7": 12, "1": 6}  # the table is of both trainings, the rest of the curve of the first
     assert {"light", "mid", "dark", "apart"} >= set(fact["fairness"]["rank1"])
     assert base["figures"]["outside_change"]["value"] == 0
     assert "locality" not in base["figures"]  # nothing changed

@@ -41,8 +41,8 @@ from facefact.types import UserError
 
 @dataclass
 class Row:
-    """A method: by scale and figure its samples, all its seeds one after the other, and what it cost. said: of the
-    table's scale, one of each seed. change: by scale its maps of change, one of each seed."""
+    """A method: by scale and figure its samples, at the table's scale all its seeds one after the other, at others its
+    first one's; and what it cost. said: of the table's scale, one of each seed."""
 
     samples: dict[float, Samples] = field(default_factory=dict)
     runs: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
@@ -102,10 +102,11 @@ def note_time(folder: Path, seconds: float) -> None:
 
 
 def add(row: Row, run: Run, plan: Plan, bench: Bench) -> None:
-    """What is said of one run at every scale."""
+    """What is said of one run, and of a method's first training at every scale."""
     method, asked = plan.claims.methods[run.method], plan.claims.measured
     adapter = bench.adapter_of(run, method)
-    for scale in asked.scales if adapter is not None else (asked.scale,):
+    curve = adapter is not None and not row.seeds
+    for scale in asked.scales if curve else (asked.scale,):
         found = bench.said(run, method, adapter, scale)
         known = row.samples.setdefault(scale, {})
         for name, values in found.samples.items():
@@ -137,13 +138,19 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases) -> dict[str, An
     asked = plan.claims.measured
     methods = {}
     for name, row in rows.items():
-        of = Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
+        mine, of = row.samples[asked.scale], Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
+        first = Pictures(cases.own, trainings=row.runs[: len(cases.own)])
         tone = np.tile(cases.tone, len(row.seeds))
         curve = {
-            f"{scale:g}": as_json({key: pooled(values, of) for key, values in samples.items() if seen(values)})
+            f"{scale:g}": as_json(
+                {
+                    key: pooled(values, of if scale == asked.scale else first)
+                    for key, values in samples.items()
+                    if seen(values)
+                }
+            )
             for scale, samples in row.samples.items()
         }
-        mine = row.samples[asked.scale]
         fairness = {key: as_json(by_third(mine[key], tone, of)) for key in FIGURES if key in mine and seen(mine[key])}
         methods[name] = {
             "seeds": row.seeds,

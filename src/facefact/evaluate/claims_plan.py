@@ -75,8 +75,9 @@ class Claim:
 @dataclass(frozen=True)
 class Measured:
     """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
-    of the adapter, one point of a method's curve each; the table is of `scale`. faces: of one person and prompt, for
-    diversity. causal: people of the causal benchmark, on each method's first training; 0 for none."""
+    of the adapter, one point of a method's curve each; the table is of `scale`, the curve's other points are of each
+    method's first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark, on
+    each method's first training; 0 for none."""
 
     people: int = 100
     seed: int = 11
