@@ -12,6 +12,7 @@ from facefact.world import CHOICES
 PERSON = ("rank1", "rank1_factors", "cos_own", "factor_error", "face_error", "no_face", "diversity", "diversity_true")
 REST = ("attributes", "expression", "pose", "leakage", "copy_paste", "outside_change", "locality", "kid", "kid_nobody")
 SHEET = ("rank1", "face_error", "no_face", "attributes", "leakage", "outside_change")  # of fairness, in the short form
+COST = ("method", "pictures seen", "learned weights", "trainings", "hours")
 WORDS = {True: "holds", False: "**does not hold**", "undecided": "undecided"}
 
 
@@ -30,7 +31,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """What a reader needs first: the two tables of methods, the claims, the short fairness sheet."""
+    """What a reader needs first: the claims and the two tables of methods; folded, their cost and a fairness sheet."""
     methods, about = report["methods"], report["measured"]
     cost = [
         [
@@ -47,15 +48,15 @@ def summary(report: Mapping[str, Any]) -> str:
     parts = [
         f"{about['people']} unseen people, {about['steps']} steps, scale {about['scale']:g}; training: "
         f"{report['hours']:g} hours in all. In brackets 95 % intervals over people and training seeds.",
-        markdown_table(["method", "pictures seen", "learned weights", "trainings", "hours"], cost),
-        notes,
+        markdown_table(["claim", "here", "figure", "paired difference"], claims) if claims else "",
         "The person:",
         of_methods(methods, PERSON),
         "Everything else:",
         of_methods(methods, REST),
-        markdown_table(["claim", "here", "figure", "paired difference"], claims) if claims else "",
-        "By third of skin tone, light / middle / dark:",
-        fairness(methods, SHEET),
+        folded("What each of them is, and cost", f"{markdown_table(COST, cost)}\n\n{notes}".rstrip()),
+        folded(
+            "By third of skin tone: light / middle / dark, and how far dark is from light", fairness(methods, SHEET)
+        ),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -67,13 +68,15 @@ def of_methods(methods: Mapping[str, Any], figures: Sequence[str]) -> str:
 
 
 def fairness(methods: Mapping[str, Any], figures: Iterable[str]) -> str:
-    """A row a figure, a column a method: the thirds, and in brackets the interval of dark less light."""
-    rows = [
-        [said(key), *(thirds(one["fairness"].get(key)) for one in methods.values())]
-        for key in figures
-        if any(key in one["fairness"] for one in methods.values())
-    ]
-    return markdown_table(["figure", *map(said, methods)], rows)
+    """A row a method, a column a figure: the thirds, and in brackets the interval of dark less light."""
+    known = [key for key in figures if any(key in one["fairness"] for one in methods.values())]
+    rows = [[said(name), *(thirds(one["fairness"].get(key)) for key in known)] for name, one in methods.items()]
+    return markdown_table(["method", *map(said, known)], rows)
+
+
+def folded(title: str, text: str) -> str:
+    """Shown when its title is clicked, where Markdown is drawn."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def thirds(found: Mapping[str, Any] | None) -> str:
