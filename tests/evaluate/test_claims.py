@@ -11,8 +11,11 @@ import pytest
 
 from facefact.apps.cli import main
 from facefact.demo import bundle_path, judges_path
+from facefact.evaluate.causal.interventions import FACTORS
+from facefact.evaluate.causal.run import Measured, Method, Plan
 from facefact.evaluate.claims import Cases, Row, judged_claim, run_claims
 from facefact.evaluate.claims_bench import Said
+from facefact.evaluate.claims_causal import difference
 from facefact.evaluate.claims_plan import FIGURES, OF_SETS, Claim, read_plan
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import load_base
@@ -103,13 +106,19 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
 def test_the_causal_benchmark_of_all_methods(tmp_path, capsys, monkeypatch) -> None:
     methods = "methods:\n  base: {way: base}\n  embedded: {way: there}\n"
     measured = "measured: {people: 6, seed: 11, steps: 1, scales: [0.7], faces: 2, causal: 4}\n"
-    config, out = small(tmp_path, f"base: base.yaml\n{measured}{methods}"), tmp_path / "out"
+    claims = "claims:\n  - {claim: it leaks nothing, figure: causal_leakage, better: embedded, than: base}\n"
+    config, out = small(tmp_path, f"base: base.yaml\nseeds: [1, 2]\n{measured}{methods}{claims}"), tmp_path / "out"
     call = ["eval", "claims", str(config), "--out", str(out), "--json", str(tmp_path / "copy.json")]
     assert main(call) == 0
     found = json.loads((tmp_path / "copy_causal.json").read_text())
     assert list(found["methods"]) == ["embedded", "base"]
     assert found["methods"]["base"]["leakage"]["value"] == 0
-    assert found["methods"]["embedded"]["leakage"]["value"] > 0
+    leakage = found["methods"]["embedded"]["leakage"]
+    assert leakage["value"] > 0
+    report = json.loads((out / "claims.json").read_text())
+    assert report["methods"]["embedded"]["figures"]["causal_leakage"] == leakage
+    assert report["claims"][0]["holds"] is False  # the base model reads no reference
+    assert not (out / "base" / "seed_2").exists()  # what needs no training is judged once
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("what is there is not made again")
@@ -127,6 +136,12 @@ def test_methods_must_share_what_is_compared(tmp_path) -> None:
         read_plan(small(tmp_path, SMALL.replace("than: faceid", "than: nobody")), tmp_path / "out")
     with pytest.raises(UserError, match="rests on beauty; there are rank1"):
         read_plan(small(tmp_path, SMALL.replace("figure: rank1", "figure: beauty")), tmp_path / "out")
+    of_causes = SMALL.replace("figure: rank1", "figure: causal_leakage")
+    with pytest.raises(UserError, match=r"rests on measured\.causal, which asks for no people"):
+        read_plan(small(tmp_path, of_causes), tmp_path / "out")
+    several = of_causes.replace("faces: 2}", "faces: 2, causal: 4}").replace("than: faceid", "than: fact_two_photos")
+    with pytest.raises(UserError, match="of several photos; the causal benchmark shows one"):
+        read_plan(small(tmp_path, several), tmp_path / "out")
     with pytest.raises(UserError, match="6 people, 2 faces"):
         read_plan(small(tmp_path, SMALL.replace("people: 6", "people: 5")), tmp_path / "out")
     with pytest.raises(UserError, match="no method fancy"):
@@ -191,12 +206,25 @@ def test_only_trainings_of_the_same_seed_are_subtracted() -> None:
         assert found["why"].endswith("1 training seed(s)")
 
 
+def test_effects_of_trainings_are_subtracted_seed_by_seed() -> None:
+    causal = Plan.of(1, 4)
+    unit = np.broadcast_to(np.eye(len(FACTORS)), (4, len(FACTORS), len(FACTORS)))
+    both = Method("both", np.stack([0.9 * unit, 0.5 * unit]), 0.0, trainings=(1, 2))
+    second, never = Method("second", 0.4 * unit[None], 0.0, trainings=(2,)), Method("never", 0 * unit, 0.0)
+    found = Measured(causal, {}, Method("world", unit, 0.0), (both, second, never))
+    about = {"figure": "causal_fidelity", "better": "both"}
+    for than, value, seeds in (("second", 0.1, 1), ("never", 0.7, 2)):
+        gained, trainings = difference(found, than=than, **about)
+        assert gained.value == pytest.approx(value)
+        assert trainings == seeds
+
+
 def test_the_committed_plan_gives_peers_as_many_weights(tmp_path) -> None:
     plan = read_plan(CONFIG, tmp_path)
     runs = {run.method: run.config for run in plan.runs if run.seed == plan.claims.seeds[0] and run.config is not None}
     frozen = open_inputs(runs["fact"]).frozen
     fact = learned_weights(new_adapter(runs["fact"], frozen))
-    for name in ("ip_adapter", "faceid", "pulid_like", "gligen_like", "fact_without_fair", "fact_last_layer"):
+    for name in ("ip_adapter", "faceid", "pulid_like", "gligen_like", "fact_layers", "fact_layers_one_embedding"):
         assert abs(learned_weights(new_adapter(runs[name], frozen)) / fact - 1) < 0.1, name
     embedded = FaceAdapter.from_pretrained(bundle_path() / "adapter")
     assert (
@@ -212,4 +240,4 @@ def test_the_short_plan_is_the_full_one_shortened(tmp_path) -> None:
     steps = [next(one for one in claims.set if one.startswith("schedule")) for claims in (full, short)]
     assert "steps: 3000" in steps[0]
     assert "steps: 500" in steps[1]
-    assert short.set[2:] == full.set[1:]
+    assert short.set[1:] == full.set[1:]

@@ -17,7 +17,7 @@ from facefact.types import UserError
 
 def report() -> dict[str, Any]:
     one = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
-    figures = dict.fromkeys((*FIGURES, "leakage.hat"), one)
+    figures = dict.fromkeys((*FIGURES, "leakage.hat", "causal_leakage"), one)
     method = {
         "seeds": [1],
         "pictures_seen": 1000,
@@ -31,7 +31,7 @@ def report() -> dict[str, Any]:
     }
     claim = {"claim": "it works", "holds": False, "figure": "rank1", "why": "-0.1"}
     return {
-        "measured": {"people": 10, "steps": 12, "scale": 0.7},
+        "measured": {"people": 10, "steps": 12, "scale": 0.7, "causal": 4},
         "hours": 1.0,
         "methods": {"fact": method, "base": method | {"change": np.zeros((4, 4)).tolist(), "figures": {}}},
         "claims": [claim],
@@ -46,6 +46,9 @@ def test_the_tables_say_what_the_report_says(tmp_path: Path) -> None:
     assert "| fact | 0.50 / - / 0.30 [-0.30, -0.10] |" in text  # a row a method: there may be twenty
     assert text.count("<details>") == text.count("</details>") == 2
     assert "leakage.hat" not in text
+    assert "(4 people):\n\n| method | causal fidelity |" in text
+    assert "| fact | - | - | 0.50 [0.40, 0.60] |" in text
+    assert "| base | - | - | - |\n" not in text  # of what was not measured there is no row
     assert "| fact | - |" in markdown(report())  # of the factors one is known
     page = tmp_path / "page.md"
     page.write_text("one\n<!-- CLAIMS a -->\n<!-- /CLAIMS a -->\n<!-- CLAIMS b -->\nB\n<!-- /CLAIMS b -->\n")

@@ -84,6 +84,26 @@ def test_intervals_are_over_people_and_differences_are_paired() -> None:
     assert (times.sum(1) == PEOPLE).all()
 
 
+def test_a_method_of_several_trainings_is_their_mean_with_an_interval_over_them_too() -> None:
+    made, apart = world(), np.array([0.2, 0.6, 1.0])
+    trained = apart[:, None, None, None] * made
+    one, all_three = (
+        summary(each, world(), identity=IDENTITY, readable=ALL)["fidelity"] for each in (0.6 * made, trained)
+    )
+    assert all_three.value == pytest.approx(one.value)
+    assert all_three.low < 0.35 < 0.85 < all_three.high, "the people are as certain as can be, the trainings are not"
+    assert one.high - one.low < 0.01
+    assert (one.n, all_three.n) == (PEOPLE, 3 * PEOPLE)
+    cells = matrix(trained, world())
+    assert cells.value[0, 0] == pytest.approx(0.6)
+    assert cells.high[0, 0] > 0.85
+    paired = differences(trained, 0.9 * trained, world(), identity=IDENTITY, readable=ALL)["fidelity"]
+    assert paired.value == pytest.approx(0.06)
+    assert 0.02 <= paired.low < paired.high <= 0.1 + 1e-9, "the same trainings are drawn in both"
+    same = summary(made[None], world(), identity=IDENTITY, readable=ALL)
+    assert same == summary(made, world(), identity=IDENTITY, readable=ALL)
+
+
 def test_total_variation() -> None:
     assert total_variation(np.array([1.0, 0, 0]), np.array([0.0, 0, 1])) == 1
     assert total_variation(np.array([0.5, 0.5]), np.array([0.75, 0.25])) == pytest.approx(0.25)

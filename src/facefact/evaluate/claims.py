@@ -25,10 +25,12 @@ from facefact.checkpoint import replacing
 from facefact.evaluate.ablation import train_run
 from facefact.evaluate.ablation_plan import warm_up_folder_of
 from facefact.evaluate.causal.page import draw as draw_causal
+from facefact.evaluate.causal.run import report as causal_report
 from facefact.evaluate.claims_bench import Bench, Said
-from facefact.evaluate.claims_causal import causal_of
+from facefact.evaluate.claims_causal import Causal, causal_of, of_methods
+from facefact.evaluate.claims_causal import difference as difference_of_effects
 from facefact.evaluate.claims_page import markdown
-from facefact.evaluate.claims_plan import FIGURES, LESS, Claim, Plan, Run, read_plan
+from facefact.evaluate.claims_plan import CAUSAL, FIGURES, LESS, Claim, Plan, Run, read_plan
 from facefact.evaluate.claims_plot import draw
 from facefact.evaluate.pictures import Progress
 from facefact.evaluate.world import Samples
@@ -88,8 +90,9 @@ def run_claims(
     rows: dict[str, Row] = {}
     for run in plan.runs:
         add(rows.setdefault(run.method, Row()), run, plan, bench)
-    report = report_of(plan, rows, cases_of(bench))
-    write(report, causal_of(plan, bench) if plan.claims.measured.causal else None, out)
+    causal = causal_of(plan, bench) if plan.claims.measured.causal else None
+    report = report_of(plan, rows, cases_of(bench), causal)
+    write(report, causal_report(causal) if causal else None, out)
     return report
 
 
@@ -132,10 +135,11 @@ def cases_of(bench: Bench) -> Cases:
     return Cases(plan.own, tone, bench.seen(bench.base), bench.true_spread)
 
 
-def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases) -> dict[str, Any]:
+def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal | None = None) -> dict[str, Any]:
     """All JSON values: `methods` with their figures at the table's scale, by third of skin tone, their curves and maps
     of change; and `claims`."""
     asked = plan.claims.measured
+    of_causes = of_methods(causal) if causal else {}
     methods = {}
     for name, row in rows.items():
         mine, of = row.samples[asked.scale], Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
@@ -158,13 +162,13 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases) -> dict[str, An
             "learned_weights": row.learned_weights,
             "hours": round(row.hours, 3),
             "note": plan.claims.methods[name].note,
-            "figures": curve[f"{asked.scale:g}"] | as_json(of_sets(row, cases)),
+            "figures": curve[f"{asked.scale:g}"] | as_json(of_sets(row, cases) | of_causes.get(name, {})),
             "fairness": fairness,
             "scales": curve,
             "change": np.round(np.mean([one.change for one in row.said], axis=0), 2).tolist(),
         }
-    claims = [judged_claim(claim, rows, cases, asked.scale) for claim in plan.claims.claims]
-    about = {"people": asked.people, "seed": asked.seed, "steps": asked.steps, "scale": asked.scale}
+    claims = [judged_claim(claim, rows, cases, asked.scale, causal) for claim in plan.claims.claims]
+    about = {name: getattr(asked, name) for name in ("people", "seed", "steps", "scale", "causal")}
     hours = round(sum(row.hours for row in rows.values()), 2)
     return {"version": 2, "measured": about, "hours": hours, "methods": methods, "claims": claims}
 
@@ -201,17 +205,22 @@ def spread_places(said: Sequence[Said], seeds: Sequence[int]) -> tuple[np.ndarra
     return np.concatenate([np.arange(n) for n in sizes]), None, np.repeat(seeds, sizes)
 
 
-def judged_claim(claim: Claim, rows: Mapping[str, Row], cases: Cases, scale: float) -> dict[str, Any]:
+def judged_claim(
+    claim: Claim, rows: Mapping[str, Row], cases: Cases, scale: float, causal: Causal | None = None
+) -> dict[str, Any]:
     """Whether the interval of the paired difference lies on the claimed side of `by`."""
     about: dict[str, Any] = {"claim": claim.claim, "figure": claim.figure, "better": claim.better, "than": claim.than}
     if claim.better not in rows or claim.than not in rows:
         return about | {"holds": "undecided", "why": "a method that it rests on was not made"}
-    found = difference(rows[claim.better], rows[claim.than], claim.figure, cases, scale)
+    seeds = len(in_common(rows[claim.better], rows[claim.than]))
+    if causal and claim.figure in CAUSAL:
+        found, seeds = difference_of_effects(causal, claim.better, claim.than, claim.figure)
+    else:
+        found = difference(rows[claim.better], rows[claim.than], claim.figure, cases, scale)
     gained = -found.value if claim.figure in LESS else found.value
     low, high = (-found.high, -found.low) if claim.figure in LESS else (found.low, found.high)
     holds: bool | str = True if low > claim.by else False if high < claim.by else "undecided"
-    seeds = len(in_common(rows[claim.better], rows[claim.than]))
-    of = "people" if claim.figure == "diversity" else "pictures"
+    of = "people" if claim.figure == "diversity" or claim.figure in CAUSAL else "pictures"
     why = f"{gained:+.3f} [{low:+.3f}, {high:+.3f}] paired over {found.n} {of}, {seeds} training seed(s)"
     return about | {"holds": holds, "difference": found.as_json(), "why": why}
 

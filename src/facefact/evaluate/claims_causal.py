@@ -1,8 +1,8 @@
-"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, of its first training."""
+"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, of all its trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,28 +11,45 @@ import numpy as np
 from facefact.evaluate.ablation import remembered
 from facefact.evaluate.causal.generators import Adapted, Generator, Pipeline, Request, from_picture, sampled
 from facefact.evaluate.causal.reading import Reader
-from facefact.evaluate.causal.run import Measured, effects_of, faceless, measure, report
+from facefact.evaluate.causal.run import Measured as Causal
 from facefact.evaluate.causal.run import Method as Effects
 from facefact.evaluate.causal.run import Plan as CausalPlan
+from facefact.evaluate.causal.run import effects_of, faceless, measure, shared
 from facefact.evaluate.claims_bench import RENDERS, Bench
-from facefact.evaluate.claims_plan import Method, Plan, Run
+from facefact.evaluate.claims_plan import CAUSAL, Method, Plan, Run
 from facefact.evaluate.pictures import Sampling
 from facefact.face_adapter import FaceAdapter
+from facefact.metrics.scores import Figure
 
 
-def causal_of(plan: Plan, bench: Bench) -> dict[str, Any]:
-    """As `causal.run.report`, methods by their names in the plan. What was measured is remembered beside a training."""
+def causal_of(plan: Plan, bench: Bench) -> Causal:
+    """Methods by their names in the plan, of all their trainings. What was measured is remembered beside each."""
     asked = plan.claims.measured
     causal, reader = CausalPlan.of(asked.seed, asked.causal), Reader.fit(bench.judges, people=RENDERS)
     found = measure(causal, (), reader, about={"sampling": asdict(sampling_of(bench)), "fitted_on": RENDERS})
-    first = {run.method: run for run in reversed(plan.runs)}  # (of equal keys the last one stays)
-    runs = [(first[name], method) for name, method in plan.claims.methods.items() if name in first]
-    runs.sort(key=lambda pair: pair[1].way in ("base", "image_to_image"))  # others are less than an adapter
-    methods = [effects(run, method, bench, causal, reader) for run, method in runs if method.photos == 1]
-    return report(Measured(causal, reader.scores, found.world, tuple(methods), found.about))
+    names = [name for name, method in plan.claims.methods.items() if method.photos == 1]
+    names.sort(key=lambda name: plan.claims.methods[name].way in ("base", "image_to_image"))  # less than an adapter
+    methods = []
+    for name in names:
+        if runs := [run for run in plan.runs if run.method == name]:
+            methods.append(effects(runs, plan.claims.methods[name], bench, causal, reader))
+    return Causal(causal, reader.scores, found.world, tuple(methods), found.about)
 
 
-def effects(run: Run, method: Method, bench: Bench, causal: CausalPlan, reader: Reader) -> Effects:
+def effects(runs: Sequence[Run], method: Method, bench: Bench, causal: CausalPlan, reader: Reader) -> Effects:
+    name = runs[0].method.replace("_", " ")
+    if method.way != "trained":
+        values, without = effects_of_run(runs[0], method, bench, causal, reader)
+        return Effects(name, values, without)
+    found = [effects_of_run(run, method, bench, causal, reader) for run in runs]
+    values = np.stack([one for one, _ in found])
+    return Effects(name, values, float(np.mean([n for _, n in found])), trainings=tuple(run.seed for run in runs))
+
+
+def effects_of_run(
+    run: Run, method: Method, bench: Bench, causal: CausalPlan, reader: Reader
+) -> tuple[np.ndarray, float]:
+    """(people, causes, factors), and the share of pictures without a face."""
     adapter = bench.adapter_of(run, method)
     scale = bench.asked.scale
 
@@ -42,14 +59,29 @@ def effects(run: Run, method: Method, bench: Bench, causal: CausalPlan, reader: 
         for i in range(len(causal.subjects)):
             requests: Sequence[Request] = causal.requests(i)
             readings.append(reader.read(list(generator(requests))))
-            bench.opened.progress(f"causal, {run.method}", i + 1, len(causal.subjects))
+            bench.opened.progress(f"causal, {run.method}, seed {run.seed}", i + 1, len(causal.subjects))
         return {"effects": effects_of(readings, causal).round(5).tolist(), "faceless": faceless(readings)}
 
     about = (
         dict(bench.about) | bench.decided_by(method, adapter, scale) | {"causal": bench.asked.causal, "fit": RENDERS}
     )
     found = remembered(run.folder / "causal.json", about, make)
-    return Effects(run.method.replace("_", " "), np.array(found["effects"], np.float64), found["faceless"])
+    return np.array(found["effects"], np.float64), found["faceless"]
+
+
+def of_methods(found: Causal) -> dict[str, dict[str, Figure]]:
+    """By method, as the plan calls them, the figures of `CAUSAL`."""
+    return {one.name.replace(" ", "_"): named(found.summary(one)) for one in found.methods}
+
+
+def difference(found: Causal, better: str, than: str, figure: str) -> tuple[Figure, int]:
+    """Paired, of the trainings that both have; and how many these are."""
+    one, other = (next(m for m in found.methods if m.name == name.replace("_", " ")) for name in (better, than))
+    return named(found.less(one, other))[figure], max(len(shared(one, other)), 1)
+
+
+def named(summary: Mapping[str, Figure]) -> dict[str, Figure]:
+    return {f"causal_{name}": one for name, one in summary.items() if f"causal_{name}" in CAUSAL}
 
 
 def sampling_of(bench: Bench) -> Sampling:

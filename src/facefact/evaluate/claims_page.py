@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from facefact.evaluate.claims_plan import FIGURES, OF_SETS
+from facefact.evaluate.claims_plan import CAUSAL, FIGURES, OF_SETS
 from facefact.markdown import markdown_table
 from facefact.world import CHOICES
 
 PERSON = ("rank1", "rank1_factors", "cos_own", "factor_error", "face_error", "no_face", "diversity", "diversity_true")
 REST = ("attributes", "expression", "pose", "leakage", "copy_paste", "outside_change", "locality", "kid", "kid_nobody")
+CAUSES = tuple(CAUSAL)
 SHEET = ("rank1", "face_error", "no_face", "attributes", "leakage", "outside_change")  # of fairness, in the short form
 COST = ("method", "pictures seen", "learned weights", "trainings", "hours")
 WORDS = {True: "holds", False: "**does not hold**", "undecided": "undecided"}
@@ -26,7 +27,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         rows = [[said(who), *(short(one["figures"].get(key)) for key in keys)] for who, one in methods.items()]
         parts.append(markdown_table(heads, rows))
     parts += ["### Fairness: every figure by third of skin tone", fairness(methods, FIGURES)]
-    parts.append("\n".join(f"- {said(name)}: {words}" for name, words in (FIGURES | OF_SETS).items()))
+    parts.append("\n".join(f"- {said(name)}: {words}" for name, words in (FIGURES | OF_SETS | CAUSAL).items()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -43,6 +44,7 @@ def summary(report: Mapping[str, Any]) -> str:
         ]
         for name, one in methods.items()
     ]
+    of_causes = {name: one for name, one in methods.items() if set(CAUSES) & set(one["figures"])}
     notes = "\n".join(f"- {said(name)}: {one['note']}" for name, one in methods.items() if one["note"])
     claims = [[one["claim"], WORDS[one["holds"]], said(one["figure"]), one["why"]] for one in report["claims"]]
     parts = [
@@ -53,6 +55,8 @@ def summary(report: Mapping[str, Any]) -> str:
         of_methods(methods, PERSON),
         "Everything else:",
         of_methods(methods, REST),
+        f"What a change of the reference does ({about['causal']} people):" if of_causes else "",
+        of_methods(of_causes, CAUSES) if of_causes else "",
         folded("What each of them is, and cost", f"{markdown_table(COST, cost)}\n\n{notes}".rstrip()),
         folded(
             "By third of skin tone: light / middle / dark, and how far dark is from light", fairness(methods, SHEET)

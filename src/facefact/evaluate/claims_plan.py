@@ -36,7 +36,16 @@ OF_SETS = {
     "kid": "distance (KID) to the base model's pictures of other prompts",
     "kid_nobody": "the same with the null face in the person's place",
 }
-LESS = ("factor_error", "face_error", "leakage", "copy_paste", "outside_change", "no_face")  # of these less is better
+CAUSAL = {
+    "causal_fidelity": "how much of a change of the reference's person arrives in the picture: 1 is right",
+    "causal_entanglement": "what such a change does to everything else",
+    "causal_leakage": "what a change of the reference's look does to anything: 0 is right",
+}
+# Of these less is better.
+LESS = (
+    *("factor_error", "face_error", "leakage", "copy_paste", "outside_change", "no_face"),
+    *("causal_entanglement", "causal_leakage"),
+)
 # In which methods may not differ: the base model, what is learned from, and how many pictures are seen.
 COMMON = ("base", "data.source", "data.size", "data.seed", "data.people", "schedule.steps", "schedule.batch")
 
@@ -76,8 +85,8 @@ class Claim:
 class Measured:
     """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
     of the adapter, one point of a method's curve each; the table is of `scale`, the curve's other points are of each
-    method's first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark, on
-    each method's first training; 0 for none."""
+    method's first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark; 0
+    for none."""
 
     people: int = 100
     seed: int = 11
@@ -152,7 +161,8 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
                 continue
             if Path(name).name != name or name in ("cache", "before"):
                 raise UserError(f"a method cannot be called {name!r}: its folder is to have this name")
-            folder = out / name / f"seed_{seed}"
+            # What needs no training is judged once.
+            folder = out / name / f"seed_{seed if method.way == 'trained' else claims.seeds[0]}"
             if method.way != "trained":
                 runs.append(Run(name, seed, None, folder, folder))
                 continue
@@ -183,10 +193,13 @@ def check_claims(claims: Claims, path: Path) -> None:
     for claim in claims.claims:
         if lost := sorted({claim.better, claim.than} - set(claims.methods)):
             raise UserError(f"{path}: the claim {claim.claim!r} names {lost[0]}, which is none of its methods")
-        if claim.figure not in FIGURES:
-            raise UserError(
-                f"{path}: the claim {claim.claim!r} rests on {claim.figure}; there are {', '.join(FIGURES)}"
-            )
+        if claim.figure not in FIGURES | CAUSAL:
+            known = ", ".join(FIGURES | CAUSAL)
+            raise UserError(f"{path}: the claim {claim.claim!r} rests on {claim.figure}; there are {known}")
+        if claim.figure in CAUSAL and not claims.measured.causal:
+            raise UserError(f"{path}: the claim {claim.claim!r} rests on measured.causal, which asks for no people")
+        if claim.figure in CAUSAL and any(claims.methods[name].photos > 1 for name in (claim.better, claim.than)):
+            raise UserError(f"{path}: the claim {claim.claim!r} is of several photos; the causal benchmark shows one")
         if not set(claims.seeds_of(claim.better)) & set(claims.seeds_of(claim.than)):
             raise UserError(f"{path}: the claim {claim.claim!r} is of two methods that share no training seed")
 

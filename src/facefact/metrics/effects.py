@@ -3,6 +3,8 @@
 `effects`: (people, causes, factors). Row f, column j: what changing cause f did to factor j; NaN where nothing can be
 said. Causes and factors are the same, in the same order; the first `identity` of them are the person's, the others the
 look's. Diagonal: along the change (1 unit: as far as the truth moves). Elsewhere only the size counts.
+
+A method that was trained several times has (trainings, people, causes, factors): its intervals are over both, crossed.
 """
 
 from __future__ import annotations
@@ -33,14 +35,21 @@ def resamples(people: int, *, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.ones((1, people)), counts])
 
 
+def trainings_drawn(trainings: int, *, seed: int = 0) -> np.ndarray:
+    """(1 + RESAMPLES, trainings), as `resamples`; those of one training are all 1."""
+    return resamples(trainings, seed=seed + 1)
+
+
 def cell_means(effects: np.ndarray, true: np.ndarray, times: np.ndarray) -> np.ndarray:
     """(draws, causes, factors): mean effects by the true diagonal's means of the same draw, the diagonal signed, the
-    rest as sizes. effects, true: (people, causes, factors). times: (draws, people), see `resamples`."""
-    causes = effects.shape[1]
-    sized = np.where(np.eye(causes, dtype=bool), effects, np.abs(effects))
+    rest as sizes. effects: see above. true: (people, causes, factors). times: (draws, people), see `resamples`."""
+    causes = effects.shape[-1]
+    trained = effects.reshape(-1, *true.shape)
+    sized = np.where(np.eye(causes, dtype=bool), trained, np.abs(trained)).reshape(-1, causes, causes)
+    both = trainings_drawn(len(trained))[: len(times), :, None] * times[:, None, :]
     units = _means(true[:, np.arange(causes), np.arange(causes)], times)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _means(sized, times) / units[:, None, :]
+        return _means(sized, both.reshape(len(times), -1)) / units[:, None, :]
 
 
 def _means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -53,8 +62,8 @@ def _means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def matrix(effects: np.ndarray, true: np.ndarray, *, seed: int = 0) -> Matrix:
-    """The means of `cell_means` with their intervals over people."""
-    found = cell_means(effects, true, resamples(len(effects), seed=seed))
+    """The means of `cell_means` with their intervals."""
+    found = cell_means(effects, true, resamples(len(true), seed=seed))
     low, high = np.nanpercentile(found[1:], [2.5, 97.5], axis=0)
     return Matrix(found[0], low, high)
 
@@ -83,21 +92,28 @@ def statistics(cells: np.ndarray, *, identity: int, readable: np.ndarray) -> dic
 def summary(
     effects: np.ndarray, true: np.ndarray, *, identity: int, readable: np.ndarray, seed: int = 0
 ) -> dict[str, Figure]:
-    """The numbers of `statistics`, intervals over people (who are drawn again with their true effects)."""
-    times = resamples(len(effects), seed=seed)
+    """The numbers of `statistics`, intervals over people (who are drawn again with their true effects) and trainings.
+    n counts a person once for each training."""
+    times = resamples(len(true), seed=seed)
     found = statistics(cell_means(effects, true, times), identity=identity, readable=readable)
-    return {name: _figure(values, len(effects)) for name, values in found.items()}
+    return {name: _figure(values, count(effects, true)) for name, values in found.items()}
+
+
+def count(effects: np.ndarray, true: np.ndarray) -> int:
+    """People, once for each training."""
+    return len(effects.reshape(-1, *true.shape[1:]))
 
 
 def differences(
     effects: np.ndarray, other: np.ndarray, true: np.ndarray, *, identity: int, readable: np.ndarray, seed: int = 0
 ) -> dict[str, Figure]:
-    """`effects` less `other` of the same people, paired: both are drawn again with the same people."""
-    times = resamples(len(effects), seed=seed)
+    """`effects` less `other` of the same people, paired: both are drawn again with the same people, and, where both
+    were trained equally often, with the same trainings."""
+    times = resamples(len(true), seed=seed)
     one, two = (
         statistics(cell_means(each, true, times), identity=identity, readable=readable) for each in (effects, other)
     )
-    return {name: _figure(one[name] - two[name], len(effects)) for name in one}
+    return {name: _figure(one[name] - two[name], count(effects, true)) for name in one}
 
 
 def _figure(draws: np.ndarray, n: int) -> Figure:

@@ -39,14 +39,20 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Method:
-    """effects: (people, causes, factors), see `metrics.effects`. faceless: share of pictures without a face. seconds:
-    of making the pictures. first: the pictures of the first subject."""
+    """effects: (people, causes, factors), see `metrics.effects`; trained several times, with the seeds `trainings`:
+    (trainings, people, causes, factors). faceless: share of pictures without a face. seconds: of making the pictures.
+    first: the pictures of the first subject."""
 
     name: str
     effects: np.ndarray
     faceless: float
     seconds: float = 0.0
     first: tuple[np.ndarray, ...] = ()
+    trainings: tuple[int, ...] = ()
+
+    def of(self, seeds: Sequence[int]) -> np.ndarray:
+        """The effects of these trainings; of a method that has none, all."""
+        return self.effects[[self.trainings.index(seed) for seed in seeds]] if self.trainings else self.effects
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,20 @@ class Measured:
         return summary(method.effects, self.world.effects, identity=len(IDENTITY), readable=self.readable)
 
     def less(self, method: Method, other: Method) -> dict[str, Figure]:
-        """`method` less `other`, paired."""
+        """`method` less `other`, paired; of the trainings that both have. Nothing, where they share none."""
+        seeds = shared(method, other)
+        if method.trainings and other.trainings and not seeds:
+            return {}
         return differences(
-            method.effects, other.effects, self.world.effects, identity=len(IDENTITY), readable=self.readable
+            method.of(seeds), other.of(seeds), self.world.effects, identity=len(IDENTITY), readable=self.readable
         )
+
+
+def shared(one: Method, other: Method) -> tuple[int, ...]:
+    """The training seeds that both have; of one that was not trained, the other's."""
+    if not (one.trainings and other.trainings):
+        return one.trainings or other.trainings
+    return tuple(seed for seed in one.trainings if seed in other.trainings)
 
 
 def measure(
@@ -193,12 +209,17 @@ def report(measured: Measured) -> dict[str, Any]:
 
 def written(measured: Measured, method: Method) -> dict[str, Any]:
     found = measured.matrix(method)
-    return as_json(measured.summary(method)) | {
-        "faceless": round(method.faceless, 4),
-        "matrix": rounded(found.value),
-        "low": rounded(found.low),
-        "high": rounded(found.high),
-    }
+    found_in = {"trainings": list(method.trainings)} if method.trainings else {}
+    return (
+        as_json(measured.summary(method))
+        | found_in
+        | {
+            "faceless": round(method.faceless, 4),
+            "matrix": rounded(found.value),
+            "low": rounded(found.low),
+            "high": rounded(found.high),
+        }
+    )
 
 
 def units(measured: Measured) -> np.ndarray:
