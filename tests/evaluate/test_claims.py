@@ -142,6 +142,8 @@ def test_methods_must_share_what_is_compared(tmp_path) -> None:
     several = of_causes.replace("faces: 2}", "faces: 2, causal: 4}").replace("than: faceid", "than: fact_two_photos")
     with pytest.raises(UserError, match="of several photos; the causal benchmark shows one"):
         read_plan(small(tmp_path, several), tmp_path / "out")
+    with pytest.raises(UserError, match=r"causal_seeds must be some of \[1, 2\], not \[3\]"):
+        read_plan(small(tmp_path, SMALL.replace("faces: 2}", "faces: 2, causal_seeds: [3]}")), tmp_path / "out")
     with pytest.raises(UserError, match="6 people, 2 faces"):
         read_plan(small(tmp_path, SMALL.replace("people: 6", "people: 5")), tmp_path / "out")
     with pytest.raises(UserError, match="no method fancy"):

@@ -1,4 +1,4 @@
-"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, of all its trainings."""
+"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, of all its trainings that are asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from facefact.metrics.scores import Figure
 
 
 def causal_of(plan: Plan, bench: Bench) -> Causal:
-    """Methods by their names in the plan, of all their trainings. What was measured is remembered beside each."""
+    """Methods by their names in the plan. What was measured is remembered beside each training."""
     asked = plan.claims.measured
     causal, reader = CausalPlan.of(asked.seed, asked.causal), Reader.fit(bench.judges, people=RENDERS)
     found = measure(causal, (), reader, about={"sampling": asdict(sampling_of(bench)), "fitted_on": RENDERS})
@@ -31,7 +31,8 @@ def causal_of(plan: Plan, bench: Bench) -> Causal:
     names.sort(key=lambda name: plan.claims.methods[name].way in ("base", "image_to_image"))  # less than an adapter
     methods = []
     for name in names:
-        if runs := [run for run in plan.runs if run.method == name]:
+        of = asked.causal_seeds or plan.claims.seeds
+        if runs := [run for run in plan.runs if run.method == name and run.seed in of]:
             methods.append(effects(runs, plan.claims.methods[name], bench, causal, reader))
     return Causal(causal, reader.scores, found.world, tuple(methods), found.about)
 

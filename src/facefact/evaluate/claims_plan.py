@@ -86,7 +86,7 @@ class Measured:
     """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
     of the adapter, one point of a method's curve each; the table is of `scale`, the curve's other points are of each
     method's first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark; 0
-    for none."""
+    for none. causal_seeds: of which trainings it is made (default all)."""
 
     people: int = 100
     seed: int = 11
@@ -96,6 +96,7 @@ class Measured:
     scales: tuple[float, ...] = (0.4, 0.7, 1.0)
     faces: int = 3
     causal: int = 0
+    causal_seeds: tuple[int, ...] | None = None
 
     def sampling(self, scale: float) -> Sampling:
         """Guidance with the null face, as peers are run: without it theirs hardly show the person."""
@@ -146,7 +147,7 @@ def read_plan(path: Path, out: Path, only: Sequence[str] = ()) -> Plan:
         raise UserError(f"{path} has no method {unknown[0]}; it has {', '.join(claims.methods)}")
     check_seeds(claims, path)
     check_claims(claims, path)
-    check_measured(claims.measured, path)
+    check_measured(claims, path)
 
     def settings(overrides: Sequence[str]) -> AdapterTraining:
         made = load_config(AdapterTraining, path.parent / claims.base, overrides=[*claims.set, *overrides])
@@ -204,8 +205,12 @@ def check_claims(claims: Claims, path: Path) -> None:
             raise UserError(f"{path}: the claim {claim.claim!r} is of two methods that share no training seed")
 
 
-def check_measured(asked: Measured, path: Path) -> None:
-    """UserError: too little to measure anything, or a table of a scale that is not made."""
+def check_measured(claims: Claims, path: Path) -> None:
+    """UserError: too little to measure anything, or a table of a scale or matrices of a training that is not made."""
+    asked = claims.measured
+    of = claims.seeds if asked.causal_seeds is None else asked.causal_seeds
+    if not of or set(of) - set(claims.seeds):
+        raise UserError(f"{path}: measured.causal_seeds must be some of {list(claims.seeds)}, not {list(of)}")
     if asked.scale not in asked.scales:
         raise UserError(f"{path}: measured.scale {asked.scale} is none of measured.scales")
     if asked.people < 6 or asked.faces < 2 or 0 < asked.causal < FEWEST or asked.causal < 0:
