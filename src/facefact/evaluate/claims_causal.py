@@ -1,4 +1,4 @@
-"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, of all its trainings that are asked for."""
+"""The causal benchmark on the methods of `facefact eval claims`: a matrix each, over its trainings."""
 
 from __future__ import annotations
 

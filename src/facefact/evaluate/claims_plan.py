@@ -201,7 +201,10 @@ def check_claims(claims: Claims, path: Path) -> None:
             raise UserError(f"{path}: the claim {claim.claim!r} rests on measured.causal, which asks for no people")
         if claim.figure in CAUSAL and any(claims.methods[name].photos > 1 for name in (claim.better, claim.than)):
             raise UserError(f"{path}: the claim {claim.claim!r} is of several photos; the causal benchmark shows one")
-        if not set(claims.seeds_of(claim.better)) & set(claims.seeds_of(claim.than)):
+        seeds = set(claims.seeds_of(claim.better)) & set(claims.seeds_of(claim.than))
+        if claim.figure in CAUSAL:
+            seeds &= set(claims.measured.causal_seeds or claims.seeds)
+        if not seeds:
             raise UserError(f"{path}: the claim {claim.claim!r} is of two methods that share no training seed")
 
 
