@@ -80,7 +80,7 @@ ELSEWHERE = {
     "eval watermark": "tests/evaluate/test_watermark.py::test_the_command",
     "eval world": "tests/test_docs.py::test_the_bundle_is_measured",
     "ui": "tests/apps/page/test_page.py::test_a_first_visit_makes_a_portrait_in_one_click",
-    "eval claims": "tests/evaluate/test_claims.py::test_a_small_run_from_training_to_the_table",
+    "eval claims": "tests/evaluate/claims/test_run.py::test_a_small_run_from_training_to_the_table",
     "serve": "tests/apps/test_serve_command.py::test_the_whole_service_says_when_it_is_ready",
     "serve --new-key": "tests/apps/test_serve_command.py::test_a_key_is_printed_once",
     "bench page": "tests/bench/test_browser.py::test_a_tiny_run_finds_every_figure",

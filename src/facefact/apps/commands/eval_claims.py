@@ -35,8 +35,8 @@ def add(protocols: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from facefact.demo import judges_path
     from facefact.device import choose_device
-    from facefact.evaluate.claims import run_claims
-    from facefact.evaluate.claims_page import markdown, summary
+    from facefact.evaluate.claims.page import markdown, summary
+    from facefact.evaluate.claims.run import run_claims
     from facefact.markdown import put_between
 
     silence_loading()

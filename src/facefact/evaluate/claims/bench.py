@@ -13,7 +13,7 @@ import torch
 from facefact.demo import BUNDLE
 from facefact.evaluate.ablation import remembered
 from facefact.evaluate.causal.reading import Reader
-from facefact.evaluate.claims_plan import Measured, Method, Run
+from facefact.evaluate.claims.plan import Measured, Method, Run
 from facefact.evaluate.face_error import other_errors
 from facefact.evaluate.judges import Judges
 from facefact.evaluate.naive import from_the_reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from facefact.evaluate.claims_plan import CAUSAL, FIGURES, OF_SETS
+from facefact.evaluate.claims.plan import CAUSAL, FIGURES, OF_SETS
 from facefact.markdown import markdown_table
 from facefact.world import CHOICES
 

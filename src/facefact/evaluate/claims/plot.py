@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from facefact.checkpoint import replacing
-from facefact.evaluate.claims_page import said
+from facefact.evaluate.claims.page import said
 
 AGAINST = {"attributes": "attributes as asked", "outside_change": "change outside the face, of 255"}
 ACROSS = 7  # maps beside each other

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facefact.evaluate.claims_page import markdown, summary
-from facefact.evaluate.claims_plan import FIGURES
-from facefact.evaluate.claims_plot import draw, style_of
+from facefact.evaluate.claims.page import markdown, summary
+from facefact.evaluate.claims.plan import FIGURES
+from facefact.evaluate.claims.plot import draw, style_of
 from facefact.markdown import put_between
 from facefact.types import UserError
 

@@ -15,8 +15,8 @@ from facefact.evaluate.causal.run import Measured as Causal
 from facefact.evaluate.causal.run import Method as Effects
 from facefact.evaluate.causal.run import Plan as CausalPlan
 from facefact.evaluate.causal.run import effects_of, faceless, measure, shared
-from facefact.evaluate.claims_bench import RENDERS, Bench
-from facefact.evaluate.claims_plan import CAUSAL, Method, Plan, Run
+from facefact.evaluate.claims.bench import RENDERS, Bench
+from facefact.evaluate.claims.plan import CAUSAL, Method, Plan, Run
 from facefact.evaluate.pictures import Sampling
 from facefact.face_adapter import FaceAdapter
 from facefact.metrics.scores import Figure

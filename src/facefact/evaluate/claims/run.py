@@ -26,12 +26,12 @@ from facefact.evaluate.ablation import train_run
 from facefact.evaluate.ablation_plan import warm_up_folder_of
 from facefact.evaluate.causal.page import draw as draw_causal
 from facefact.evaluate.causal.run import report as causal_report
-from facefact.evaluate.claims_bench import Bench, Said
-from facefact.evaluate.claims_causal import Causal, causal_of, of_methods
-from facefact.evaluate.claims_causal import difference as difference_of_effects
-from facefact.evaluate.claims_page import markdown
-from facefact.evaluate.claims_plan import CAUSAL, FIGURES, LESS, Claim, Plan, Run, read_plan
-from facefact.evaluate.claims_plot import draw
+from facefact.evaluate.claims.bench import Bench, Said
+from facefact.evaluate.claims.causal import Causal, causal_of, of_methods
+from facefact.evaluate.claims.causal import difference as difference_of_effects
+from facefact.evaluate.claims.page import markdown
+from facefact.evaluate.claims.plan import CAUSAL, FIGURES, LESS, Claim, Plan, Run, read_plan
+from facefact.evaluate.claims.plot import draw
 from facefact.evaluate.pictures import Progress
 from facefact.evaluate.world import Samples
 from facefact.metrics.distributions import kid

@@ -13,10 +13,10 @@ from facefact.apps.cli import main
 from facefact.demo import bundle_path, judges_path
 from facefact.evaluate.causal.interventions import FACTORS
 from facefact.evaluate.causal.run import Measured, Method, Plan
-from facefact.evaluate.claims import Cases, Row, judged_claim, run_claims
-from facefact.evaluate.claims_bench import Said
-from facefact.evaluate.claims_causal import difference
-from facefact.evaluate.claims_plan import FIGURES, OF_SETS, Claim, read_plan
+from facefact.evaluate.claims.bench import Said
+from facefact.evaluate.claims.causal import difference
+from facefact.evaluate.claims.plan import FIGURES, OF_SETS, Claim, read_plan
+from facefact.evaluate.claims.run import Cases, Row, judged_claim, run_claims
 from facefact.face_adapter import FaceAdapter
 from facefact.generate import load_base
 from facefact.train.adapter.opened import new_adapter, open_inputs
@@ -24,7 +24,7 @@ from facefact.train.peers.decoupled import learned_weights
 from facefact.types import UserError
 from facefact.world import CHOICES
 
-CONFIG = Path(__file__).parents[2] / "configs" / "claims.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "claims.yaml"
 SMALL = """
 base: base.yaml
 seeds: [1, 2]
@@ -61,8 +61,8 @@ def small(folder: Path, text: str = SMALL) -> Path:
 @pytest.fixture(autouse=True)
 def quick_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds instead of a quarter of a minute: it is the reading that suffers, and nothing here rests on it."""
-    monkeypatch.setattr("facefact.evaluate.claims_bench.RENDERS", 100)
-    monkeypatch.setattr("facefact.evaluate.claims_causal.RENDERS", 100)
+    monkeypatch.setattr("facefact.evaluate.claims.bench.RENDERS", 100)
+    monkeypatch.setattr("facefact.evaluate.claims.causal.RENDERS", 100)
 
 
 def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -> None:
@@ -123,7 +123,7 @@ def test_the_causal_benchmark_of_all_methods(tmp_path, capsys, monkeypatch) -> N
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("what is there is not made again")
 
-    monkeypatch.setattr("facefact.evaluate.claims_causal.generator_of", refuse)
+    monkeypatch.setattr("facefact.evaluate.claims.causal.generator_of", refuse)
     assert main(call) == 0
     assert json.loads((out / "causal.json").read_text()) == found
 
