@@ -26,8 +26,8 @@ class Pictures:
     galleries: np.ndarray | None = None
     trainings: np.ndarray | None = None
 
-    def at(self, where: np.ndarray) -> Pictures:
-        """(n,) bool or indices -> those alone."""
+    def at(self, where: np.ndarray | slice) -> Pictures:
+        """(n,) bool, indices or a slice -> those alone."""
         parts = (None if one is None else one[where] for one in (self.galleries, self.trainings))
         return Pictures(self.people[where], *parts)
 

@@ -84,8 +84,8 @@ class Claim:
 @dataclass(frozen=True)
 class Measured:
     """The pictures that are judged: of so many people, of the protocol of `facefact eval world` with this seed. scales:
-    of the adapter, one point of a method's curve each; the table is of `scale`, the curve's other points are of each
-    method's first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark; 0
+    of the adapter, one point of a method's curve each; the table is of `scale`, the curve of each method's
+    first training. faces: of one person and prompt, for diversity. causal: people of the causal benchmark; 0
     for none. causal_seeds: of which trainings it is made (default all)."""
 
     people: int = 100

@@ -143,16 +143,10 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal 
     methods = {}
     for name, row in rows.items():
         mine, of = row.samples[asked.scale], Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
-        first = Pictures(cases.own, trainings=row.runs[: len(cases.own)])
+        first = slice(len(cases.own))  # of a curve all points are of one training
         tone = np.tile(cases.tone, len(row.seeds))
         curve = {
-            f"{scale:g}": as_json(
-                {
-                    key: pooled(values, of if scale == asked.scale else first)
-                    for key, values in samples.items()
-                    if seen(values)
-                }
-            )
+            f"{scale:g}": of_pictures({key: values[first] for key, values in samples.items()}, of.at(first))
             for scale, samples in row.samples.items()
         }
         fairness = {key: as_json(by_third(mine[key], tone, of)) for key in FIGURES if key in mine and seen(mine[key])}
@@ -162,7 +156,7 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal 
             "learned_weights": row.learned_weights,
             "hours": round(row.hours, 3),
             "note": plan.claims.methods[name].note,
-            "figures": curve[f"{asked.scale:g}"] | as_json(of_sets(row, cases) | of_causes.get(name, {})),
+            "figures": of_pictures(mine, of) | as_json(of_sets(row, cases) | of_causes.get(name, {})),
             "fairness": fairness,
             "scales": curve,
             "change": np.round(np.mean([one.change for one in row.said], axis=0), 2).tolist(),
@@ -171,6 +165,11 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal 
     about = {name: getattr(asked, name) for name in ("people", "seed", "steps", "scale", "causal")}
     hours = round(sum(row.hours for row in rows.values()), 2)
     return {"version": 2, "measured": about, "hours": hours, "methods": methods, "claims": claims}
+
+
+def of_pictures(samples: Samples, of: Pictures) -> dict[str, Any]:
+    """The figures that have a sample."""
+    return as_json({name: pooled(values, of) for name, values in samples.items() if seen(values)})
 
 
 def seen(values: np.ndarray) -> bool:
