@@ -14,7 +14,7 @@ from facefact.demo import bundle_path, judges_path
 from facefact.evaluate.causal.interventions import FACTORS
 from facefact.evaluate.causal.run import Measured, Method, Plan
 from facefact.evaluate.claims.bench import Said
-from facefact.evaluate.claims.causal import difference
+from facefact.evaluate.claims.causal import causal_difference
 from facefact.evaluate.claims.plan import FIGURES, OF_SETS, Claim, read_plan
 from facefact.evaluate.claims.run import Cases, Row, judged_claim, run_claims
 from facefact.face_adapter import FaceAdapter
@@ -86,6 +86,7 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
         fact["figures"]
     )  # (both need faces that are like somebody)
     assert set(fact["figures"]) <= {*FIGURES, *OF_SETS, *by_factor, "rank5", "cos_other", "auc"}
+    assert fact["figures"]["rank1"]["n"] == 12
     counts = {scale: figures["rank1"]["n"] for scale, figures in fact["scales"].items()}
     assert counts == {"0.7": 6, "1": 6}  # the curve is of the first training, the table of both
     assert {"light", "mid", "dark", "apart"} >= set(fact["fairness"]["rank1"])
@@ -216,7 +217,7 @@ def test_effects_of_trainings_are_subtracted_seed_by_seed() -> None:
     found = Measured(causal, {}, Method("world", unit, 0.0), (both, second, never))
     about = {"figure": "causal_fidelity", "better": "both"}
     for than, value, seeds in (("second", 0.1, 1), ("never", 0.7, 2)):
-        gained, trainings = difference(found, than=than, **about)
+        gained, trainings = causal_difference(found, than=than, **about)
         assert gained.value == pytest.approx(value)
         assert trainings == seeds
 

@@ -209,17 +209,9 @@ def report(measured: Measured) -> dict[str, Any]:
 
 def written(measured: Measured, method: Method) -> dict[str, Any]:
     found = measured.matrix(method)
-    found_in = {"trainings": list(method.trainings)} if method.trainings else {}
-    return (
-        as_json(measured.summary(method))
-        | found_in
-        | {
-            "faceless": round(method.faceless, 4),
-            "matrix": rounded(found.value),
-            "low": rounded(found.low),
-            "high": rounded(found.high),
-        }
-    )
+    trainings = {"trainings": list(method.trainings)} if method.trainings else {}
+    cells = {"matrix": rounded(found.value), "low": rounded(found.low), "high": rounded(found.high)}
+    return {**as_json(measured.summary(method)), **trainings, "faceless": round(method.faceless, 4), **cells}
 
 
 def units(measured: Measured) -> np.ndarray:

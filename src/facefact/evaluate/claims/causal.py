@@ -38,7 +38,8 @@ def causal_of(plan: Plan, bench: Bench) -> Causal:
 
 
 def effects(runs: Sequence[Run], method: Method, bench: Bench, causal: CausalPlan, reader: Reader) -> Effects:
-    name = runs[0].method.replace("_", " ")
+    """Of all its trainings; of what needs none, once."""
+    name = title(runs[0].method)
     if method.way != "trained":
         values, without = effects_of_run(runs[0], method, bench, causal, reader)
         return Effects(name, values, without)
@@ -70,14 +71,21 @@ def effects_of_run(
     return np.array(found["effects"], np.float64), found["faceless"]
 
 
-def of_methods(found: Causal) -> dict[str, dict[str, Figure]]:
-    """By method, as the plan calls them, the figures of `CAUSAL`."""
-    return {one.name.replace(" ", "_"): named(found.summary(one)) for one in found.methods}
+def title(method: str) -> str:
+    """How the matrices call a method of the plan."""
+    return method.replace("_", " ")
 
 
-def difference(found: Causal, better: str, than: str, figure: str) -> tuple[Figure, int]:
+def causal_figures(found: Causal, method: str) -> dict[str, Figure]:
+    """The figures of `CAUSAL`; none of a method that was not measured."""
+    return {
+        key: one for of in found.methods if of.name == title(method) for key, one in named(found.summary(of)).items()
+    }
+
+
+def causal_difference(found: Causal, better: str, than: str, figure: str) -> tuple[Figure, int]:
     """Paired, of the trainings that both have; and how many these are."""
-    one, other = (next(m for m in found.methods if m.name == name.replace("_", " ")) for name in (better, than))
+    one, other = (next(m for m in found.methods if m.name == title(name)) for name in (better, than))
     return named(found.less(one, other))[figure], max(len(shared(one, other)), 1)
 
 

@@ -27,8 +27,7 @@ from facefact.evaluate.ablation_plan import warm_up_folder_of
 from facefact.evaluate.causal.page import draw as draw_causal
 from facefact.evaluate.causal.run import report as causal_report
 from facefact.evaluate.claims.bench import Bench, Said
-from facefact.evaluate.claims.causal import Causal, causal_of, of_methods
-from facefact.evaluate.claims.causal import difference as difference_of_effects
+from facefact.evaluate.claims.causal import Causal, causal_difference, causal_figures, causal_of
 from facefact.evaluate.claims.page import markdown
 from facefact.evaluate.claims.plan import CAUSAL, FIGURES, LESS, Claim, Plan, Run, read_plan
 from facefact.evaluate.claims.plot import draw
@@ -139,7 +138,6 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal 
     """All JSON values: `methods` with their figures at the table's scale, by third of skin tone, their curves and maps
     of change; and `claims`."""
     asked = plan.claims.measured
-    of_causes = of_methods(causal) if causal else {}
     methods = {}
     for name, row in rows.items():
         mine, of = row.samples[asked.scale], Pictures(np.tile(cases.own, len(row.seeds)), trainings=row.runs)
@@ -156,7 +154,8 @@ def report_of(plan: Plan, rows: Mapping[str, Row], cases: Cases, causal: Causal 
             "learned_weights": row.learned_weights,
             "hours": round(row.hours, 3),
             "note": plan.claims.methods[name].note,
-            "figures": of_pictures(mine, of) | as_json(of_sets(row, cases) | of_causes.get(name, {})),
+            "figures": of_pictures(mine, of)
+            | as_json(of_sets(row, cases) | (causal_figures(causal, name) if causal else {})),
             "fairness": fairness,
             "scales": curve,
             "change": np.round(np.mean([one.change for one in row.said], axis=0), 2).tolist(),
@@ -213,7 +212,7 @@ def judged_claim(
         return about | {"holds": "undecided", "why": "a method that it rests on was not made"}
     seeds = len(in_common(rows[claim.better], rows[claim.than]))
     if causal and claim.figure in CAUSAL:
-        found, seeds = difference_of_effects(causal, claim.better, claim.than, claim.figure)
+        found, seeds = causal_difference(causal, claim.better, claim.than, claim.figure)
     else:
         found = difference(rows[claim.better], rows[claim.than], claim.figure, cases, scale)
     gained = -found.value if claim.figure in LESS else found.value
