@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facefact.evaluate.sheet import COLUMNS, contact_sheet, sheet_protocol
+from facefact.evaluate.sheet import COLUMNS, contact_sheet, named_rows, sheet_protocol
 from facefact.world import HELD_OUT
 
 
@@ -29,3 +29,17 @@ def test_the_pictures_are_drawn_at_twice_their_size() -> None:
             at = np.argwhere((sheet == value).all(-1) & (np.arange(len(sheet)) >= 48 * factor)[:, None])
             assert (at.max(0) - at.min(0) + 1 == 16 * factor).all(), value
     assert np.asarray(contact_sheet("a", references, pictures)).shape == large.shape
+
+
+def test_rows_have_names_and_columns_heads() -> None:
+    pictures = [[np.full((4, 4, 3), 10 * row + column, np.uint8) for column in range(3)] for row in range(2)]
+    made = np.asarray(named_rows(["one", "two", "three"], [("a", pictures[0]), ("a longer one", pictures[1])], cell=16))
+    left, top = made.shape[1] - 3 * 16, made.shape[0] - 2 * 16
+    for row in range(2):
+        for column in range(3):
+            at = made[top + 16 * row : top + 16 * (row + 1), left + 16 * column : left + 16 * (column + 1)]
+            assert (at == 10 * row + column).all()
+    assert (made[top:, :left] < 255).any()
+    assert (made[:top] < 255).any()
+    bare = np.asarray(named_rows(["one"], [("", pictures[0][:1])], cell=16))
+    assert bare.shape[1] == 16  # no room is left for names that there are not

@@ -106,12 +106,21 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 
 def write_rows(path: Path, heads: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, cell: int) -> None:
     """A file with pictures (h, w, 3) uint8 in rows under their heads, each in a square of so many pixels."""
-    sheet = Image.new("RGB", (cell * len(heads), 20 + cell * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, head in enumerate(heads):
-        draw.text((cell * column + 4, 4), head.replace("_", " "), fill="black")
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            sheet.paste(Image.fromarray(picture).resize((cell, cell)), (cell * column, 20 + cell * row))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    named_rows(heads, [("", pictures) for pictures in rows], cell=cell).save(path)
+
+
+def named_rows(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], *, cell: int) -> Image.Image:
+    """Pictures (h, w, 3) uint8 under their heads, each row with its name at its left, each picture in a square of so
+    many pixels."""
+    font, top = ImageFont.load_default(size=11), 20
+    left = max(int(font.getlength(name)) + 8 if name else 0 for name, _ in rows)
+    made = Image.new("RGB", (left + cell * len(heads), top + cell * len(rows)), "white")
+    pen = ImageDraw.Draw(made)
+    for column, head in enumerate(heads):
+        pen.text((left + cell * column + 4, 4), head.replace("_", " "), fill="black", font=font)
+    for row, (name, pictures) in enumerate(rows):
+        pen.text((4, top + cell * row + cell // 2), name, fill="black", font=font)
+        for column, picture in enumerate(pictures):
+            made.paste(enlarged(picture, cell), (left + cell * column, top + cell * row))
+    return made

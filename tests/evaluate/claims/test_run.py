@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facefact.apps.cli import main
 from facefact.demo import bundle_path, judges_path
@@ -94,6 +95,8 @@ def test_a_small_run_from_training_to_the_table(tmp_path, capsys, monkeypatch) -
     assert "locality" not in base["figures"]  # nothing changed
     assert report["claims"][0]["holds"] in (True, False, "undecided")
     assert "| fact |" in capsys.readouterr().out
+    with Image.open(tmp_path / "copy_sheet.png") as sheet:
+        assert sheet.height == 20 + (2 + len(report["methods"])) * 128  # the reference, the truth, and each method
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("what is there is not made again")

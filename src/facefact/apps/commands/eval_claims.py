@@ -57,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def copied(out: Path, path: Path) -> None:
-    """OUT/claims.json as `path`, and what belongs to it: FILE.png, FILE_causal.json, FILE_causal.png."""
+    """OUT/claims.json as `path`, and what belongs to it: FILE.png, FILE_sheet.png, FILE_causal.{json,png}."""
     from facefact.checkpoint import replacing
 
     path.parent.mkdir(parents=True, exist_ok=True)
     for there, name in (
         ("claims.json", path.name),
         ("claims.png", f"{path.stem}.png"),
+        ("sheet.png", f"{path.stem}_sheet.png"),
         ("causal.json", f"{path.stem}_causal.json"),
         ("causal.png", f"{path.stem}_causal.png"),
     ):

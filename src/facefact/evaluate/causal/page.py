@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from facefact.checkpoint import replacing
 from facefact.evaluate.causal.interventions import FACTORS
 from facefact.evaluate.causal.run import Measured
+from facefact.evaluate.sheet import named_rows
 from facefact.markdown import markdown_table
 
 SHOWN = ("skin_tone", "face_width", "eye_spacing", "iris", "nose_length", "glasses", "hat", "hair_colour", "expression")
@@ -105,14 +106,5 @@ def sheet(measured: Measured) -> Image.Image:
     references = [one.references[0] for one in measured.plan.requests(0)]
     rows: list[tuple[str, Sequence[np.ndarray]]] = [("reference", references), ("the world", measured.world.first)]
     rows += [(one.name, one.first) for one in measured.methods]
-    size, left, top = rows[0][1][0].shape[0], 116, 18
-    made = Image.new("RGB", (left + len(at) * size, top + len(rows) * size), "white")
-    pen, font = ImageDraw.Draw(made), ImageFont.load_default(size=11)
-    for column, name in enumerate(["as it is", *(one.replace("_", " ") for one in SHOWN)]):
-        pen.text((left + column * size + 3, 3), name, fill="black", font=font)
-    for row, (name, pictures) in enumerate(rows):
-        pen.text((3, top + row * size + size // 2), name[:18], fill="black", font=font)
-        for column, i in enumerate(at):
-            shown = Image.fromarray(pictures[i]).resize((size, size), Image.Resampling.BICUBIC)
-            made.paste(shown, (left + column * size, top + row * size))
-    return made
+    shown = [(name, [pictures[i] for i in at]) for name, pictures in rows]
+    return named_rows(["as it is", *SHOWN], shown, cell=references[0].shape[0])

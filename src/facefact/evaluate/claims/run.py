@@ -3,7 +3,8 @@
 OUT/<method>/seed_<n>/    a run of `facefact train` each; what is finished is not trained again
 OUT/<method>/seed_<n>/judged_<scale>.json    what the judges say of its pictures; not made again either
 OUT/<method>/seed_<n>/causal.json    its effects in the causal benchmark (`measured.causal` people)
-OUT/claims.{json,md,png}, OUT/causal.{json,png}
+OUT/<method>/seed_<n>/pictures.png    of the first people, for the sheet
+OUT/claims.{json,md,png}, OUT/causal.{json,png}, OUT/sheet.png
 
 Same frozen base model, data, pictures seen, seeds, sampling and noise; differences are taken picture by picture.
 Intervals are over people and training seeds, crossed (`metrics.resampling`).
@@ -31,6 +32,7 @@ from facefact.evaluate.claims.causal import Causal, causal_difference, causal_fi
 from facefact.evaluate.claims.page import markdown
 from facefact.evaluate.claims.plan import CAUSAL, FIGURES, LESS, Claim, Plan, Run, read_plan
 from facefact.evaluate.claims.plot import draw
+from facefact.evaluate.claims.sheet import sheet_of
 from facefact.evaluate.pictures import Progress
 from facefact.evaluate.world import Samples
 from facefact.metrics.distributions import kid
@@ -74,7 +76,8 @@ def run_claims(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train what is not trained yet, judge, and write OUT/claims.* and OUT/causal.*; returns the report as JSON values.
+    """Train what is not trained yet, judge, and write OUT/claims.*, OUT/causal.* and OUT/sheet.png; returns the report
+    as JSON values.
     UserError: settings that are wrong, or methods that cannot be compared, before anything is computed."""
     plan = read_plan(path, out, only)
     bases = {run.config.base.source for run in plan.runs if run.config is not None}
@@ -92,6 +95,8 @@ def run_claims(
     causal = causal_of(plan, bench) if plan.claims.measured.causal else None
     report = report_of(plan, rows, cases_of(bench), causal)
     write(report, causal_report(causal) if causal else None, out)
+    with replacing(out / "sheet.png") as temporary:
+        sheet_of(plan, bench).save(temporary, format="png")
     return report
 
 
