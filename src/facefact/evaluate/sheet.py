@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from facefact.checkpoint import replacing
 from facefact.evaluate.protocol import Case, Protocol
 from facefact.world import Person, caption, first_held_out, look, person, render
 
@@ -105,9 +106,10 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def write_rows(path: Path, heads: Sequence[str], rows: Sequence[Sequence[np.ndarray]], *, cell: int) -> None:
-    """A file with pictures (h, w, 3) uint8 in rows under their heads, each in a square of so many pixels."""
+    """A PNG file with pictures (h, w, 3) uint8 in rows under their heads, each in a square of so many pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    named_rows(heads, [("", pictures) for pictures in rows], cell=cell).save(path)
+    with replacing(path) as temporary:
+        named_rows(heads, [("", pictures) for pictures in rows], cell=cell).save(temporary, format="png")
 
 
 def named_rows(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], *, cell: int) -> Image.Image:
