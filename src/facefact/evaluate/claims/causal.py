@@ -16,6 +16,7 @@ from facefact.evaluate.causal.run import Method as Effects
 from facefact.evaluate.causal.run import Plan as CausalPlan
 from facefact.evaluate.causal.run import effects_of, faceless, measure, shared
 from facefact.evaluate.claims.bench import RENDERS, Bench
+from facefact.evaluate.claims.page import said
 from facefact.evaluate.claims.plan import CAUSAL, Method, Plan, Run
 from facefact.evaluate.pictures import Sampling
 from facefact.face_adapter import FaceAdapter
@@ -39,7 +40,7 @@ def causal_of(plan: Plan, bench: Bench) -> Causal:
 
 def effects(runs: Sequence[Run], method: Method, bench: Bench, causal: CausalPlan, reader: Reader) -> Effects:
     """Of all its trainings; of what needs none, once."""
-    name = title(runs[0].method)
+    name = said(runs[0].method)
     if method.way != "trained":
         values, without = effects_of_run(runs[0], method, bench, causal, reader)
         return Effects(name, values, without)
@@ -71,21 +72,16 @@ def effects_of_run(
     return np.array(found["effects"], np.float64), found["faceless"]
 
 
-def title(method: str) -> str:
-    """How the matrices call a method of the plan."""
-    return method.replace("_", " ")
-
-
 def causal_figures(found: Causal, method: str) -> dict[str, Figure]:
     """The figures of `CAUSAL`; none of a method that was not measured."""
     return {
-        key: one for of in found.methods if of.name == title(method) for key, one in named(found.summary(of)).items()
+        key: one for of in found.methods if of.name == said(method) for key, one in named(found.summary(of)).items()
     }
 
 
 def causal_difference(found: Causal, better: str, than: str, figure: str) -> tuple[Figure, int]:
     """Paired, of the trainings that both have; and how many these are."""
-    one, other = (next(m for m in found.methods if m.name == title(name)) for name in (better, than))
+    one, other = (next(m for m in found.methods if m.name == said(name)) for name in (better, than))
     return named(found.less(one, other))[figure], max(len(shared(one, other)), 1)
 
 
